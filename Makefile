@@ -1,0 +1,36 @@
+# Two commands do everything: `make repro` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help repro test chat lint lock clean
+
+help:  ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+repro: .venv/installed  ## Run the pipeline: data in, an on-device Gemma out
+	dvc repro
+
+test: .venv/installed  ## Run every test
+	python -m pytest
+
+chat: .venv/installed  ## Talk to the model that `make repro` made
+	python scripts/chat.py
+
+lint: .venv/installed  ## Check style
+	ruff check . && ruff format --check .
+
+lock:  ## Write requirements.lock anew from requirements.txt
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet -r requirements.txt
+	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	rm -rf .venv-lock
+
+clean:  ## Remove .venv; data and models stay
+	rm -rf .venv
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	@echo "installing requirements.lock into .venv (a few minutes, 4 GB)"
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@

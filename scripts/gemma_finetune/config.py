@@ -1,0 +1,71 @@
+"""What every stage shares: Gemma's token names, and params.yaml read into checked, frozen dataclasses.
+
+Every stage imports this file, so a change here runs every stage again: keep it small. The dataclass of a
+section lives beside the code it steers (`data/config.py`, `training/config.py`, ...).
+
+    lora = load_section("lora", LoRAConfig)
+"""
+
+from typing import Annotated, TypeVar
+
+import yaml
+from pydantic import BeforeValidator, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
+
+from gemma_finetune.utils.cli import UserError
+
+# Pieces of Gemma's SentencePiece vocabulary. Their ids differ between vocabularies: look them up by piece.
+PAD, EOS, BOS, UNK = "<pad>", "<eos>", "<bos>", "<unk>"
+START_OF_TURN, END_OF_TURN = "<start_of_turn>", "<end_of_turn>"
+
+Config = TypeVar("Config")
+
+# `@section` on a class makes it a frozen dataclass that refuses unknown keys and wrong types.
+section = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+
+
+def _number(value):
+    """`-S train.learning_rate=0.00001` makes DVC write `1e-05`, which YAML 1.1 reads as a string."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def as_tuple(value):
+    """YAML's lists as tuples, which a frozen dataclass can hold."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Float = Annotated[float, BeforeValidator(_number)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+Ints = Annotated[tuple[int, ...], BeforeValidator(as_tuple)]
+
+
+def load_section(name: str, cls: type[Config], path: str = "params.yaml") -> Config:
+    """Section `name` of a parameter file as a `cls`. UserError names the key at fault and what was found."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            params = yaml.safe_load(file)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run from the repository's root")
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}")
+    if not isinstance(params, dict) or not isinstance(params.get(name), dict):
+        raise UserError(f"{path}: section `{name}` is missing; restore it from Git")
+    try:
+        return cls(**{str(key): value for key, value in params[name].items()})
+    except ValidationError as error:
+        raise UserError("\n".join(_explain(path, name, e, cls) for e in error.errors()))
+
+
+def _explain(path, name, error, cls):
+    key = ".".join([name, *map(str, error["loc"])])
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{path}: {key}: no such parameter; `{name}` has {', '.join(cls.__dataclass_fields__)}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{path}: {key}: missing; restore it from Git"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{path}: {key}: {message[0].lower() + message[1:]}; found {error['input']!r}"

@@ -1,0 +1,35 @@
+"""Folds an adapter into its base: W + (alpha / rank) B A, in float32, tensor by tensor.
+
+Works on the Hugging Face files themselves, with numpy alone: no framework can cast, transpose or drop anything
+on the way. (A merge done in bfloat16 costs 5e-3 in the logits.)
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  (lets numpy hold bfloat16 tensors)
+import numpy as np
+from safetensors import safe_open
+
+from gemma_finetune.models.lora_file import Adapter
+
+
+def target_shapes(base: str | Path, targets: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    """{module path: (out, in)} of every weight in the base that an adapter on `targets` changes."""
+    with safe_open(Path(base) / "model.safetensors", framework="numpy") as file:
+        names = [n for n in file.keys() if n.endswith(".weight") and n.split(".")[-2] in targets]
+        return {name.removesuffix(".weight"): tuple(file.get_slice(name).get_shape()) for name in names}
+
+
+def read_tensors(directory: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a model directory as float32, by Hugging Face name."""
+    with safe_open(Path(directory) / "model.safetensors", framework="numpy") as file:
+        return {name: file.get_tensor(name).astype("float32") for name in file.keys()}
+
+
+def merge_lora_weights(tensors: Mapping[str, np.ndarray], adapter: Adapter) -> dict[str, np.ndarray]:
+    """Base tensors -> merged tensors; all but the adapter's targets are passed on as they are."""
+    targets = {f"{module}.weight": module for module in adapter.modules}
+    return {
+        name: tensor + adapter.delta(targets[name]) if name in targets else tensor for name, tensor in tensors.items()
+    }

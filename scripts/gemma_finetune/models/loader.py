@@ -1,0 +1,35 @@
+"""A directory in Hugging Face layout -> keras-hub's Gemma 3 backbone. Nothing is downloaded here."""
+
+import sys
+from pathlib import Path
+
+# keras-hub imports TensorFlow where it is installed, for preprocessing that isn't used here. It would cost two
+# seconds, 300 MB, and on a GPU the memory that JAX needs; keras-hub runs without it.
+for _module in ("tensorflow", "tensorflow_text"):
+    sys.modules.setdefault(_module, None)
+
+import keras  # noqa: E402
+import keras_hub  # noqa: E402
+
+from gemma_finetune.utils.cli import UserError  # noqa: E402
+from gemma_finetune.utils.files import read_json, require  # noqa: E402
+
+
+def load_gemma_model(directory: str | Path, dtype: str = "float32") -> keras_hub.models.Gemma3Backbone:
+    """The text Gemma 3 in `directory` (config.json, model.safetensors), its weights cast to `dtype`.
+
+    float16 is refused: Gemma 3's activations exceed its range.
+    """
+    if dtype == "float16":
+        raise UserError("model.dtype: Gemma 3 overflows in float16; use bfloat16 or float32")
+    directory = require(directory, "base")
+    model_type = read_json(require(directory / "config.json", "base")).get("model_type")
+    if model_type != "gemma3_text":
+        raise UserError(f"{directory}/config.json: model_type is {model_type!r}; text Gemma 3 is gemma3_text")
+    return keras_hub.models.Gemma3Backbone.from_preset(str(directory.resolve()), dtype=dtype)
+
+
+def logits(backbone: keras_hub.models.Gemma3Backbone, hidden) -> keras.KerasTensor:
+    """Hidden states (..., D) -> logits (..., V), in float32, through the tied embedding."""
+    embeddings = keras.ops.cast(backbone.token_embedding.embeddings, "float32")
+    return keras.ops.matmul(keras.ops.cast(hidden, "float32"), keras.ops.transpose(embeddings))

@@ -1,0 +1,77 @@
+"""A model directory, in Hugging Face or KerasHub layout -> models/base: one Hugging Face layout for all that follows."""
+
+import shutil
+from pathlib import Path
+
+from gemma_finetune.models.hf_layout import finish_layout
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import read_json
+
+
+def import_preset(source: Path, directory: Path, dtype: str) -> None:
+    """Writes the text Gemma 3 in `source` to `directory`: config.json, model.safetensors, tokenizer.model and the rest.
+
+    Weights in Hugging Face layout are copied as they are; those of a KerasHub preset are exported in `dtype`.
+    """
+    if not (source / "config.json").is_file():
+        raise UserError(f"model.preset: {source} has no config.json; it is no model in Hugging Face or KerasHub layout")
+    config = read_json(source / "config.json")
+    directory.mkdir(parents=True)
+    if "model_type" in config:
+        dtype = _copy_hugging_face(source, directory, config)
+    else:
+        _export_keras_hub(source, directory, config, dtype)
+    finish_layout(directory, dtype)
+
+
+def _copy_hugging_face(source, directory, config):
+    if config["model_type"] != "gemma3_text":
+        raise UserError(
+            f"model.preset: {source} is a {config['model_type']!r} model; only text Gemma 3 (270M, 1B) is supported"
+        )
+    for name in ("config.json", "tokenizer.model"):
+        shutil.copyfile(_need(source / name), directory / name)
+    index = source / "model.safetensors.index.json"
+    if index.is_file():
+        _join_shards(source, sorted(set(read_json(index)["weight_map"].values())), directory)
+    else:
+        shutil.copyfile(_need(source / "model.safetensors"), directory / "model.safetensors")
+    return config.get("dtype") or config.get("torch_dtype") or "float32"
+
+
+def _join_shards(source, names, directory):
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    tensors = {}
+    for name in names:
+        with safe_open(_need(source / name), framework="numpy") as file:
+            tensors |= {key: file.get_tensor(key) for key in file.keys()}
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def _export_keras_hub(source, directory, config, dtype):
+    from gemma_finetune.models.loader import keras_hub
+
+    if "Gemma3Backbone" not in str(config.get("registered_name")):
+        raise UserError(
+            f"model.preset: {source} is a {config.get('registered_name')!r} preset; only Gemma 3 is supported"
+        )
+    if config.get("config", {}).get("vision_encoder") is not None:
+        raise UserError(f"model.preset: {source} has a vision encoder; use a text preset (270M, 1B)")
+    backbone = keras_hub.models.Gemma3Backbone.from_preset(str(source.resolve()), dtype=dtype)
+    export_backbone(backbone, directory)
+    shutil.copyfile(_need(source / "assets" / "tokenizer" / "vocabulary.spm"), directory / "tokenizer.model")
+
+
+def export_backbone(backbone, directory: Path) -> None:
+    """config.json and model.safetensors of a keras-hub backbone, under Hugging Face's names."""
+    from gemma_finetune.models.loader import keras_hub
+
+    keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None).export_to_transformers(str(directory))
+
+
+def _need(path):
+    if not path.is_file():
+        raise UserError(f"model.preset: {path} is missing; the model directory is not complete")
+    return path

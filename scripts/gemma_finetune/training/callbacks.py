@@ -1,0 +1,116 @@
+"""What happens around the steps of `fit`: keep the best adapter, log, show progress, stop on a broken loss."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import keras
+from tqdm import tqdm
+
+from gemma_finetune.models.lora import LoRADense, adapter_weights
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import aside
+from gemma_finetune.utils.gpu import device_name, peak_memory
+
+
+class LoRASave(keras.callbacks.Callback):
+    """Keeps the adapter of the lowest validation loss in `weights`, or the last one where nothing validates."""
+
+    def __init__(self, adapters: dict[str, LoRADense]):
+        super().__init__()
+        self.adapters, self.best, self.best_epoch, self.weights = adapters, math.inf, 0, {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = logs.get("val_loss", -math.inf)
+        if loss < self.best or "val_loss" not in logs:
+            self.best, self.best_epoch = loss, epoch + 1
+            self.weights = adapter_weights(self.adapters)
+
+
+class MetricsLogger(keras.callbacks.Callback):
+    """A row per step: step, epoch, loss, val_loss (the latest), learning_rate, grad_norm, tokens (supervised).
+
+    CSV, because that is what `dvc plots` reads; no wall-clock, so that a rerun writes the same bytes.
+    """
+
+    FIELDS = ("step", "epoch", "loss", "val_loss", "learning_rate", "grad_norm", "tokens")
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, val_loss: float | None = None):
+        super().__init__()
+        self.rows, self.epoch, self.schedule, self.val_loss = [], 0, schedule, val_loss
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = len(self.rows) + 1
+        rate = float(self.schedule(step - 1))
+        loss, norm = float(logs["loss"]), float(logs["grad_norm"])
+        self.rows.append(
+            (step, self.epoch, _short(loss), _short(self.val_loss), _short(rate), _short(norm), int(logs["tokens"]))
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.val_loss = logs.get("val_loss", self.val_loss)
+
+    def write(self, path: str | Path) -> None:
+        """The log as CSV."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.FIELDS)
+        writer.writerows(self.rows)
+        with aside(path) as temporary:
+            temporary.write_text(text.getvalue())
+
+
+def _short(value):
+    return "" if value is None else float(f"{value:.6g}")
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends the run at the first loss that is not a number, and says where."""
+
+    def __init__(self):
+        super().__init__()
+        self.step = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if not math.isfinite(float(logs["loss"])):
+            raise UserError(
+                f"train: the loss is {float(logs['loss'])} at step {self.step}; lower train.learning_rate "
+                "or lengthen train.warmup_steps"
+            )
+
+
+class Progress(keras.callbacks.Callback):
+    """One line on the terminal: steps done, time left, loss, tokens a second."""
+
+    def __init__(self, steps: int, tokens_per_step: int):
+        super().__init__()
+        self.steps, self.tokens_per_step, self.val_loss = steps, tokens_per_step, None
+
+    def on_train_begin(self, logs=None):
+        self.bar = tqdm(total=self.steps, unit="step", desc=f"train on {device_name()}", mininterval=1)
+
+    def on_train_batch_end(self, batch, logs=None):
+        rate = self.bar.format_dict["rate"]
+        speed = f"{rate * self.tokens_per_step:,.0f} tok/s" if rate else ""
+        self.bar.set_postfix_str(
+            f"loss {float(logs['loss']):.3f} val {self.val_loss or math.nan:.3f} {speed}", refresh=False
+        )
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.val_loss = logs.get("val_loss")
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+class MemoryMonitor(keras.callbacks.Callback):
+    """Prints the peak memory of the run, host and device, when it ends."""
+
+    def on_train_end(self, logs=None):
+        print("peak memory: " + ", ".join(f"{where} {size:.2f} GB" for where, size in peak_memory().items()))

@@ -1,0 +1,138 @@
+"""Formatted conversations -> packed batches of numpy arrays. No TensorFlow, no Keras model.
+
+Conversations are packed whole into rows of one length, so that every step has the same compiled shape and
+little of it is padding; `segment_ids` keeps attention inside each conversation.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError
+
+
+class Example(NamedTuple):
+    """A tokenized conversation: ids (T,), and which of them the model must learn to say (T,)."""
+
+    ids: np.ndarray
+    supervised: np.ndarray
+
+
+class PackedRows(NamedTuple):
+    """Rows of L tokens; S is the largest number of supervised tokens in a row, rounded up.
+
+    token_ids, segment_ids (N, L): segment 0 is padding, 1, 2, … are the row's conversations.
+    positions, labels, weights (N, S): the hidden state at `positions` predicts `labels`; weight 0 is filling.
+    """
+
+    token_ids: np.ndarray
+    segment_ids: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+
+def tokenize(rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str) -> list[Example]:
+    """Examples of formatted rows ({"text": …}). UserError if a row is too long or no token, or every one, is supervised."""
+    examples = []
+    for number, row in enumerate(rows, 1):
+        ids, supervised = tokenizer.encode_conversation(row["text"])
+        if len(ids) > sequence_length:
+            raise UserError(
+                f"{name}:{number}: {len(ids)} tokens, over train.sequence_length = {sequence_length}; "
+                "raise it, or set data.overlong to drop"
+            )
+        examples.append(Example(np.array(ids, "int32"), np.array(supervised)))
+    fraction = supervised_fraction(examples)
+    if not 0 < fraction < 1:
+        raise UserError(f"{name}: {fraction:.0%} of the tokens are supervised; the rows lack user or model turns")
+    return examples
+
+
+def supervised_fraction(examples: Sequence[Example]) -> float:
+    """Share of all tokens that the loss looks at."""
+    tokens = sum(len(example.ids) for example in examples)
+    return sum(int(example.supervised.sum()) for example in examples) / max(tokens, 1)
+
+
+def assign_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Best-fit-decreasing bin packing: indices into `lengths`, grouped so that no group exceeds `capacity`."""
+    rows_with_room: list[list[list[int]]] = [[] for _ in range(capacity + 1)]
+    rows = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        length = lengths[index]
+        room = next((r for r in range(length, capacity + 1) if rows_with_room[r]), None)
+        row = rows_with_room[room].pop() if room is not None else []
+        if room is None:
+            rows.append(row)
+        row.append(index)
+        rows_with_room[(capacity if room is None else room) - length].append(row)
+    return rows
+
+
+def pack(examples: Sequence[Example], sequence_length: int) -> PackedRows:
+    """Whole conversations packed into rows of `sequence_length` tokens; each is predicted within itself only."""
+    rows = assign_rows([len(example.ids) for example in examples], sequence_length)
+    most = max(sum(int(examples[i].supervised[1:].sum()) for i in row) for row in rows)
+    shape, shape_s = (len(rows), sequence_length), (len(rows), -(-most // 32) * 32)
+    packed = PackedRows(
+        np.zeros(shape, "int32"),
+        np.zeros(shape, "int32"),
+        np.zeros(shape_s, "int32"),
+        np.zeros(shape_s, "int32"),
+        np.zeros(shape_s, "float32"),
+    )
+    for number, row in enumerate(rows):
+        _fill(packed, number, [examples[i] for i in row])
+    return packed
+
+
+def _fill(packed, number, examples):
+    start = filled = 0
+    for segment, (ids, supervised) in enumerate(examples, 1):
+        packed.token_ids[number, start : start + len(ids)] = ids
+        packed.segment_ids[number, start : start + len(ids)] = segment
+        targets = np.flatnonzero(supervised[1:])
+        where = slice(filled, filled + len(targets))
+        packed.positions[number, where] = start + targets
+        packed.labels[number, where] = ids[targets + 1]
+        packed.weights[number, where] = 1.0
+        start, filled = start + len(ids), filled + len(targets)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of packed rows for `fit`: (inputs, labels, weights), in an order drawn from (seed, epoch).
+
+    The last batch is filled with rows of weight 0, so that every step has one shape.
+    """
+
+    def __init__(self, rows: PackedRows, batch_size: int, seed: int | None = None):
+        super().__init__(workers=1)
+        self.rows, self.batch_size, self.seed, self.epoch = rows, batch_size, seed, 0
+        self._order = self._draw()
+
+    def _draw(self):
+        count = len(self.rows.token_ids)
+        return (
+            np.arange(count) if self.seed is None else np.random.default_rng((self.seed, self.epoch)).permutation(count)
+        )
+
+    def __len__(self):
+        return -(-len(self._order) // self.batch_size)
+
+    def __getitem__(self, index):
+        picked = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        batch = PackedRows(*(_fill_up(field[picked], self.batch_size) for field in self.rows))
+        inputs = {"token_ids": batch.token_ids, "segment_ids": batch.segment_ids, "positions": batch.positions}
+        return inputs, batch.labels, batch.weights
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        self._order = self._draw()
+
+
+def _fill_up(array, count):
+    return np.pad(array, [(0, count - len(array))] + [(0, 0)] * (array.ndim - 1))

@@ -1,0 +1,99 @@
+"""The training model: keras-hub's backbone, and a loss that looks only at supervised positions.
+
+Logits are computed only there, in chunks that the backward pass computes again: no (batch, length, vocabulary)
+array ever exists, which for Gemma's 262,144 tokens is most of the memory and half of the time.
+"""
+
+import jax
+import jax.numpy as jnp
+import keras
+
+CHUNK_BYTES = 64 << 20  # of one chunk's float32 logits
+
+
+def hidden_states(backbone, token_ids, segment_ids):
+    """(B, T) ids -> (B, T, D) states after the final norm; attention stays inside each segment.
+
+    The same arithmetic, layer objects included, as calling the backbone, but with a mask that its own call can't
+    take, made once for all layers. Positions run on through a packed row: RoPE only sees their differences.
+    """
+    x = backbone.token_embedding(token_ids)
+    x = x * jnp.sqrt(backbone.hidden_dim).astype(x.dtype)
+    same = segment_ids[:, :, None] == segment_ids[:, None, :]
+    mask = same & jnp.tril(jnp.ones(same.shape[1:], bool))  # (B, T, T)
+    for block in backbone.transformer_layers:
+        x = _decoder_block(block, x, mask)
+    return backbone.layer_norm(x)
+
+
+def _decoder_block(block, x, mask):
+    x = x + block.post_attention_norm(block.attention(block.pre_attention_norm(x), attention_mask=mask))
+    y = block.pre_ffw_norm(x)
+    y = keras.activations.gelu(block.gating_ffw(y), approximate=True) * block.gating_ffw_2(y)
+    return x + block.post_ffw_norm(block.ffw_linear(y))
+
+
+def summed_loss(hidden, embeddings, labels, weights):
+    """Sum over positions of weight x cross-entropy, in float32.
+
+    hidden (N, D), embeddings (V, D), labels (N,), weights (N,). Chunks of positions, each rematerialized.
+    """
+    chunk = max(1, min(len(labels), CHUNK_BYTES // (4 * embeddings.shape[0])))
+    count = -(-len(labels) // chunk)
+    pad = count * chunk - len(labels)
+    hidden = jnp.pad(hidden, ((0, pad), (0, 0))).reshape(count, chunk, -1)
+    labels, weights = (jnp.pad(a, (0, pad)).reshape(count, chunk) for a in (labels, weights))
+
+    @jax.checkpoint
+    def chunk_loss(hidden, labels, weights):
+        logits = jnp.einsum("nd,vd->nv", hidden, embeddings, preferred_element_type=jnp.float32)
+        picked = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+        return jnp.sum(weights * (jax.nn.logsumexp(logits, axis=1) - picked))
+
+    return jax.lax.map(lambda args: chunk_loss(*args), (hidden, labels, weights)).sum()
+
+
+class SupervisedModel(keras.Model):
+    """A backbone whose `fit` minimizes the mean cross-entropy over supervised tokens.
+
+    Inputs: token_ids, segment_ids (B, T) and positions (B, S); labels and sample weights (B, S).
+    Reports per step `loss`, `tokens` (supervised) and, in training, `grad_norm`.
+    """
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.token_loss = keras.metrics.Mean(name="loss")
+        self.built = True
+
+    @property
+    def metrics(self):
+        return [self.token_loss]
+
+    def call(self, inputs):
+        hidden = hidden_states(self.backbone, inputs["token_ids"], inputs["segment_ids"])
+        return jnp.take_along_axis(hidden, inputs["positions"][:, :, None], axis=1)  # (B, S, D)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        embeddings = self.backbone.token_embedding.embeddings.value
+        total = summed_loss(y_pred.reshape(-1, y_pred.shape[-1]), embeddings, y.ravel(), sample_weight.ravel())
+        return total / jnp.maximum(sample_weight.sum(), 1.0)
+
+    def train_step(self, state, data):
+        trainable, non_trainable, optimizer, metrics = state
+        x, y, weights = data
+        gradient = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
+        (loss, (_, _, non_trainable, metrics)), grads = gradient(
+            trainable, non_trainable, metrics, x, y, weights, training=True, optimizer_variables=optimizer
+        )
+        trainable, optimizer = self.optimizer.stateless_apply(optimizer, grads, trainable)
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in grads))
+        logs = {"loss": loss, "grad_norm": norm, "tokens": weights.sum()}
+        return logs, (trainable, non_trainable, optimizer, metrics)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return self.get_metrics_result()
+
+    def _update_metrics_variables(self, metrics_variables, loss, x, y, y_pred, sample_weight):
+        state = self.token_loss.stateless_update_state(metrics_variables, loss, sample_weight=sample_weight.sum())
+        return {"loss": self.token_loss.stateless_result(state)}, state

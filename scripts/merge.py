@@ -1,0 +1,64 @@
+"""Folds the adapter into the base and proves that nothing was lost.
+
+models/base, models/lora.npz, data/formatted/train.jsonl (prompts of the proof) -> models/merged
+
+    python scripts/merge.py
+"""
+
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from gemma_finetune.export.merge import merge_lora_weights, read_tensors, target_shapes
+from gemma_finetune.export.merge_proof import prove_merge
+from gemma_finetune.models.hf_layout import finish_layout
+from gemma_finetune.models.lora_file import Adapter, check_fits, load_lora
+from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.files import aside, read_jsonl, require
+
+BASE = Path("models/base")
+LORA = Path("models/lora.npz")
+MERGED = Path("models/merged")
+CHAT_TEMPLATE = Path(__file__).parent / "gemma_finetune" / "export" / "chat_template.jinja"
+PROMPTS, PROMPT_TOKENS = 4, 64
+
+
+def write_merged(directory: Path, adapter: Adapter) -> None:
+    """The merged model in Hugging Face layout, float32, with the chat template and both stop tokens."""
+    directory.mkdir()
+    tensors = read_tensors(BASE)
+    merged = merge_lora_weights(tensors, adapter)
+    unchanged = [
+        module for module in adapter.modules if np.array_equal(*(t[f"{module}.weight"] for t in (tensors, merged)))
+    ]
+    if unchanged:
+        raise UserError(f"{LORA}: changes nothing in {unchanged[0]} (and {len(unchanged) - 1} more); train longer")
+    save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})
+    for name in ("config.json", "tokenizer.model"):
+        shutil.copyfile(BASE / name, directory / name)
+    shutil.copyfile(CHAT_TEMPLATE, directory / "chat_template.jinja")
+    finish_layout(directory, dtype="float32")
+
+
+def main():
+    require(BASE, "base")
+    adapter = load_lora(LORA)
+    check_fits(LORA, adapter, BASE, target_shapes(BASE, adapter.config.targets))
+    tokenizer = GemmaTokenizer(BASE / "tokenizer.model")
+    rows = islice(read_jsonl(require("data/formatted/train.jsonl", "format")), PROMPTS)
+    prompts = [tokenizer.encode_conversation(row["text"])[0][:PROMPT_TOKENS] for row in rows]
+    with aside(MERGED) as temporary:
+        write_merged(temporary, adapter)
+        proof = prove_merge(BASE, temporary, adapter, prompts)
+    print(f"{len(adapter.modules)} weights changed -> {MERGED}")
+    print(
+        f"logits: merged vs adapter {proof['merged_vs_lora']:.1e}, merged vs base {proof['merged_vs_base']:.1e} (relative)"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

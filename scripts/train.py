@@ -1,0 +1,56 @@
+"""Fine-tunes the base with LoRA.
+
+data/formatted/{train,validation}.jsonl, models/base -> models/lora.npz, metrics/train.json, metrics/training_log.csv
+
+    python scripts/train.py
+"""
+
+from pathlib import Path
+
+from gemma_finetune.config import load_section
+from gemma_finetune.models.config import LoRAConfig, ModelConfig
+from gemma_finetune.models.loader import load_gemma_model
+from gemma_finetune.models.lora_file import base_digest, save_lora
+from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.training.config import TrainingConfig
+from gemma_finetune.training.data_pipeline import pack, supervised_fraction, tokenize
+from gemma_finetune.training.trainer import GemmaTrainer
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.files import read_jsonl, require, write_json
+from gemma_finetune.utils.gpu import set_deterministic
+
+BASE = Path("models/base")
+FORMATTED = Path("data/formatted")
+
+
+def load_examples(split: str, tokenizer: GemmaTokenizer, sequence_length: int):
+    """The tokenized conversations of a split; an empty validation split is none."""
+    path = require(FORMATTED / f"{split}.jsonl", "format")
+    rows = list(read_jsonl(path))
+    return tokenize(rows, tokenizer, sequence_length, str(path)) if rows or split == "train" else []
+
+
+def main():
+    model, lora, config = (
+        load_section("model", ModelConfig),
+        load_section("lora", LoRAConfig),
+        load_section("train", TrainingConfig),
+    )
+    set_deterministic()
+    tokenizer = GemmaTokenizer(require(BASE / "tokenizer.model", "base"))
+    train, validation = (load_examples(split, tokenizer, config.sequence_length) for split in ("train", "validation"))
+    backbone = load_gemma_model(BASE, dtype=model.dtype)
+    trainer = GemmaTrainer(backbone, lora, config)
+    result = trainer.fit(
+        pack(train, config.sequence_length), pack(validation, config.sequence_length) if validation else None
+    )
+    save_lora("models/lora.npz", result.weights, lora, base_digest(BASE))
+    result.log.write("metrics/training_log.csv")
+    metrics = {"examples": len(train), "supervised_fraction": round(supervised_fraction(train), 4)} | result.metrics
+    write_json("metrics/train.json", metrics)
+    print(f"{len(train)} conversations, {metrics['steps']} steps -> models/lora.npz")
+    print(f"validation loss {metrics.get('base_val_loss')} -> {metrics.get('val_loss')}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,123 @@
+"""Tiny things made on the spot: a SentencePiece tokenizer with Gemma's pieces, and a random 6-layer Gemma 3."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+
+SENTENCES = [
+    "Turn on the light in the kitchen, please.",
+    "What is the temperature in the living room?",
+    "Set a timer for ten minutes and play some quiet music.",
+    '{"name": "set_light", "arguments": {"room": "kitchen", "brightness": 40}}',
+    "The quick brown fox jumps over the lazy dog near the old river bank.",
+]
+
+
+def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
+    """A BPE vocabulary with Gemma's special pieces at Gemma's ids 0-3, and the turn markers as user-defined ones."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(SENTENCES * 20),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=vocabulary_size,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        split_digits=True,
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        pad_piece="<pad>",
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        unk_piece="<unk>",
+        user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "\n"],
+        minloglevel=2,
+    )
+    path.write_bytes(model.getvalue())
+    return path
+
+
+def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
+    """A Gemma 3 of 6 layers (5 local, 1 global), hidden 32, with random weights that make attention matter."""
+    import keras
+
+    from gemma_finetune.models.loader import keras_hub
+
+    keras.utils.set_random_seed(seed)
+    sizes = dict(
+        vocabulary_size=vocabulary_size,
+        image_size=None,
+        num_layers=6,
+        num_query_heads=4,
+        num_key_value_heads=1,
+        hidden_dim=32,
+        intermediate_dim=64,
+        head_dim=16,
+        use_post_ffw_norm=True,
+        use_post_attention_norm=True,
+        use_sliding_window_attention=True,
+        sliding_window_size=16,
+        dtype="float32",
+    )
+    backbone = keras_hub.models.Gemma3Backbone(**sizes | overrides)
+    rng = np.random.default_rng(seed)
+    for weight in backbone.weights:
+        weight.assign(rng.normal(0, 0.3 if weight.ndim > 1 else 0.1, weight.shape))
+    return backbone
+
+
+@pytest.fixture(scope="session")
+def tokenizer_path(tmp_path_factory) -> Path:
+    return train_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.model")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_path):
+    from gemma_finetune.models.tokenizer import GemmaTokenizer
+
+    return GemmaTokenizer(tokenizer_path)
+
+
+@pytest.fixture(scope="session")
+def base_dir(tmp_path_factory, tokenizer, tokenizer_path) -> Path:
+    """A random Gemma 3 in Hugging Face layout, as the base stage leaves it. Read only."""
+    import shutil
+
+    from gemma_finetune.models.hf_layout import finish_layout
+    from gemma_finetune.models.preset import export_backbone
+
+    directory = tmp_path_factory.mktemp("base") / "base"
+    directory.mkdir()
+    export_backbone(random_backbone(tokenizer.vocabulary_size), directory)
+    shutil.copyfile(tokenizer_path, directory / "tokenizer.model")
+    finish_layout(directory, "float32")
+    return directory
+
+
+@pytest.fixture
+def write_params(tmp_path, monkeypatch):
+    """Writes the repository's params.yaml, with changes {"lora.rank": 4}, to a temporary folder and moves there."""
+    import yaml
+
+    def write(changes):
+        params = yaml.safe_load(Path(__file__).parents[1].joinpath("params.yaml").read_text())
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            node = params
+            for parent in parents:
+                node = node[parent]
+            node[last] = value
+        (tmp_path / "params.yaml").write_text(json.dumps(params))
+        monkeypatch.chdir(tmp_path)
+        return tmp_path / "params.yaml"
+
+    return write

@@ -1,0 +1,63 @@
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from gemma_finetune.config import load_section
+from gemma_finetune.models.config import LoRAConfig, ModelConfig
+from gemma_finetune.training.config import TrainingConfig
+from gemma_finetune.utils.cli import UserError
+
+PARAMS = str(Path(__file__).parents[1] / "params.yaml")
+
+
+def test_the_defaults_are_the_papers():
+    config = load_section("lora", LoRAConfig, PARAMS)
+    assert (config.rank, config.alpha, config.targets) == (8, 16, ("q_proj", "v_proj"))
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(FrozenInstanceError):
+        load_section("lora", LoRAConfig, PARAMS).rank = 4
+
+
+def test_scientific_notation_that_yaml_reads_as_text_is_a_number(write_params):
+    path = write_params({"train.learning_rate": "1e-05"})
+    assert load_section("train", TrainingConfig, str(path)).learning_rate == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("lora.rnak", 3, "lora.rnak: no such parameter"),
+        ("lora.rank", 0, "lora.rank: input should be greater than or equal to 1; found 0"),
+        ("lora.rank", "eight", "lora.rank: .*found 'eight'"),
+        ("lora.rank", 8.5, "lora.rank: .*found 8.5"),
+        ("lora.rank", True, "lora.rank: .*found True"),
+        ("lora.targets", ["q_proj", "qproj"], "lora.targets"),
+        ("lora.targets", "q_proj", "lora.targets"),
+        ("lora.targets", [], "lora.targets"),
+    ],
+)
+def test_a_bad_value_is_refused_by_key(write_params, key, value, says):
+    path = write_params({key: value})
+    with pytest.raises(UserError, match=says):
+        load_section("lora", LoRAConfig, str(path))
+
+
+def test_float16_is_refused(write_params):
+    path = write_params({"model.dtype": "float16"})
+    with pytest.raises(UserError, match="model.dtype.*float16"):
+        load_section("model", ModelConfig, str(path))
+
+
+def test_a_missing_key_and_a_missing_file_are_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    with pytest.raises(UserError, match="cannot be read"):
+        load_section("lora", LoRAConfig, str(path))
+    path.write_text("lora: {rank: 8, alpha: 16}")
+    with pytest.raises(UserError, match="lora.targets: missing"):
+        load_section("lora", LoRAConfig, str(path))
+    path.write_text("lora: [unclosed")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_section("lora", LoRAConfig, str(path))

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_finetune.training.data_pipeline import Batches, Example, assign_rows, pack, supervised_fraction, tokenize
+from gemma_finetune.utils.cli import UserError
+
+
+def make_examples(lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [Example(rng.integers(4, 99, n).astype("int32"), np.arange(n) >= n // 2) for n in lengths]
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=200))
+@settings(derandomize=True, deadline=None)
+def test_every_conversation_is_packed_once_and_no_row_overflows(lengths):
+    rows = assign_rows(lengths, 64)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in row) <= 64 for row in rows)
+    assert len(rows) <= 1.7 * max(1, sum(lengths) / 64) + 1  # best fit's bound
+
+
+def test_packing_wastes_little():
+    lengths = np.random.default_rng(0).integers(20, 120, 1000)
+    packed = pack(make_examples(lengths), 256)
+    assert (packed.segment_ids > 0).mean() > 0.95
+
+
+def test_labels_are_the_supervised_tokens_and_positions_come_one_before():
+    examples = make_examples([10, 7, 30, 16])
+    packed = pack(examples, 32)
+    found = []
+    for ids, positions, labels, weights in zip(
+        packed.token_ids, packed.positions, packed.labels, packed.weights, strict=True
+    ):
+        used = weights > 0
+        np.testing.assert_array_equal(ids[positions[used] + 1], labels[used])
+        found += labels[used].tolist()
+    wanted = [token for ids, supervised in examples for token in ids[supervised]]
+    assert sorted(found) == sorted(wanted)
+
+
+def test_a_prediction_never_crosses_into_another_conversation():
+    packed = pack(make_examples([16, 16, 16, 16]), 32)
+    for segments, positions, weights in zip(packed.segment_ids, packed.positions, packed.weights, strict=True):
+        used = positions[weights > 0]
+        np.testing.assert_array_equal(segments[used], segments[used + 1])
+
+
+def test_batches_have_one_shape_and_see_every_row_each_epoch_in_a_new_seeded_order():
+    rows = pack(make_examples([30] * 7), 32)
+    batches, again = Batches(rows, 2, seed=1), Batches(rows, 2, seed=1)
+    orders = []
+    for _ in range(2):
+        seen = [batches[i] for i in range(len(batches))]
+        assert {x["token_ids"].shape for x, _, _ in seen} == {(2, 32)}
+        orders.append(np.concatenate([x["token_ids"] for x, _, _ in seen]))
+        np.testing.assert_array_equal(orders[-1], np.concatenate([again[i][0]["token_ids"] for i in range(len(again))]))
+        assert sum(weights.sum() for _, _, weights in seen) == rows.weights.sum()
+        batches.on_epoch_end(), again.on_epoch_end()
+    assert not np.array_equal(*orders)
+
+
+GOOD = {"text": "<start_of_turn>user\nhello<end_of_turn>\n<start_of_turn>model\nhi<end_of_turn>\n"}
+
+
+def test_an_overlong_row_is_named_not_cut(tokenizer):
+    rows = [GOOD, {"text": GOOD["text"].replace("hello", "hello " * 100)}]
+    with pytest.raises(UserError, match=r"train.jsonl:2: \d+ tokens, over train.sequence_length = 64"):
+        tokenize(rows, tokenizer, 64, "train.jsonl")
+
+
+def test_rows_without_an_answer_are_refused(tokenizer):
+    with pytest.raises(UserError, match="0% of the tokens are supervised"):
+        tokenize([{"text": "<start_of_turn>user\nhello<end_of_turn>\n"}], tokenizer, 64, "train.jsonl")
+
+
+def test_the_supervised_fraction_counts_tokens(tokenizer):
+    examples = tokenize([GOOD], tokenizer, 64, "train.jsonl")
+    answer = len(tokenizer.encode("hi")) + 1
+    assert supervised_fraction(examples) == answer / len(examples[0].ids)

@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.models.loader import load_gemma_model, logits
+from gemma_finetune.models.lora import apply_lora
+from gemma_finetune.training import model as model_module
+from gemma_finetune.training.data_pipeline import Example, pack
+from gemma_finetune.training.model import SupervisedModel, hidden_states, summed_loss
+
+RNG = np.random.default_rng(0)
+
+
+def example(length):
+    return Example(RNG.integers(6, 200, length).astype("int32"), np.arange(length) > length // 2)
+
+
+def test_hidden_states_are_the_backbones_own(base_dir):
+    backbone = load_gemma_model(base_dir)
+    ids = RNG.integers(4, 200, (2, 40)).astype("int32")
+    ones = np.ones_like(ids)
+    ours = hidden_states(backbone, ids, ones)
+    np.testing.assert_allclose(ours, backbone({"token_ids": ids, "padding_mask": ones}), atol=1e-5)
+
+
+def test_a_packed_conversation_reads_as_if_alone(base_dir):
+    backbone = load_gemma_model(base_dir)
+    examples = [example(20), example(28), example(12)]
+    packed = pack(examples, 64)
+    states = np.asarray(hidden_states(backbone, packed.token_ids, packed.segment_ids))
+    for row in range(len(packed.token_ids)):
+        for segment in range(1, packed.segment_ids[row].max() + 1):
+            where = packed.segment_ids[row] == segment
+            alone = packed.token_ids[row][where][None]
+            np.testing.assert_allclose(
+                states[row][where], hidden_states(backbone, alone, np.ones_like(alone))[0], atol=2e-4
+            )
+
+
+@pytest.mark.parametrize("chunk_bytes", [4 * 50 * 7, 64 << 20])
+def test_chunked_loss_and_gradients_equal_the_plain_ones(monkeypatch, chunk_bytes):
+    monkeypatch.setattr(model_module, "CHUNK_BYTES", chunk_bytes)
+    hidden, embeddings = jnp.array(RNG.normal(size=(33, 16))), jnp.array(RNG.normal(size=(50, 16)))
+    labels, weights = jnp.array(RNG.integers(0, 50, 33)), jnp.array(RNG.integers(0, 2, 33).astype("float32"))
+
+    def plain(hidden, embeddings):
+        log_probabilities = jax.nn.log_softmax(hidden @ embeddings.T)
+        return -jnp.sum(weights * log_probabilities[jnp.arange(33), labels])
+
+    chunked = jax.value_and_grad(lambda h, e: summed_loss(h, e, labels, weights), argnums=(0, 1))
+    loss, gradients = chunked(hidden, embeddings)
+    wanted, wanted_gradients = jax.value_and_grad(plain, argnums=(0, 1))(hidden, embeddings)
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+    for ours, theirs in zip(gradients, wanted_gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_loss_is_the_mean_over_supervised_tokens_of_every_turn(base_dir):
+    """Against logits of each conversation alone, padding and packing left out of it."""
+    backbone = load_gemma_model(base_dir)
+    examples = [example(20), example(28), example(31)]
+    losses = []
+    for ids, supervised in examples:
+        inputs = {"token_ids": ids[None], "padding_mask": np.ones_like(ids)[None]}
+        log_probabilities = np.asarray(jax.nn.log_softmax(logits(backbone, backbone(inputs))[0]))
+        losses += [-log_probabilities[t - 1, ids[t]] for t in np.flatnonzero(supervised)]
+    packed = pack(examples, 64)
+    model = SupervisedModel(backbone)
+    inputs = {"token_ids": packed.token_ids, "segment_ids": packed.segment_ids, "positions": packed.positions}
+    loss = model.compute_loss(y=packed.labels, y_pred=model(inputs), sample_weight=packed.weights)
+    np.testing.assert_allclose(float(loss), np.mean(losses), rtol=1e-4)
+
+
+def test_no_array_of_batch_length_vocabulary_exists(base_dir, monkeypatch):
+    """Looks through the compiled training step for any array that large."""
+    monkeypatch.setattr(model_module, "CHUNK_BYTES", 4 * 320 * 8)
+    backbone = load_gemma_model(base_dir)
+    apply_lora(backbone, LoRAConfig(rank=2, alpha=4, targets=("q_proj",)))
+    packed = pack([example(60) for _ in range(4)], 64)
+    model = SupervisedModel(backbone)
+    inputs = {"token_ids": packed.token_ids, "segment_ids": packed.segment_ids, "positions": packed.positions}
+    vocabulary = backbone.vocabulary_size
+
+    def loss(trainable, frozen):
+        hidden, _ = model.stateless_call(trainable, frozen, inputs)
+        return model.compute_loss(y=packed.labels, y_pred=hidden, sample_weight=packed.weights)
+
+    state = [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
+    text = jax.jit(jax.grad(loss)).lower(*state).as_text()
+    assert f"x{vocabulary}x" in text  # chunks of logits are there
+    assert f"tensor<{packed.positions.size}x{vocabulary}x" not in text
+    assert f"tensor<4x64x{vocabulary}x" not in text

@@ -1,0 +1,61 @@
+import csv
+
+import numpy as np
+import pytest
+
+from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.models.loader import load_gemma_model
+from gemma_finetune.training.data_pipeline import Example, pack
+from gemma_finetune.training.trainer import GemmaTrainer
+from gemma_finetune.utils.cli import UserError
+
+LORA = LoRAConfig(rank=4, alpha=8, targets=("q_proj", "v_proj"))
+
+
+def make_rows(count, seed):
+    rng = np.random.default_rng(seed)
+    start = rng.integers(10, 60, (count, 1))
+    ids = (start + np.arange(20)).astype("int32")  # count upwards: easy to learn
+    return pack([Example(row, np.arange(20) > 5) for row in ids], 64)
+
+
+@pytest.fixture
+def fit(base_dir, train_config):
+    def run(dtype="float32", **changes):
+        settings = dict(epochs=3, batch_size=4, sequence_length=64, warmup_steps=2, learning_rate=0.01) | changes
+        trainer = GemmaTrainer(load_gemma_model(base_dir, dtype=dtype), LORA, train_config(**settings))
+        return trainer.fit(make_rows(48, 0), make_rows(9, 1))
+
+    return run
+
+
+def test_it_learns_and_counts(fit, tmp_path):
+    result = fit()
+    assert result.metrics["val_loss"] < result.metrics["base_val_loss"] - 0.5
+    assert result.metrics["steps"] == 12
+    assert result.metrics["supervised_tokens"] == 3 * 48 * 14
+    assert result.metrics["trainable_parameters"] == sum(a.size for a in result.weights.values())
+    result.log.write(tmp_path / "log.csv")
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [row["step"] for row in rows] == [str(n) for n in range(1, 13)]
+    assert all(float(row[k]) >= 0 for row in rows for k in ("loss", "val_loss", "learning_rate", "grad_norm", "tokens"))
+
+
+def test_the_same_seed_gives_the_same_adapter_to_the_bit_and_another_does_not(fit):
+    first, again, other = fit(), fit(), fit(seed=1)
+    assert {k: v.tobytes() for k, v in first.weights.items()} == {k: v.tobytes() for k, v in again.weights.items()}
+    assert any(v.tobytes() != other.weights[k].tobytes() for k, v in first.weights.items())
+
+
+def test_max_steps_ends_within_an_epoch(fit):
+    assert fit(max_steps=5).metrics["steps"] == 5
+
+
+def test_a_bfloat16_base_learns_too(fit):
+    result = fit(dtype="bfloat16")
+    assert result.metrics["val_loss"] < result.metrics["base_val_loss"] - 0.5
+
+
+def test_a_broken_loss_stops_the_run_and_says_at_which_step(fit):
+    with pytest.raises(UserError, match=r"loss is nan at step \d+; lower train.learning_rate"):
+        fit(learning_rate=1e30)

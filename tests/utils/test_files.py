@@ -1,0 +1,57 @@
+import pytest
+
+from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.files import aside, read_jsonl, require, write_json, write_jsonl
+
+
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path):
+    path = tmp_path / "out.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"new": object()})
+    assert path.read_text() == '{\n  "old": 1\n}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    path = tmp_path / "out"
+    for name in ("first", "second"):
+        with aside(path) as temporary:
+            temporary.mkdir()
+            (temporary / name).write_text(name)
+    assert [p.name for p in path.iterdir()] == ["second"]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path):
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "kept").touch()
+    with pytest.raises(RuntimeError):
+        with aside(path) as temporary:
+            temporary.mkdir()
+            raise RuntimeError("disk full")
+    assert [p.name for p in tmp_path.rglob("*")] == ["out", "kept"]
+
+
+def test_jsonl_goes_both_ways_and_names_a_broken_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"a": "é\n"}, {"b": [1, 2]}]
+    assert write_jsonl(path, rows) == 2
+    assert list(read_jsonl(path)) == rows
+    path.write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(UserError, match="rows.jsonl:2: not valid JSON"):
+        list(read_jsonl(path))
+
+
+def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
+    with pytest.raises(UserError, match="dvc repro train.*dvc pull"):
+        require(tmp_path / "lora.npz", "train")
+
+
+def test_a_users_mistake_is_one_line_and_a_non_zero_exit(capsys):
+    def main():
+        raise UserError("params.yaml: lora.rank: too small")
+
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    assert stop.value.code == "error: params.yaml: lora.rank: too small"  # what Python prints, with exit status 1
