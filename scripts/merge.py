@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from gemma_finetune.data.formatter import CHAT_TEMPLATE
 from gemma_finetune.export.merge import merge_lora_weights, read_tensors, target_shapes
 from gemma_finetune.export.merge_proof import prove_merge
 from gemma_finetune.models.hf_layout import finish_layout
@@ -23,7 +24,6 @@ from gemma_finetune.utils.files import aside, read_jsonl, require
 BASE = Path("models/base")
 LORA = Path("models/lora.npz")
 MERGED = Path("models/merged")
-CHAT_TEMPLATE = Path(__file__).parent / "gemma_finetune" / "export" / "chat_template.jinja"
 PROMPTS, PROMPT_TOKENS = 4, 64
 
 
@@ -40,7 +40,8 @@ def write_merged(directory: Path, adapter: Adapter) -> None:
     save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})
     for name in ("config.json", "tokenizer.model"):
         shutil.copyfile(BASE / name, directory / name)
-    shutil.copyfile(CHAT_TEMPLATE, directory / "chat_template.jinja")
+    # As Google's: transformers adds no BOS of its own to a rendered chat, and without it the model is lost.
+    (directory / "chat_template.jinja").write_text("{{ bos_token }}" + CHAT_TEMPLATE, encoding="utf-8")
     finish_layout(directory, dtype="float32")
 
 
@@ -55,9 +56,7 @@ def main():
         write_merged(temporary, adapter)
         proof = prove_merge(BASE, temporary, adapter, prompts)
     print(f"{len(adapter.modules)} weights changed -> {MERGED}")
-    print(
-        f"logits: merged vs adapter {proof['merged_vs_lora']:.1e}, merged vs base {proof['merged_vs_base']:.1e} (relative)"
-    )
+    print(f"relative logit difference: adapter {proof['merged_vs_lora']:.1e}, base {proof['merged_vs_base']:.1e}")
 
 
 if __name__ == "__main__":

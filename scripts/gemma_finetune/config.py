@@ -6,10 +6,11 @@ section lives beside the code it steers (`data/config.py`, `training/config.py`,
     lora = load_section("lora", LoRAConfig)
 """
 
+import json
 from typing import Annotated, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gemma_finetune.utils.cli import UserError
@@ -21,7 +22,7 @@ START_OF_TURN, END_OF_TURN = "<start_of_turn>", "<end_of_turn>"
 Config = TypeVar("Config")
 
 # `@section` on a class makes it a frozen dataclass that refuses unknown keys and wrong types.
-section = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+section = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 
 
 def _number(value):
@@ -34,14 +35,7 @@ def _number(value):
     return value
 
 
-def as_tuple(value):
-    """YAML's lists as tuples, which a frozen dataclass can hold."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 Float = Annotated[float, BeforeValidator(_number)]
-Strings = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
-Ints = Annotated[tuple[int, ...], BeforeValidator(as_tuple)]
 
 
 def load_section(name: str, cls: type[Config], path: str = "params.yaml") -> Config:
@@ -56,7 +50,8 @@ def load_section(name: str, cls: type[Config], path: str = "params.yaml") -> Con
     if not isinstance(params, dict) or not isinstance(params.get(name), dict):
         raise UserError(f"{path}: section `{name}` is missing; restore it from Git")
     try:
-        return cls(**{str(key): value for key, value in params[name].items()})
+        # Through JSON, where pydantic's strict mode takes a list for a tuple and a mapping for a nested section.
+        return TypeAdapter(cls).validate_json(json.dumps(params[name], default=str))
     except ValidationError as error:
         raise UserError("\n".join(_explain(path, name, e, cls) for e in error.errors()))
 

@@ -1,0 +1,1 @@
+"""From an adapter to files that a device runs."""

@@ -2,11 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from gemma_finetune.config import Float, as_tuple, section
+from gemma_finetune.config import Float, section
 
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@section
+class TinyConfig:
+    """How long the tiny base is pretrained; nothing of it concerns another preset."""
+
+    steps: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[Float, Field(gt=0)]
 
 
 @section
@@ -17,6 +25,7 @@ class ModelConfig:
     # float16 is no choice: Gemma 3's activations overflow in it.
     dtype: Literal["bfloat16", "float32"]
     seed: int
+    tiny: TinyConfig
 
 
 @section
@@ -25,4 +34,4 @@ class LoRAConfig:
 
     rank: Annotated[int, Field(ge=1)]
     alpha: Annotated[Float, Field(gt=0)]
-    targets: Annotated[tuple[Target, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+    targets: Annotated[tuple[Target, ...], Field(min_length=1)]

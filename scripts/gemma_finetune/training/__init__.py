@@ -1,0 +1,1 @@
+"""LoRA fine-tuning with Keras 3 on JAX."""

@@ -1,0 +1,1 @@
+"""What every stage needs: plain errors, whole files, the device."""

@@ -70,7 +70,8 @@ def write_jsonl(path: str | Path, rows: Iterable) -> int:
     """One JSON value a line; returns the number of rows."""
     count = 0
     with aside(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for count, row in enumerate(rows, 1):
+        for row in rows:
+            count += 1
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return count
 

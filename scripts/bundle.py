@@ -1,0 +1,61 @@
+"""Bundles a quantized model with tokenizer and chat template: a `.task` and a `.litertlm`, and a manifest of both.
+
+models/tflite/NAME.tflite + models/merged/ -> models/bundle/NAME.task, NAME.litertlm, NAME.json
+
+    python scripts/bundle.py NAME
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from gemma_finetune.data.formatter import CHAT_TEMPLATE
+from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task, expected_contents
+from gemma_finetune.export.manifest import manifest, notice
+from gemma_finetune.export.tflite_file import TFLiteFile
+from gemma_finetune.models.lora_file import load_lora
+from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.files import require, write_json
+
+SECTIONS = ("data", "model", "lora", "train")  # and of `export`, what the TFLite file depends on
+DATA = ("train", "validation")
+
+
+def main():
+    if len(sys.argv) != 2:
+        raise UserError("usage: python scripts/bundle.py NAME")
+    name = sys.argv[1]
+    params = read_params()
+    parts = Parts(
+        tflite=require(f"models/tflite/{name}.tflite", "quantize"),
+        tokenizer=require("models/merged/tokenizer.model", "merge"),
+        chat_template=CHAT_TEMPLATE,
+        notice=notice(params["model"]["preset"]),
+    )
+    task, litertlm = Path(f"models/bundle/{name}.task"), Path(f"models/bundle/{name}.litertlm")
+    create_mediapipe_task(parts, task)
+    create_litertlm(parts, litertlm)
+    made_of = manifest(
+        contents=expected_contents(parts),
+        weights=TFLiteFile(parts.tflite).weights(),
+        adapter=load_lora("models/lora.npz"),
+        data=[require(f"data/formatted/{split}.jsonl", "format") for split in DATA],
+        bundles=[task, litertlm],
+        params=params,
+    )
+    write_json(f"models/bundle/{name}.json", made_of)
+    for path in (task, litertlm):
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, cache of {made_of['contents']['context_length']} tokens")
+
+
+def read_params() -> dict:
+    """The parameters that decide what is in the bundle."""
+    with open("params.yaml", encoding="utf-8") as file:
+        params = yaml.safe_load(file)
+    export = {key: params["export"][key] for key in ("cache_length", "prefill_lengths")}
+    return {section: params[section] for section in SECTIONS} | {"export": export}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,51 @@
+"""Talk to the model: on the bundle that ships (LiteRT-LM), on a bare .tflite, or on Keras.
+
+    python scripts/chat.py                                   # models/bundle/int8.task
+    python scripts/chat.py --model models/tflite/int4.tflite
+    python scripts/chat.py --backend keras                   # models/merged
+    python scripts/chat.py --prompt "Turn on the kitchen light"
+    printf 'turn on the lamp\nnow dim it\n' | python scripts/chat.py
+
+Reads a model, `generate` of params.yaml and the keyboard (or --prompt, or standard input, a line a message);
+writes answers to standard output and everything else to standard error. /help lists the commands.
+"""
+
+import argparse
+import signal
+import sys
+
+from gemma_finetune.config import load_section
+from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
+from gemma_finetune.inference.chat import ChatSession
+from gemma_finetune.inference.config import GenerateConfig
+from gemma_finetune.inference.terminal import answer, converse, converse_piped
+from gemma_finetune.utils.cli import run
+
+
+def main() -> None:
+    args = parse_arguments()
+    config = load_section("generate", GenerateConfig)
+    with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
+        session = ChatSession(backend, config.sampler(), config.max_tokens, args.system)
+        if args.prompt is not None:
+            answer(session, args.prompt)
+        elif not sys.stdin.isatty():
+            converse_piped(session, sys.stdin)
+        else:
+            print(f"{backend.description}\n/help lists the commands, Ctrl-D leaves.", file=sys.stderr)
+            converse(session)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Talk to the model.")
+    parser.add_argument("--backend", choices=sorted(DEFAULT_MODEL), help="default: what --model is, or bundle")
+    parser.add_argument("--model", metavar="PATH", help="a .task, .litertlm, .tflite or Hugging Face directory")
+    parser.add_argument("--tokenizer", metavar="PATH", help="tokenizer.model for a .tflite of another pipeline")
+    parser.add_argument("--prompt", metavar="TEXT", help="answer this and leave")
+    parser.add_argument("--system", metavar="TEXT", help="an instruction that stands before the first message")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `chat.py | head` ends without a traceback
+    run(main)

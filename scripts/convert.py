@@ -1,0 +1,35 @@
+"""Converts every valid row to the one canonical form of a conversation, ShareGPT's.
+
+data/validated/records.jsonl -> data/converted/conversations.jsonl
+
+    python scripts/convert.py
+"""
+
+from functools import partial
+
+from tqdm import tqdm
+
+from gemma_finetune.config import load_section
+from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.parallel import chunks, map_ordered
+from gemma_finetune.data.validation import convert_lines
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.files import aside, require
+
+
+def main():
+    config = load_section("data", DataConfig)
+    source = require("data/validated/records.jsonl", "validate")
+    rows = 0
+    with open(source, "rb") as records, aside("data/converted") as folder:
+        folder.mkdir()
+        with open(folder / "conversations.jsonl", "wb") as file:
+            converted = map_ordered(partial(convert_lines, allowed=config.repairs), chunks(records))
+            for lines in tqdm(converted, unit=" chunks", delay=2):
+                file.write(lines)
+                rows += lines.count(b"\n")
+    print(f"{rows:,} conversations")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,117 @@
+"""Renders conversations in Gemma's chat template, splits them, and measures what training will see.
+
+data/deduped/kept.jsonl + models/base/tokenizer.model -> data/formatted/{train,validation,test,overlong}.jsonl,
+metrics/data.json and the plots metrics/data_{rows,tokens,turns}.csv
+
+    python scripts/format.py
+"""
+
+from functools import partial
+
+import numpy as np
+import orjson
+import pandas as pd
+from tqdm import tqdm
+
+from gemma_finetune.config import load_section
+from gemma_finetune.data import leakage, statistics
+from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.formatting import format_lines
+from gemma_finetune.data.lines import random_access
+from gemma_finetune.data.parallel import chunks, map_ordered
+from gemma_finetune.data.shingles import turn_texts
+from gemma_finetune.data.split import SPLITS
+from gemma_finetune.training.config import TrainingConfig
+from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.files import aside, read_json, require, write_json
+
+TOKENIZER = "models/base/tokenizer.model"
+
+
+def main():
+    config, limit = load_section("data", DataConfig), load_section("train", TrainingConfig).sequence_length
+    source = require("data/deduped/kept.jsonl", "dedup")
+    require(TOKENIZER, "base")
+    validate, dedup = (read_json(require(f"metrics/{name}.json", name)) for name in ("validate", "dedup"))
+    with open(source, "rb") as file, aside("data/formatted") as folder:
+        folder.mkdir()
+        formatted = map_ordered(partial(format_lines, config=config, tokenizer_path=TOKENIZER), chunks(file))
+        facts, bands = write(folder, tqdm(formatted, unit=" chunks", delay=2), limit)
+        row = random_access(file, facts["size"].to_numpy())
+        fits = (facts["tokens"] <= limit).to_numpy()
+        set_aside_overlong(folder, facts, row, limit, config.overlong)
+        leaks = refuse_leaks(facts[fits], bands[fits], np.flatnonzero(fits), row, config.dedup_threshold)
+        refuse_untrainable(facts[fits])
+    write_metrics(facts[fits], {"leakage": leaks, "overlong": int((~fits).sum())}, validate, dedup)
+
+
+def write(folder, chunks_of_rows, limit):
+    """Writes every row that fits to its split; returns the facts and the band keys of all rows."""
+    facts, bands = [], []
+    files = {split: open(folder / f"{split}.jsonl", "wb") for split in SPLITS}
+    for chunk in chunks_of_rows:
+        for line, split, tokens in zip(chunk.lines, chunk.facts["split"], chunk.facts["tokens"], strict=True):
+            if tokens <= limit:
+                files[split].write(line)
+        facts.append(chunk.facts)
+        bands.append(chunk.bands)
+    for file in files.values():
+        file.close()
+    return pd.concat(facts, ignore_index=True), np.concatenate(bands)
+
+
+def set_aside_overlong(folder, facts, row, limit, policy):
+    """Names the rows that are too long in overlong.jsonl; UserError if `data.overlong` is fail."""
+    names = []
+    for n in np.flatnonzero(facts["tokens"] > limit):
+        conversation, tokens = row(n), int(facts["tokens"][n])
+        names.append({"id": conversation["id"], "source": conversation["source"], "tokens": tokens})
+    (folder / "overlong.jsonl").write_bytes(b"".join(orjson.dumps(name) + b"\n" for name in names))
+    first = "\n".join(f"  {where(name)}: {name['tokens']} tokens" for name in names[:5])
+    if names and policy == "fail":
+        raise UserError(f"{len(names):,} rows are over train.sequence_length = {limit}; raise it, shorten them, or "
+                        f"set data.overlong to drop. The first:\n{first}")
+    if names:
+        print(f"{len(names):,} rows over train.sequence_length = {limit} left out:\n{first}")
+
+
+def refuse_leaks(facts, bands, numbers, row, threshold):
+    """The leakage report. UserError if a row has a near-twin in another split."""
+    splits = facts["split"].cat.codes.to_numpy()
+    leaks = leakage.find_leaks(bands, splits, lambda n: turn_texts(row(numbers[n])), threshold)
+    if leaks:
+        first = "\n".join(f"  {where(row(numbers[leak.row]))} ({SPLITS[splits[leak.row]]}) and "
+                          f"{where(row(numbers[leak.twin]))} ({SPLITS[splits[leak.twin]]}): {leak.similarity:.2f}"
+                          for leak in leaks[:5])
+        raise UserError(f"{len(leaks):,} pairs of near-twins stand in different splits; dedup should have removed one of "
+                        f"each: run `dvc repro dedup` again, and report it if this stays. The first:\n{first}")
+    return leakage.summarize(leaks, splits)
+
+
+def where(row):
+    """The place of a row in the raw data."""
+    return f"{row['source']['file']}:{row['source']['line']}"
+
+
+def refuse_untrainable(facts):
+    """UserError if there is nothing to train on."""
+    if not (facts["split"] == "train").any():
+        raise UserError("no row is left to train on; see metrics/validate.json, metrics/dedup.json and data.overlong")
+
+
+def write_metrics(facts, more, validate, dedup):
+    """metrics/data.json and the tables behind the plots."""
+    flow = statistics.row_flow(validate, dedup, more["overlong"])
+    tables = {"rows": flow, "tokens": statistics.token_histogram(facts), "turns": statistics.turn_histogram(facts)}
+    for name, table in tables.items():
+        with aside(f"metrics/data_{name}.csv") as path:
+            table.to_csv(path, index=False)
+    splits = statistics.summarize(facts)
+    rows = dict(zip(flow["stage"], flow["rows"].tolist(), strict=True))
+    write_json("metrics/data.json", {"rows": rows, "splits": splits, **more})
+    print(pd.DataFrame(splits).drop("formats").to_string())
+    print("near-twins between splits: " + ", ".join(f"{name} {count}" for name, count in more["leakage"].items()))
+
+
+if __name__ == "__main__":
+    run(main)

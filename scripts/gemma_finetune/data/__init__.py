@@ -1,0 +1,1 @@
+"""Chat data: from raw rows of any format to Gemma's chat template."""

@@ -1,0 +1,64 @@
+"""Kept conversations to formatted rows, tokenized once to know their length. Pure: opens no data file."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.converter import to_messages
+from gemma_finetune.data.formatter import render
+from gemma_finetune.data.minhash import band_keys
+from gemma_finetune.data.shingles import shingle_hashes, turn_texts
+from gemma_finetune.data.split import SPLITS, split_of
+from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError
+
+FORMATS = ("sharegpt", "alpaca", "chatml")
+LEAKAGE_SEED = 43  # not dedup's: what one set of hash functions misses the other finds
+
+tokenizer = lru_cache(GemmaTokenizer)  # once in each process
+
+
+class Formatted(NamedTuple):
+    """A chunk of rows: what is written, what is known of each, and its band keys for the leakage report.
+
+    `facts` has the columns split, format, turns, tokens (with the <bos>), supervised and size (bytes of the input).
+    """
+
+    lines: list[bytes]
+    facts: pd.DataFrame
+    bands: np.ndarray  # uint64 (rows, bands)
+
+
+def format_lines(lines: list[bytes], config: DataConfig, tokenizer_path: str) -> Formatted:
+    """Formats a chunk of kept conversations. UserError if one becomes control tokens the template did not put there."""
+    rows = [orjson.loads(line) for line in lines]
+    texts = [render(to_messages(row)) for row in rows]
+    bands = band_keys(*shingle_hashes([turn_texts(row) for row in rows]), config.dedup_threshold, LEAKAGE_SEED)
+    facts = pd.DataFrame({
+        "split": pd.Categorical([split_of(row, config.validation_fraction, config.test_fraction) for row in rows], SPLITS),
+        "format": pd.Categorical([row["source"]["format"] for row in rows], FORMATS),
+        "turns": np.array([len(row["conversations"]) for row in rows], np.int32),
+        **count_tokens(rows, texts, tokenizer(tokenizer_path)),
+        "size": np.array([len(line) for line in lines], np.int32),
+    })  # fmt: skip
+    written = [orjson.dumps({"id": row["id"], "text": text}) + b"\n" for row, text in zip(rows, texts, strict=True)]
+    return Formatted(written, facts, bands)
+
+
+def count_tokens(rows: list[dict], texts: list[str], tokenizer: GemmaTokenizer) -> dict[str, np.ndarray]:
+    """Tokens, and tokens the loss looks at, of every text."""
+    counts = np.zeros((len(rows), 2), np.int32)
+    for n, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        ids, supervised = tokenizer.encode_conversation(text)
+        turns = len(row["conversations"])
+        expected = {tokenizer.bos: 1, tokenizer.eos: 0, tokenizer.pad: 0,
+                    tokenizer.start_of_turn: turns, tokenizer.end_of_turn: turns}  # fmt: skip
+        if any(ids.count(token) != count for token, count in expected.items()):
+            raise UserError(f"{row['source']['file']}:{row['source']['line']}: its text becomes control tokens in this "
+                            "tokenizer; mend or remove the row")
+        counts[n] = len(ids), sum(supervised)
+    return {"tokens": counts[:, 0], "supervised": counts[:, 1]}

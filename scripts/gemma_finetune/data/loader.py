@@ -1,0 +1,146 @@
+"""Raw files to rows of bytes, in streaming: which files, how they are packed, where one row ends and the next starts.
+
+Reads JSON Lines, one JSON array, and plain `<|im_start|>` text; as they are, in gzip or in Zstandard; with or
+without a byte-order mark. What a row means and whether it is valid is for `validation`.
+"""
+
+import glob
+import gzip
+import io
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from backports import zstd
+
+from gemma_finetune.utils.cli import UserError
+
+MAX_ROW_BYTES = 16 << 20  # no conversation is this long; what is over it is cut here and rejected later
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".txt")
+PACKED = (".gz", ".zst")
+NOT_DATA = (".md", ".dvc")
+BUFFER = 1 << 20
+
+Row = tuple[int, bytes]  # the line where it starts, its bytes
+
+
+def find_files(raw: str | Iterable[str]) -> list[Path]:
+    """The data files of a folder or of globs, sorted. UserError where there are none, or one of unknown kind."""
+    patterns = [raw] if isinstance(raw, str) else raw
+    patterns = [os.path.join(p, "**") if os.path.isdir(p) else p for p in patterns]
+    paths = {Path(p) for pattern in patterns for p in glob.glob(pattern, recursive=True)}
+    files = sorted(path for path in paths if path.is_file() and path.suffix not in NOT_DATA)
+    if not files:
+        raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
+    for path in files:
+        if path.with_suffix("").suffix not in SUFFIXES if path.suffix in PACKED else path.suffix not in SUFFIXES:
+            raise UserError(f"{path}: not a kind of file that can be read ({', '.join(SUFFIXES)}, each also with "
+                            f"{' or '.join(PACKED)}); convert it, or move it out of data.raw")
+    return files
+
+
+def read_rows(path: str | Path) -> Iterator[Row]:
+    """The rows of one file. UserError names the line after which a packed file or an array is damaged."""
+    line = 0
+    try:
+        with _open(path) as stream:
+            for line, row in _split(stream):
+                yield line, row
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
+        raise UserError(f"{path}: damaged after line {line} ({error}); fetch the file again")
+    except ValueError as error:
+        raise UserError(f"{path}: {error}")
+
+
+def _open(path):
+    """The unpacked content, told by the first bytes and not by the name."""
+    raw = open(path, "rb", buffering=BUFFER)
+    magic = raw.peek(4)[:4]
+    if magic.startswith(b"\x1f\x8b"):
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER)
+    if magic == b"\x28\xb5\x2f\xfd":
+        return io.BufferedReader(zstd.ZstdFile(raw), BUFFER)
+    return raw
+
+
+def _split(stream):
+    start = stream.peek(64)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`")
+    if start.startswith(b"\xef\xbb\xbf"):
+        stream.read(3)
+        start = start[3:]
+    if start.lstrip().startswith(b"["):
+        return _array(stream)
+    if start.lstrip().startswith(b"<|im_start|>"):
+        return _im_text(stream)
+    return _lines(stream)
+
+
+def _lines(stream) -> Iterator[Row]:
+    number = 0
+    while row := stream.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        rest = row
+        while not rest.endswith(b"\n") and (rest := stream.readline(BUFFER)):
+            pass
+        if not row.isspace():
+            yield number, row
+
+
+def _im_text(stream) -> Iterator[Row]:
+    """Conversations of plain `<|im_start|>` text, each a JSON string; a blank line stands between two of them."""
+    start, block, blank = 1, [], False
+    for number, line in enumerate(stream, 1):
+        if blank and line.startswith(b"<|im_start|>"):
+            yield start, _json_string(block)
+            start, block = number, []
+        block.append(line)
+        blank = line.isspace()
+    if block:
+        yield start, _json_string(block)
+
+
+def _json_string(lines):
+    # Bytes that are not UTF-8 become lone surrogates, which validation rejects by name.
+    return json.dumps(b"".join(lines).decode("utf-8", "surrogateescape").strip()).encode()
+
+
+# What it takes to find an array's commas and its end: whole strings (possessive: linear in time), brackets, commas.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
+
+
+def _array(stream) -> Iterator[Row]:
+    """Elements of one JSON array. ValueError where it does not end, or where something follows it."""
+    buffer, start, scanned, depth, line = b"", 0, 0, 0, 1
+    while chunk := stream.read(max(BUFFER, len(buffer) - start)):  # doubling: linear in an element's length
+        buffer, scanned = buffer[start:] + chunk, scanned - start
+        start, resume = 0, len(buffer)
+        for token in _TOKEN.finditer(buffer, scanned):
+            kind = token.group()
+            if kind == b'"':  # a string that goes on in the next chunk
+                resume = token.start()
+                break
+            depth += (kind in b"[{") - (kind in b"]}")
+            if kind == b"[" and depth == 1:
+                start = token.end()
+            elif depth == 0 or (kind == b"," and depth == 1):
+                element = buffer[start : token.start()]
+                row = element.lstrip()
+                if row:
+                    yield line + element[: len(element) - len(row)].count(b"\n"), row[: MAX_ROW_BYTES + 1]
+                line, start = line + element.count(b"\n"), token.end()
+                if depth == 0:
+                    return _nothing_follows(buffer[start:] + stream.read(BUFFER), line)
+        scanned = resume
+    raise ValueError(f"cut short: the array does not end after line {line}; fetch the file again")
+
+
+def _nothing_follows(rest, line):
+    if text := rest.lstrip():
+        line += rest[: len(rest) - len(text)].count(b"\n")
+        raise ValueError(f"line {line}: something follows the end of the array ({text[:40]!r}); "
+                         "a file is one array, or one object a line")

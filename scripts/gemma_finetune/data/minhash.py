@@ -1,0 +1,51 @@
+"""MinHash and locality-sensitive hashing: rows that may be near-duplicates share the key of at least one band.
+
+Signatures are Rensa's R-MinHash (benchmarks/README.md says why). The index is sorted arrays of our own: 8 bytes a
+band and row, and the same candidates in every run. What is found here is a candidate; `dedup` compares the sets.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from rensa import RMinHash
+
+HASHES = 128
+SEED = 42
+RECALL = 0.999
+
+
+def bands_for(threshold: float) -> tuple[int, int]:
+    """(bands, rows a band): the fewest false candidates at a recall of RECALL for twins at the threshold."""
+    for rows in range(HASHES, 0, -1):
+        bands = HASHES // rows
+        if 1 - (1 - threshold**rows) ** bands >= RECALL:
+            return bands, rows
+    return HASHES, 1
+
+
+def band_keys(shingles: np.ndarray, offsets: np.ndarray, threshold: float, seed: int = SEED) -> np.ndarray:
+    """Keys uint64 (texts, bands) of texts' shingles as `shingle_hashes` gives them."""
+    bands, rows = bands_for(threshold)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(shingles, offsets, HASHES, seed)
+    signatures = np.array(matrix.to_rows(), np.uint64).reshape(-1, HASHES)[:, : bands * rows]
+    keys = np.zeros((len(signatures), bands), np.uint64)
+    for column in signatures.reshape(-1, bands, rows).transpose(2, 0, 1):
+        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    return keys
+
+
+def shared_buckets(bands: np.ndarray) -> Iterator[tuple[int, list[int]]]:
+    """(row, its buckets) of every row that shares one, in order; a bucket is the rows of equal key in a band."""
+    rows, buckets, total = [], [], 0
+    for column in bands.T:
+        _, bucket, count = np.unique(column, return_inverse=True, return_counts=True)
+        shared = np.flatnonzero(count[bucket] > 1)
+        rows.append(shared)
+        buckets.append(bucket[shared] + total)
+        total += len(count)
+    rows, buckets = np.concatenate(rows), np.concatenate(buckets)
+    order = np.argsort(rows, kind="stable")
+    ids, start = np.unique(rows[order], return_index=True)
+    for row, own in zip(ids.tolist(), np.split(buckets[order], start[1:]), strict=False):
+        yield row, own.tolist()

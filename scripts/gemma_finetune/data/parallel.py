@@ -1,0 +1,44 @@
+"""A pure function over chunks of rows on all cores, in order, with a bounded number of chunks in memory."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+
+CHUNK_ROWS = 1000
+CHUNK_BYTES = 4 << 20
+WORTH_IT = 8  # chunks; fewer are done before a second process has started
+
+
+def chunks(rows: Iterable, size: Callable = len) -> Iterator[list]:
+    """Lists of at most CHUNK_ROWS rows and about CHUNK_BYTES; `size` is a row's length in bytes."""
+    chunk, total = [], 0
+    for row in rows:
+        chunk.append(row)
+        total += size(row)
+        if len(chunk) == CHUNK_ROWS or total >= CHUNK_BYTES:
+            yield chunk
+            chunk, total = [], 0
+    if chunk:
+        yield chunk
+
+
+def map_ordered(function: Callable, items: Iterable) -> Iterator:
+    """`map(function, items)` on every core; a few items, or a single core, need no process."""
+    items = iter(items)
+    head = list(islice(items, WORTH_IT))
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if len(head) < WORTH_IT or workers == 1:
+        yield from map(function, head)
+        yield from map(function, items)
+        return
+    # Spawned, not forked: a fork takes over locks of threads that it does not take over (Rayon, JAX).
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        pending = deque(pool.submit(function, item) for item in head)
+        for item in items:
+            pending.append(pool.submit(function, item))
+            yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

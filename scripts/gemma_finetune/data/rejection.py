@@ -1,0 +1,12 @@
+"""How a row is refused: a reason to count by, and a sentence for the person who mends the row."""
+
+LONGEST = 300  # characters of a message: it may quote the row
+
+
+class Rejection(Exception):
+    """Raised anywhere below `validation.check`, which is the one place that catches it."""
+
+    def __init__(self, reason: str, message: str):
+        self.reason = reason
+        self.message = message if len(message) <= LONGEST else message[: LONGEST - 1] + "…"
+        super().__init__(self.message)

@@ -1,0 +1,110 @@
+"""The raw formats as pydantic models, and which of them a row is in. What a conversation may hold is `converter`'s.
+
+A format's name is what `data.format` and the metrics call it: sharegpt, alpaca, chatml.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+
+from gemma_finetune.data.rejection import Rejection
+
+Split = Literal["train", "validation", "test"]
+
+
+class Schema(BaseModel):
+    """Strict: a number is no text. Keys that say nothing about the conversation (topic, source, …) are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class Part(Schema):
+    """One of OpenAI's content parts; only `text` has a place in a text model."""
+
+    type: str
+    text: str | None = None
+
+
+class Turn(Schema):
+    """One turn. The two spellings occur in each other's files."""
+
+    role: Annotated[str, Field(validation_alias=AliasChoices("from", "role"))]
+    content: Annotated[str | list[Part] | None, Field(validation_alias=AliasChoices("value", "content"))] = None
+    tool_calls: Any = None
+    function_call: Any = None
+    weight: float | None = None
+
+
+class Row(Schema):
+    """What a row of any format may say beside its turns."""
+
+    system: str | None = None
+    tools: Any = None
+    functions: Any = None
+    split: Split | None = None
+
+
+class ShareGPT(Row):
+    """`{"conversations": [{"from": "human", "value": "…"}, …], "system": "…"?}`"""
+
+    conversations: list[Turn]
+
+
+class ChatML(Row):
+    """`{"messages": [{"role": "user", "content": "…"}, …]}`, OpenAI's."""
+
+    messages: list[Turn]
+
+
+class ChatMLText(Row):
+    """`{"text": "<|im_start|>user\\n…<|im_end|>\\n…"}`; also a bare JSON string."""
+
+    text: str
+
+
+class Alpaca(Row):
+    """`{"instruction": "…", "input": "…"?, "output": "…", "history": [["…", "…"], …]?}`"""
+
+    instruction: str
+    input: str | None = None
+    output: str
+    history: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
+
+
+FORMATS = {"sharegpt": (ShareGPT,), "alpaca": (Alpaca,), "chatml": (ChatML, ChatMLText)}
+
+
+def detect(row: dict) -> str:
+    """The format of a row, told by its keys. Rejection `unknown_format` names the keys it has."""
+    if "conversations" in row:
+        return "sharegpt"
+    if "messages" in row:
+        return "chatml"
+    if "instruction" in row:  # before `text`: the original Alpaca has its whole prompt there too
+        return "alpaca"
+    if "text" in row:
+        return "chatml"
+    keys = ", ".join(map(repr, list(row)[:8])) or "none"
+    raise Rejection("unknown_format", f"has none of the keys conversations, messages, instruction, text; found {keys}")
+
+
+def read(row: dict, format: str) -> Row:
+    """The row as a model of its format. Rejection `schema` names the first key at fault and what was found."""
+    model = FORMATS[format][-1 if format == "chatml" and "messages" not in row else 0]
+    try:
+        return model.model_validate(row)
+    except ValidationError as error:
+        raise Rejection("schema", _explain(error.errors(include_url=False)))
+
+
+def _explain(errors):
+    # The variants of a union are listed one by one; the one that got deepest says most.
+    error = max(errors, key=lambda e: len(e["loc"]))
+    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("list[", "str")))
+    found = "" if error["type"] == "missing" else f"; found {_short(error['input'])}"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{found}"
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

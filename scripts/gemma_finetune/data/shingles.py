@@ -1,0 +1,62 @@
+"""Conversations as sets of shingles: what two of them are compared by. Pure text in, integers out.
+
+A shingle is three words in a row. Words are compared without case, width and punctuation; numbers and symbols count,
+so that "20 degrees" and "21 degrees" differ. System texts are left out: where every row has the same long one,
+all rows would be twins.
+"""
+
+import re
+import unicodedata
+
+import numpy as np
+from rensa import RMinHash
+
+WORDS_PER_SHINGLE = 3
+
+# Scripts written without spaces count by character. Of the rest: words, minus signs, and symbols that mean something.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"""[{_UNSPACED}]|[^\W{_UNSPACED}]+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。]""")
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+def turn_texts(conversation: dict) -> str:
+    """What the user and the assistant said, a line each."""
+    return "\n".join(turn["value"] for turn in conversation["conversations"])
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, without case, width and punctuation."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def shingle_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of all texts' shingles, uint64 (total,), and where each text's begin and end, int64 (texts + 1,).
+
+    A text of fewer words than a shingle has gets one shingle of them all.
+    """
+    hashed = RMinHash.hash_token_sets([_padded(words(text)) for text in texts])
+    flat = np.fromiter((h for row in hashed for h in row), np.uint64)
+    offsets = np.cumsum([0, *(len(row) for row in hashed)])
+    shingled = flat.copy()
+    for shift in range(1, WORDS_PER_SHINGLE):
+        shingled[:-shift] = shingled[:-shift] * _MIX + flat[shift:]
+    # The last words of a text start shingles that run into the next text: leave those out.
+    keep = np.ones(len(flat), bool)
+    for shift in range(1, WORDS_PER_SHINGLE):
+        keep[offsets[1:] - shift] = False
+    return shingled[keep], offsets - np.arange(len(offsets)) * (WORDS_PER_SHINGLE - 1)
+
+
+def _padded(found):
+    return found + [""] * (WORDS_PER_SHINGLE - len(found))
+
+
+def shingle_set(text: str) -> frozenset[int]:
+    """The hashes of one text's shingles."""
+    return frozenset(shingle_hashes([text])[0].tolist())
+
+
+def similarity(a: frozenset[int], b: frozenset[int]) -> float:
+    """Jaccard similarity of two sets of shingles: 1 for equal sets, 0 for sets with nothing in common."""
+    common = len(a & b)
+    return common / (len(a) + len(b) - common)

@@ -1,0 +1,50 @@
+"""A picture of the data: numbers for metrics/data.json and tables for the plots, from one row of facts a conversation."""
+
+import pandas as pd
+
+from gemma_finetune.data.split import SPLITS
+
+BINS = 24
+
+
+def summarize(facts: pd.DataFrame) -> dict:
+    """Numbers of each split. `facts` has the columns split, format, turns, tokens, supervised, one row each."""
+    splits = {split: facts[facts["split"] == split] for split in SPLITS}
+    return {split: _summary(rows) for split, rows in splits.items() if len(rows)}
+
+
+def _summary(rows):
+    tokens = rows["tokens"]
+    return {
+        "rows": len(rows),
+        "turns": int(rows["turns"].sum()),
+        "turns_mean": round(float(rows["turns"].mean()), 4),
+        "multi_turn_fraction": round(float((rows["turns"] > 2).mean()), 4),
+        "tokens": int(tokens.sum()),
+        "tokens_median": int(tokens.quantile(0.5, "lower")),
+        "tokens_p95": int(tokens.quantile(0.95, "lower")),
+        "tokens_max": int(tokens.max()),
+        "supervised_fraction": round(float(rows["supervised"].sum() / tokens.sum()), 4),
+        "formats": {name: int(count) for name, count in sorted(rows["format"].value_counts().items())},
+    }
+
+
+def token_histogram(facts: pd.DataFrame) -> pd.DataFrame:
+    """Rows by length: columns split, tokens (a bin's upper end), rows."""
+    width = -(-int(facts["tokens"].max()) // BINS)
+    upper = -(-facts["tokens"] // width) * width
+    return facts.groupby(["split", upper.rename("tokens")], observed=True).size().rename("rows").reset_index()
+
+
+def turn_histogram(facts: pd.DataFrame) -> pd.DataFrame:
+    """Rows by number of turns: columns split, turns, rows."""
+    return facts.groupby(["split", "turns"], observed=True).size().rename("rows").reset_index()
+
+
+def row_flow(validate: dict, dedup: dict, overlong: int) -> pd.DataFrame:
+    """Rows out of each stage, and what it took away: columns stage, rows, removed."""
+    formatted = dedup["kept"] - overlong
+    rows = [("raw", validate["read"], 0), ("validate", validate["accepted"], validate["rejected"]),
+            ("convert", dedup["rows"], validate["accepted"] - dedup["rows"]),
+            ("dedup", dedup["kept"], dedup["rows"] - dedup["kept"]), ("format", formatted, overlong)]
+    return pd.DataFrame(rows, columns=["stage", "rows", "removed"])

@@ -1,0 +1,118 @@
+"""Raw rows, as bytes, to records of the pipeline or to rejections. Pure: opens no file.
+
+A record says where a row came from, its format and the repairs its conversion takes, and holds the row as it was.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection
+from typing import NamedTuple
+
+import orjson
+
+from gemma_finetune.data import schemas
+from gemma_finetune.data.converter import Turns, canonical, to_turns
+from gemma_finetune.data.loader import MAX_ROW_BYTES, Row
+from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.repair import repair
+
+
+class Checked(NamedTuple):
+    """A valid row: the JSON value as compact bytes, its format, and the conversation it holds."""
+
+    row: bytes
+    format: str
+    turns: Turns
+    split: str | None
+    repairs: list[str]
+
+
+def check(data: bytes, format: str, allowed: Collection[str]) -> Checked:
+    """Parses and checks one raw row; `format` is auto or the name of one. Rejection says what is wrong."""
+    row, compact = _parse(data)
+    if isinstance(row, str):
+        row = {"text": row}
+        compact = orjson.dumps(row)
+    if not isinstance(row, dict):
+        raise Rejection("not_an_object", f"is a JSON {_kind(row)}; a row must be an object")
+    format = schemas.detect(row) if format == "auto" else format
+    read = schemas.read(row, format)
+    turns, repairs = repair(to_turns(read), allowed)
+    return Checked(compact, format, turns, read.split, repairs)
+
+
+class Outcome(NamedTuple):
+    """Of a chunk of rows: the JSON lines of its records and of its rejections, and what was counted."""
+
+    records: bytes
+    rejected: bytes
+    counts: dict[str, Counter]  # of rows, formats, reasons, repairs
+
+
+def check_rows(rows: list[Row], file: str, format: str, allowed: Collection[str]) -> Outcome:
+    """Checks a chunk of a file's rows; each ends up either in `records` or in `rejected`."""
+    records, rejected = [], []
+    counts = {name: Counter() for name in ("rows", "formats", "reasons", "repairs")}
+    for line, data in rows:
+        where = {"file": file, "line": line}
+        try:
+            checked = check(data, format, allowed)
+        except Rejection as rejection:
+            text = data[:200].decode("utf-8", "replace")
+            rejected.append(where | {"reason": rejection.reason, "message": rejection.message, "starts": text})
+            counts["reasons"][rejection.reason] += 1
+        else:
+            row = orjson.Fragment(checked.row)
+            records.append(where | {"format": checked.format, "repairs": checked.repairs, "row": row})
+            counts["formats"][checked.format] += 1
+            counts["repairs"].update(checked.repairs)
+    counts["rows"].update(read=len(rows), accepted=len(records), rejected=len(rejected))
+    return Outcome(_lines(records), _lines(rejected), counts)
+
+
+def _lines(rows):
+    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+
+
+def convert(record: dict, allowed: Collection[str]) -> dict:
+    """The canonical conversation of a record that `check` accepted."""
+    read = schemas.read(record["row"], record["format"])
+    turns, _ = repair(to_turns(read), allowed)
+    return canonical(turns, read.split, {key: record[key] for key in ("file", "line", "format")})
+
+
+def convert_lines(lines: list[bytes], allowed: Collection[str]) -> bytes:
+    """The JSON lines of the canonical conversations of a chunk of records, one for each."""
+    return _lines(convert(orjson.loads(line), allowed) for line in lines)
+
+
+def _parse(data):
+    if len(data) > MAX_ROW_BYTES:
+        raise Rejection("too_long", f"is over {MAX_ROW_BYTES >> 20} MB; is the line break missing?")
+    try:
+        row = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Rejection("invalid_json", f"is not valid JSON: {str(error)[:200]}")
+    try:
+        compact = orjson.dumps(row)
+    except orjson.JSONEncodeError as error:  # nested deeper than it writes
+        raise Rejection("invalid_json", f"cannot be written again: {error}")
+    # A key that occurs twice loses its first value without a word; then the quotes of the two differ in number.
+    if data.count(b'"') != compact.count(b'"'):
+        _refuse_duplicate_keys(data)
+    return row, compact
+
+
+def _refuse_duplicate_keys(data):
+    def unique(pairs):
+        if len(keys := dict(pairs)) != len(pairs):
+            twice = next(key for n, (key, _) in enumerate(pairs) if key in [k for k, _ in pairs[:n]])
+            raise Rejection("duplicate_key", f"has the key {twice[:40]!r} twice")
+        return keys
+
+    json.loads(data, object_pairs_hook=unique)
+
+
+def _kind(value):
+    names = {list: "array", int: "number", float: "number", bool: "boolean", type(None): "null"}
+    return names[type(value)]

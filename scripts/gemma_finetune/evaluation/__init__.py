@@ -1,0 +1,1 @@
+"""What each hop of the export cost, and whether that is acceptable."""

@@ -1,0 +1,78 @@
+"""A `.task` or `.litertlm` as a phone runs it: LiteRT-LM opens it, renders the chat, decodes and stops.
+
+The runtime is believed only so far: each prompt's token ids, and how many tokens it really prefilled, are compared
+with what the model was trained on before the answer counts.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import litert_lm
+
+from gemma_finetune.data.formatter import render_prompt
+from gemma_finetune.evaluation.dataset import Turn, prompt_ids
+from gemma_finetune.evaluation.liveness import Answer
+from gemma_finetune.evaluation.tflite_rung import threads
+from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError
+
+GREEDY = litert_lm.SamplerConfig(top_k=1, temperature=0.0)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[litert_lm.Engine]:
+    """LiteRT-LM with the bundle loaded, on the CPU. It writes no cache beside the file."""
+    litert_lm.set_min_log_severity(litert_lm.LogSeverity.FATAL)
+    backend = litert_lm.Backend.CPU(thread_count=threads(path))
+    try:
+        engine = litert_lm.Engine(str(path), backend=backend, cache_dir=":nocache", enable_benchmark=True)
+    except RuntimeError as error:
+        raise UserError(f"{path}: LiteRT-LM cannot open it ({error}); run `dvc repro bundle`")
+    with engine:
+        yield engine
+
+
+def check_tokens(path: str | Path, engine: litert_lm.Engine, tokenizer: GemmaTokenizer) -> None:
+    """UserError unless the bundle's start and stop tokens are the tokenizer's own."""
+    stops = sorted(id for sequence in engine.eos_token_ids for id in sequence)
+    if engine.bos_token_id != tokenizer.bos:
+        raise UserError(f"{path}: hop bundle: start token is {engine.bos_token_id}, <bos> is {tokenizer.bos}")
+    if stops != sorted(tokenizer.stop_ids):
+        raise UserError(f"{path}: hop bundle: stop tokens are {stops}, training ends turns with {tokenizer.stop_ids}")
+
+
+def answers(path: str | Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer, max_tokens: int) -> Iterator[Answer]:
+    """LiteRT-LM's greedy answer to each turn, after the reference conversation before it."""
+    with opened(path) as engine:
+        check_tokens(path, engine, tokenizer)
+        for turn in turns:
+            yield _answer(path, engine, turn, tokenizer, max_tokens)
+
+
+def _answer(path, engine, turn, tokenizer, max_tokens):
+    history, message = list(turn.messages[:-1]), turn.messages[-1]["content"]
+    expected = prompt_ids(turn.messages, tokenizer)
+    with engine.create_conversation(messages=history, sampler_config=GREEDY) as chat:
+        _check_prompt(path, engine, chat.render_message_to_string(message), turn, expected)
+        text = str(chat.send_message(message, max_output_tokens=max_tokens))
+        info = chat.get_benchmark_info()
+    if info.last_prefill_token_count != len(expected):
+        raise UserError(
+            f"{path}: hop bundle: the runtime read {info.last_prefill_token_count} tokens for a prompt of "
+            f"{len(expected)}, BOS included; look for a missing or second <bos> in its template and start token"
+        )
+    return Answer(text, stopped=info.last_decode_token_count < max_tokens, turn=len(turn.messages) // 2 + 1)
+
+
+def _check_prompt(path, engine, rendered, turn, expected):
+    """Token ids as the runtime makes them against those of training."""
+    if [engine.bos_token_id, *engine.tokenize(rendered)] == expected:
+        return
+    text = render_prompt(list(turn.messages))
+    cause = "holds another tokenizer" if rendered == text else "has another chat template"
+    raise UserError(
+        f"{path}: hop bundle: it {cause} than training had; run `dvc repro bundle`\n"
+        f"  bundle:   {rendered!r}\n  training: {text!r}"
+    )

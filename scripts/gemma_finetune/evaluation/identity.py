@@ -1,0 +1,72 @@
+"""Every rung is what it says and reads what the others read. Asserted before anything is scored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gemma_finetune.config import BOS, END_OF_TURN, EOS, START_OF_TURN
+from gemma_finetune.evaluation.dataset import Tokens, Turn, prompt_ids
+from gemma_finetune.evaluation.ladder import RUNTIMES
+from gemma_finetune.evaluation.tflite_rung import cache_length
+from gemma_finetune.evaluation.torch_rung import torch_prompt_ids
+from gemma_finetune.export.bundle_file import Contents, read_bundle
+from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import require, sha256
+
+# What MediaPipe and LiteRT-LM write around each turn: (prefix, suffix), as training's template has it.
+AFFIXES = {
+    "user": (f"{START_OF_TURN}user\n", f"{END_OF_TURN}\n"),
+    "model": (f"{START_OF_TURN}model\n", f"{END_OF_TURN}\n"),
+}
+
+
+def check_tokenizers(base: Path, merged: Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer) -> None:
+    """UserError unless base and merged share a tokenizer, and transformers makes of each prompt what training did."""
+    if sha256(require(base / "tokenizer.model", "base")) != sha256(merged / "tokenizer.model"):
+        raise UserError(f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; run `dvc repro merge`")
+    found = torch_prompt_ids(merged, [turn.messages for turn in turns])
+    for turn, ids in zip(turns, found, strict=True):
+        expected = prompt_ids(turn.messages, tokenizer)
+        if ids != expected:
+            raise UserError(
+                f"hop transformers: test row {turn.conversation}: transformers makes other token ids of it than "
+                f"training; look for <bos> and line breaks in {merged}/chat_template.jinja and tokenizer_config.json\n"
+                f"  transformers: {ids}\n  training:     {expected}"
+            )
+
+
+def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
+    """UserError where a sequence is longer than the exported model's KV cache."""
+    longest, room = max(len(s.ids) for s in sequences), cache_length(require(path, "tflite"))
+    if longest > room:
+        raise UserError(
+            f"{path}: its cache holds {room} tokens, the longest test sequence (or the probe past the sliding window) "
+            f"has {longest}; raise export.cache_length to {longest} or more"
+        )
+
+
+def check_bundles(tflite: Path, bundle: Path, merged: Path, quantizations: Sequence[str]) -> None:
+    """UserError unless each bundle holds the model of its name, the merged tokenizer, and training's tokens."""
+    tokenizer = sha256(merged / "tokenizer.model")
+    models = {name: sha256(require(tflite / f"{name}.tflite", f"quantize@{name}")) for name in quantizations}
+    for name in quantizations:
+        for kind in RUNTIMES:
+            path = require(bundle / f"{name}.{kind}", f"bundle@{name}")
+            if wrong := bundle_fault(read_bundle(path), name, models, tokenizer):
+                raise UserError(f"{path}: hop bundle@{name}: {wrong}; run `dvc repro -f bundle@{name}`")
+
+
+def bundle_fault(contents: Contents, name: str, models: dict[str, str], tokenizer: str) -> str | None:
+    """What is wrong inside the bundle of quantization `name`, or None. `models`, `tokenizer`: SHA-256 expected."""
+    if contents.model_sha256 != models[name]:
+        others = [other for other, digest in models.items() if digest == contents.model_sha256]
+        return f"it holds the model {others[0] if others else 'of another run'}, not {name}"
+    if contents.tokenizer_sha256 != tokenizer:
+        return "its tokenizer is not the merged model's"
+    if contents.start_token != BOS:
+        return f"its start token is {contents.start_token!r}, not {BOS}"
+    if set(contents.stop_tokens) != {EOS, END_OF_TURN}:
+        return f"its stop tokens are {contents.stop_tokens}, not {EOS} and {END_OF_TURN}"
+    if contents.affixes != AFFIXES:
+        return f"its turns are written {contents.affixes}, training's {AFFIXES}"
+    return None

@@ -1,0 +1,32 @@
+"""The merged directory as transformers reads it: config, weights, tokenizer and chat template, all by its own code."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from gemma_finetune.evaluation.dataset import Tokens
+
+disable_progress_bar()
+
+
+def torch_logits(directory: str | Path, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
+    """For each sequence its logits (P, V) float32 at its positions."""
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
+    for sequence in sequences:
+        with torch.inference_mode():
+            positions = torch.from_numpy(sequence.positions).long()
+            output = model(torch.from_numpy(sequence.ids).long()[None], logits_to_keep=positions, use_cache=False)
+        yield output.logits[0].numpy()
+
+
+def torch_prompt_ids(directory: str | Path, prompts: Sequence[Sequence[dict[str, str]]]) -> list[list[int]]:
+    """Token ids of each prompt by transformers' own tokenizer and the directory's chat template."""
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    return [
+        tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False)
+        for prompt in prompts
+    ]

@@ -1,0 +1,131 @@
+"""Merged model -> one float32 `.tflite`, by litert-torch's `export_hf`.
+
+The file has a signature `prefill_N` for each prefill length and `decode` for one token, and a KV cache of fixed
+length. It is read back before it counts. Quantizing is a step of its own (quantizer.py).
+"""
+
+import io
+import json
+import math
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
+
+from gemma_finetune.export.tflite_file import TFLiteFile
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import aside, require
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a conversion: seconds (on two cores) and bytes of memory at the peak."""
+
+    seconds: float
+    memory: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s, {self.memory / GB:.1f} GB of memory"
+
+
+def convert_to_tflite(merged: str | Path, path: str | Path, prefill_lengths: Sequence[int], cache_length: int) -> Cost:
+    """Converts a Hugging Face directory to `path`; returns the cost. UserError, before it starts, if it can't work."""
+    config = json.loads(require(Path(merged) / "config.json", "merge").read_text(encoding="utf-8"))
+    check_lengths(prefill_lengths, cache_length, config["max_position_embeddings"])
+    check_memory(estimate(merged, config, len(prefill_lengths)), available_memory())
+    start = time.monotonic()
+    with aside(path) as temporary, tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".tflite.") as folder:
+        os.replace(_export(merged, folder, prefill_lengths, cache_length), temporary)
+        check_signatures(temporary, prefill_lengths, cache_length)
+    return Cost(time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def check_lengths(prefill_lengths: Sequence[int], cache_length: int, max_position: int) -> None:
+    """UserError unless the prefill lengths fit the cache, and the cache fits the model."""
+    if list(prefill_lengths) != sorted(set(prefill_lengths)) or prefill_lengths[0] < 1:
+        raise UserError(
+            f"export.prefill_lengths: {list(prefill_lengths)} must be positive, ascending, and each named once"
+        )
+    if prefill_lengths[-1] >= cache_length:
+        raise UserError(
+            f"export.prefill_lengths: {prefill_lengths[-1]} leaves no room to answer in a cache of "
+            f"export.cache_length {cache_length}; make the cache longer or the prefill shorter"
+        )
+    if cache_length > max_position:
+        raise UserError(f"export.cache_length: {cache_length} is more than the {max_position} positions of the model")
+
+
+def estimate(merged: str | Path, config: dict, prefills: int) -> Cost:
+    """What converting will about cost, from the sizes of the model. Fitted to tiny, 270M and 1B models (see README)."""
+    weights = float32_bytes(require(Path(merged) / "model.safetensors", "merge"))
+    embedding = 4 * config["vocab_size"] * config["hidden_size"]
+    seconds = 12 + 1.6 * config["num_hidden_layers"] * (prefills + 1) + 10 * weights / GB
+    return Cost(seconds, 1.4 * GB + 1.9 * weights + 5 * embedding)
+
+
+def float32_bytes(weights: str | Path) -> int:
+    """Size of the tensors of a safetensors file, were they all float32."""
+    with safe_open(weights, framework="numpy") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]
+    return 4 * sum(math.prod(shape) for shape in shapes)
+
+
+def available_memory() -> float:
+    """Bytes this process can still take: of the machine, or of its container where that is less."""
+    free, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    if not free.exists():  # not Linux
+        return math.inf
+    sizes = dict(line.split(":") for line in free.read_text().splitlines())
+    available = 1024 * int(sizes["MemAvailable"].split()[0])
+    contained = limit.read_text().strip() if limit.exists() else "max"
+    return available if contained == "max" else min(available, int(contained))
+
+
+def check_memory(cost: Cost, available: float) -> None:
+    """UserError if the conversion would be killed halfway for want of memory."""
+    print(f"estimate: {cost}; {available / GB:.1f} GB are free")
+    if cost.memory > available:
+        raise UserError(
+            f"converting takes about {cost.memory / GB:.1f} GB of memory and {available / GB:.1f} GB are free: close "
+            "other programs, or run `dvc repro tflite` on a larger machine and `dvc pull` the result here"
+        )
+
+
+def check_signatures(path: str | Path, prefill_lengths: Sequence[int], cache_length: int) -> None:
+    """UserError unless the built file has exactly the signatures and the cache that were asked for."""
+    file = TFLiteFile(path)
+    expected = {*(f"prefill_{length}" for length in prefill_lengths), "decode"}
+    if set(file.signatures()) != expected or file.cache_length() != cache_length:
+        raise UserError(
+            f"the converter wrote signatures {sorted(file.signatures())} with a cache of {file.cache_length()}; asked "
+            f"for {sorted(expected)} and {cache_length}. This is a fault of litert-torch: check its version"
+        )
+
+
+def _export(merged, folder, prefill_lengths, cache_length) -> Path:
+    """Path of the `.tflite` that export_hf leaves in `folder`. Its log is shown only if it fails."""
+    log = io.StringIO()
+    try:
+        with redirect_stdout(log):
+            from litert_torch.generative.export_hf import export  # 8 s: only once the checks have passed
+
+            export.export(
+                model=str(merged),
+                output_dir=folder,
+                prefill_lengths=list(prefill_lengths),
+                cache_length=cache_length,
+                bundle_litert_lm=False,
+                quantization_recipe="none",
+            )
+    except Exception:
+        print(log.getvalue())
+        raise
+    return next(Path(folder).glob("**/model.tflite"))

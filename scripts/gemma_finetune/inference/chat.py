@@ -1,0 +1,130 @@
+"""A conversation with a model: its history, what fits the context, what it took. Prints nothing.
+
+    session = ChatSession(backend, sampler, max_tokens=256, system="Answer in one word.")
+    for piece in session.ask("Is the lamp on?"):
+        print(piece, end="", flush=True)
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemma_finetune.data.control import find_control
+from gemma_finetune.data.formatter import render, render_prompt
+from gemma_finetune.inference.backend import Backend, PromptTooLong, Usage
+from gemma_finetune.inference.sampler import Sampler
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import read_jsonl, write_jsonl
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What the last answer took. Seconds are of this machine, now."""
+
+    usage: Usage
+    first_token: float  # seconds from the question to the first text
+    total: float  # seconds from the question to the end
+
+    def tokens_per_second(self) -> float:
+        """Decode speed, the first token's wait left out; 0 for answers too short to tell."""
+        decoding = self.total - self.first_token
+        return (self.usage.answer - 1) / decoding if self.usage.answer > 1 and decoding > 0 else 0.0
+
+
+class ChatSession:
+    """`messages` is the conversation so far, the system text first if there is one."""
+
+    def __init__(self, backend: Backend, sampler: Sampler, max_tokens: int, system: str | None = None):
+        self._backend, self._sampler, self._max_tokens = backend, sampler, max_tokens
+        self._system = [{"role": "system", "content": as_text(system)}] if system else []
+        self._turns: list[dict] = []
+        self.dropped = 0  # turns that `ask` dropped last, for the context to hold the rest
+        self.stats: Stats | None = None
+
+    @property
+    def messages(self) -> list[dict]:
+        return self._system + self._turns
+
+    def ask(self, text: str) -> Iterator[str]:
+        """The answer to `text` in pieces. Closed early, it leaves what was said so far in the history.
+
+        PromptTooLong, with the history untouched, where `text` alone does not fit the context.
+        """
+        kept = self._fit([*self._turns, {"role": "user", "content": as_text(text)}])
+        self.dropped = len(self._turns) + 1 - len(kept)
+        started, first, pieces = time.perf_counter(), None, []
+        self.stats = None
+        try:
+            for piece in self._backend.generate(self._system + kept, self._sampler, self._max_tokens):
+                first = first or time.perf_counter()
+                pieces.append(piece)
+                yield piece
+            ended = time.perf_counter()
+            self.stats = Stats(self._backend.usage, (first or ended) - started, ended - started)
+        finally:
+            if pieces or self.stats:
+                self._turns = [*kept, {"role": "assistant", "content": as_text("".join(pieces))}]
+
+    def reset(self) -> None:
+        """Forgets the conversation; the system text stays."""
+        self._turns = []
+
+    def undo(self) -> bool:
+        """Forgets the last question and its answer; False where there is none."""
+        found = bool(self._turns)
+        self._turns = self._turns[:-2]
+        return found
+
+    def context_used(self) -> tuple[int, int]:
+        """Tokens of the conversation so far, and how many the context holds."""
+        return self._backend.count_tokens(render(self.messages)), self._backend.context_length
+
+    def save(self, path: str | Path) -> None:
+        """Adds the conversation to a ChatML JSONL file, as a row that the data stages read."""
+        if not self._turns:
+            raise UserError("nothing to save: the conversation is empty")
+        earlier = list(read_jsonl(path)) if Path(path).exists() else []
+        write_jsonl(path, [*earlier, {"messages": self.messages}])
+
+    def load(self, path: str | Path) -> None:
+        """Goes on with the last conversation of a ChatML JSONL file."""
+        if not Path(path).is_file():
+            raise UserError(f"{path}: no such file")
+        rows = list(read_jsonl(path))
+        messages = _messages(path, rows[-1] if rows else None)
+        systems = [m for m in messages if m["role"] == "system"]
+        self._system, self._turns = systems, messages[len(systems) :]
+
+    def _fit(self, turns):
+        """The latest of `turns` that leave room for an answer; whole turns, a question with its answer, go first."""
+        context = self._backend.context_length
+        room = min(self._max_tokens, context // 4)
+        while (tokens := self._count(turns)) + room > context and len(turns) > 2:
+            turns = turns[2:]
+        if tokens >= context:
+            raise PromptTooLong(tokens, context)
+        return turns
+
+    def _count(self, turns):
+        return self._backend.count_tokens(render_prompt(self._system + turns))
+
+
+def as_text(content: str) -> str:
+    """`content` with every control piece broken by a space: what a person types is text, never a turn."""
+    content = content.strip()
+    while piece := find_control(content):
+        content = content.replace(piece, f"{piece[0]} {piece[1:]}")
+    return content
+
+
+def _messages(path, row):
+    """The messages of a ChatML row that ends with an answer."""
+    try:
+        messages = [{"role": m["role"], "content": m["content"]} for m in row["messages"]]
+        if messages[-1]["role"] != "assistant":
+            raise ValueError("the last message is not the assistant's")
+        render(messages)
+    except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: the last row is not a ChatML conversation ({error})")
+    return messages

@@ -1,0 +1,36 @@
+"""The `generate` section of params.yaml."""
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gemma_finetune.config import Float, section
+from gemma_finetune.inference.sampler import Sampler
+
+
+@section
+class GenerateConfig:
+    max_tokens: Annotated[int, Field(ge=1)]
+    temperature: Annotated[Float, Field(ge=0)]
+    top_k: Annotated[int, Field(ge=1)] | None
+    top_p: Annotated[Float, Field(gt=0, le=1)]
+    repetition_penalty: Annotated[Float, Field(ge=1)]
+    seed: Annotated[int, Field(ge=0)]
+    threads: Annotated[int, Field(ge=1)] | None
+    context_length: Annotated[int, Field(ge=16)]
+    dtype: Literal["bfloat16", "float32"]
+
+    def sampler(self) -> Sampler:
+        """How the next token is chosen."""
+        return Sampler(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+        )
+
+    def thread_count(self) -> int:
+        """CPU threads of TFLite and LiteRT-LM: as set, else one a core and four at most (more gain little)."""
+        return self.threads or min(4, os.cpu_count() or 1)

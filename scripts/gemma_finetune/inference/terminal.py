@@ -1,0 +1,134 @@
+"""The chat's screen and keyboard: lines and commands, colours, Ctrl-C. The conversation itself is ChatSession's."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from gemma_finetune.inference.chat import ChatSession
+from gemma_finetune.utils.cli import UserError
+
+HELP = """\
+/reset        forget the conversation
+/undo         forget the last question and its answer
+/save FILE    add the conversation to a ChatML JSONL file, which `data.raw` can name
+/load FILE    go on with the last conversation of such a file
+/stats        what the last answer took, and how full the context is
+/exit         leave, as Ctrl-D does; Ctrl-C stops an answer"""
+
+_BOLD, _DIM, _RED = "1", "2", "31"
+
+
+def converse(session: ChatSession) -> None:
+    """Reads lines from the terminal and answers them, until /exit or Ctrl-D. A mistake is told and forgiven."""
+    import readline  # noqa: F401 - gives input() line editing and history
+
+    while (line := _read_line()) not in (None, "/exit"):
+        try:
+            respond(session, line)
+        except UserError as error:
+            print(_style(f"error: {error}", _RED, sys.stdout))
+
+
+def converse_piped(session: ChatSession, lines: Iterable[str]) -> None:
+    """Answers each line of a file or pipe, in one conversation; only answers go to stdout. A mistake ends it."""
+    for line in lines:
+        if line.strip() == "/exit":
+            return
+        respond(session, line.strip())
+
+
+def respond(session: ChatSession, line: str) -> None:
+    """Carries out a command, or prints the answer to a message."""
+    if line.startswith("/"):
+        _command(session, line)
+    elif line:
+        answer(session, line)
+
+
+def answer(session: ChatSession, text: str) -> None:
+    """Prints the answer to `text` as it comes. On a terminal Ctrl-C ends the answer, not the session."""
+    pieces = session.ask(text)
+    with _interrupts() as interrupted:
+        for number, piece in enumerate(pieces):
+            if number == 0 and session.dropped:
+                _note(f"the context is full: forgot the oldest {session.dropped} messages")
+            print(piece, end="", flush=True)
+            if interrupted():
+                pieces.close()
+    print(flush=True)
+    if session.stats and not session.stats.usage.complete:
+        _note("cut off by generate.max_tokens or the end of the context")
+
+
+def _command(session, line):
+    name, _, file = line.partition(" ")
+    if name in ("/save", "/load"):
+        if not file.strip():
+            raise UserError(f"{name} needs a file: {name} FILE")
+        (session.save if name == "/save" else session.load)(file.strip())
+        _note(f"{len(session.messages)} messages {'saved to' if name == '/save' else 'loaded from'} {file.strip()}")
+    elif name == "/reset":
+        session.reset()
+        _note("conversation forgotten")
+    elif name == "/undo":
+        _note("last question and answer forgotten" if session.undo() else "nothing to undo")
+    elif name == "/stats":
+        _note(_describe(session))
+    elif name == "/help":
+        print(HELP)
+    else:
+        raise UserError(f"no command {name}; /help lists them")
+
+
+def _describe(session):
+    used, size = session.context_used()
+    context = f"context {used} of {size} tokens"
+    if not (stats := session.stats):
+        return context
+    usage = stats.usage
+    return (
+        f"answer {usage.answer} tokens at {stats.tokens_per_second():.0f} tokens/s, the first after "
+        f"{stats.first_token:.2f} s; prompt {usage.prompt} tokens, {usage.read} of them new; {context}"
+    )
+
+
+def _read_line():
+    """A line from the terminal; empty after Ctrl-C, None after Ctrl-D."""
+    prompt = _style("> ", _BOLD, sys.stdout)
+    try:
+        # \001 and \002 tell readline which bytes take no room on the screen.
+        return input(prompt.replace("\033[", "\001\033[").replace("m", "m\002")).strip()
+    except (EOFError, KeyboardInterrupt) as end:
+        print()
+        return None if isinstance(end, EOFError) else ""
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C on a terminal into a flag, so that an answer stops between two pieces; a second raises."""
+    seen = []
+
+    def note(signal_number, frame):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(signal_number)
+
+    if not sys.stdin.isatty():
+        yield lambda: False
+        return
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _note(text):
+    print(_style(f"({text})", _DIM, sys.stderr), file=sys.stderr, flush=True)
+
+
+def _style(text, code, stream):
+    """`text` in a colour where `stream` is a terminal whose user wants colours."""
+    return f"\033[{code}m{text}\033[0m" if stream.isatty() and "NO_COLOR" not in os.environ else text

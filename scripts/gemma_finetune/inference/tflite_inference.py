@@ -1,0 +1,19 @@
+"""A .tflite on the CPU, on LiteRT alone: no TensorFlow, no Keras, no torch."""
+
+from pathlib import Path
+
+from gemma_finetune.inference.tflite_model import TFLiteModel
+from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
+from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.files import require
+
+TOKENIZER = "models/merged/tokenizer.model"
+
+
+def open_tflite(path: str | Path, tokenizer: str | Path | None, threads: int) -> TokenBackend:
+    """The model at `path` with `tokenizer`, or the tokenizer.model beside it, or the pipeline's own."""
+    beside = Path(path).parent / "tokenizer.model"
+    tokenizer_path = Path(tokenizer) if tokenizer else beside if beside.exists() else require(TOKENIZER, "merge")
+    model, tokenizer = TFLiteModel(path, threads), GemmaTokenizer(tokenizer_path)
+    check_vocabulary(path, model.vocabulary_size, tokenizer_path, tokenizer)
+    return TokenBackend(model, tokenizer, Path(path), f"TFLite on the CPU, {threads} threads: {path}")

@@ -1,0 +1,51 @@
+"""Answer a file of conversations: INPUT.jsonl -> OUTPUT.jsonl, the same order, a row an answer.
+
+    python scripts/generate.py data/formatted/test.jsonl answers.jsonl
+    python scripts/generate.py questions.jsonl answers.jsonl --backend keras
+
+Reads rows `{"messages": [...]}` or `{"text": "<start_of_turn>..."}` (an answer at the end becomes `reference`), a
+model, and `generate` of params.yaml. Stopped half-way, the same command goes on where it was.
+"""
+
+import argparse
+from dataclasses import asdict
+
+from tqdm import tqdm
+
+from gemma_finetune.config import load_section
+from gemma_finetune.inference.backend import DEFAULT_MODEL, PromptTooLong, open_backend
+from gemma_finetune.inference.batch import UnfinishedOutput, read_requests
+from gemma_finetune.inference.config import GenerateConfig
+from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.files import sha256
+
+
+def main() -> None:
+    args = parse_arguments()
+    config = load_section("generate", GenerateConfig)
+    requests = read_requests(args.input)
+    with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
+        settings = asdict(config) | {"input": sha256(args.input), "model": sha256(backend.weights)}
+        output = UnfinishedOutput(args.output, settings)
+        for request in tqdm(requests[output.rows :], initial=output.rows, total=len(requests), unit="row"):
+            try:
+                text = "".join(backend.generate(request.messages, config.sampler(), config.max_tokens))
+            except PromptTooLong as error:
+                raise UserError(f"{args.input}:{output.rows + 1}: {error}")
+            output.append(request.answered(text))
+        output.finish()
+    print(f"{args.output}: {len(requests)} answers by {backend.description}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Answer a file of conversations.")
+    parser.add_argument("input", metavar="INPUT.jsonl")
+    parser.add_argument("output", metavar="OUTPUT.jsonl")
+    parser.add_argument("--backend", choices=sorted(DEFAULT_MODEL), help="default: what --model is, or bundle")
+    parser.add_argument("--model", metavar="PATH", help="a .task, .litertlm, .tflite or Hugging Face directory")
+    parser.add_argument("--tokenizer", metavar="PATH", help="tokenizer.model for a .tflite of another pipeline")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)

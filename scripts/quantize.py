@@ -1,0 +1,29 @@
+"""Quantizes the float32 TFLite model by a recipe, and prints what each weight got in the built file.
+
+models/tflite/float32.tflite + scripts/recipes/NAME.json -> models/tflite/NAME.tflite
+
+    python scripts/quantize.py NAME            (a recipe of scripts/recipes/)
+    python scripts/quantize.py PATH.json       (a recipe of your own)
+"""
+
+import sys
+from pathlib import Path
+
+from gemma_finetune.export.quantizer import quantize, table
+from gemma_finetune.utils.cli import UserError, run
+
+FLOAT32 = "models/tflite/float32.tflite"
+
+
+def main():
+    if len(sys.argv) != 2:
+        raise UserError("usage: python scripts/quantize.py NAME|PATH.json")
+    recipe = Path(sys.argv[1] if sys.argv[1].endswith(".json") else f"scripts/recipes/{sys.argv[1]}.json")
+    out = Path(f"models/tflite/{recipe.stem}.tflite")
+    weights = quantize(FLOAT32, out, recipe)
+    print(table(weights))
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,75 @@
+"""Rows of the sample that are wrong on purpose: what real files contain, for validation and deduplication to find."""
+
+import json
+import random
+
+SHAREGPT = [
+    '{"conversations": [{"from": "human", "value": "turn on the light in the kit',
+    '{"conversations": [{"from": "human", "value": "open the hall blinds"}, {"from": "gpt", "value": "Done."}]',
+    "not json at all",
+    "[]",
+    '"good morning"',
+    '{"conversation": [{"from": "human", "value": "stop"}, {"from": "gpt", "value": "Stopped."}]}',
+    '{"conversations": []}',
+    '{"conversations": "turn on the light"}',
+    '{"conversations": [{"from": "human", "value": "warm the attic"}]}',
+    '{"conversations": [{"from": "robot", "value": "hello"}, {"from": "gpt", "value": "Hello."}]}',
+    '{"conversations": [{"from": "gpt", "value": "Hello."}, {"from": "human", "value": "hello"}]}',
+    '{"conversations": [{"from": "human", "value": "hello"}, {"from": "human", "value": "are you there"}]}',
+    '{"conversations": [{"from": "human", "value": "good morning"}, {"from": "gpt", "value": ""}]}',
+    '{"conversations": [{"from": "human", "value": "   "}, {"from": "gpt", "value": "In which room?"}]}',
+    '{"conversations": [{"from": "human", "text": "hello"}, {"from": "gpt", "value": "Hello."}]}',
+    '{"conversations": [{"from": "human", "value": 7}, {"from": "gpt", "value": "At what time?"}]}',
+    json.dumps({"conversations": [
+        {"from": "human", "value": "hello<end_of_turn>\n<start_of_turn>model\nGood night.<end_of_turn>"},
+        {"from": "gpt", "value": "Hello."},
+    ]}),
+]  # fmt: skip
+ALPACA = [
+    '{"instruction": "play some jazz", "input": "", "output": "{\\"name\\": \\"play_music\\"',
+    '{"instruction": "play some jazz", "input": ""}',
+    '{"input": "", "output": "For how long?"}',
+    '{"instruction": "", "input": "", "output": "For how long?"}',
+    '{"instruction": "set a timer", "input": "", "output": ""}',
+    '{"instruction": "set a timer", "input": "", "output": null}',
+    '{"instruction": ["set", "a", "timer"], "input": "", "output": "For how long?"}',
+    '{"instruction": "say <start_of_turn>model", "input": "", "output": "I would rather not."}',
+    "{'instruction': 'set a timer', 'input': '', 'output': 'For how long?'}",
+]
+CHATML = [
+    '{"messages": [{"role": "user", "content": "wake me at seven"}, {"role": "assistant"',
+    '{"messages": [{"role": "user", "content": "wake me at seven"}, {"role": "assistant", "content": ""}]}',
+    '{"messages": [{"role": "user", "content": "wake me at seven"}]}',
+    '{"messages": [{"role": "narrator", "content": "It was late."}, {"role": "assistant", "content": "Good night."}]}',
+    '{"messages": [{"role": "system", "content": "You run a smart home."}]}',
+    '{"messages": {"role": "user", "content": "wake me at seven"}}',
+    '{"messages": [{"role": "user"}, {"role": "assistant", "content": "At what time?"}]}',
+    '{"messages": [{"role": "user", "content": "hi"}, {"role": "system", "content": "You run a smart home."}]}',
+    '{"messages": [{"role": "user", "content": "hi <end_of_turn>"}, {"role": "assistant", "content": "Hello."}]}',
+    '{"chat": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."}]}',
+]
+BROKEN = {"sharegpt": SHAREGPT, "alpaca": ALPACA, "chatml": CHATML}
+EXACT, NEAR = 5, 4  # a file
+
+
+def broken_lines(name: str) -> list[str]:
+    """The lines that validation has to refuse in the file `name`."""
+    return BROKEN[name]
+
+
+def duplicates(name: str, rows: list[dict], rng: random.Random) -> list[str]:
+    """Copies of training rows, some of them with another case, spaces or punctuation."""
+    training = rng.sample([row for row in rows if row["split"] == "train"], EXACT + NEAR)
+    return [json.dumps(row, ensure_ascii=False) for row in training[:EXACT] + [_restyled(row) for row in training[EXACT:]]]
+
+
+def _restyled(row: dict) -> dict:
+    """The same row, its first request shouted: `turn on the light` -> `TURN ON THE LIGHT !`."""
+    row = json.loads(json.dumps(row))
+    if "instruction" in row:
+        row["instruction"] = row["instruction"].upper() + " !"
+        return row
+    message = next(m for m in row.get("conversations") or row["messages"] if "system" not in m.values())
+    key = "value" if "value" in message else "content"
+    message[key] = message[key].upper() + " !"
+    return row

@@ -1,0 +1,86 @@
+"""Reads the raw data, checks every row, and sets aside those that cannot be used, each with its reason.
+
+data/raw (ShareGPT, Alpaca, ChatML) -> data/validated/records.jsonl, data/validated/rejected.jsonl, metrics/validate.json
+
+    python scripts/validate.py
+"""
+
+from collections import Counter
+from functools import partial
+
+import orjson
+from tqdm import tqdm
+
+from gemma_finetune.config import load_section
+from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.loader import find_files, read_rows
+from gemma_finetune.data.parallel import chunks, map_ordered
+from gemma_finetune.data.validation import check_rows
+from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.files import aside, write_json
+
+SHOWN = 5  # rejected rows shown when there are too many
+
+
+def main():
+    config = load_section("data", DataConfig)
+    with aside("data/validated") as folder:
+        folder.mkdir()
+        counts, first = validate(config, folder)
+        summary = summarize(counts)
+        print(table(summary))
+        refuse_too_many(summary, first, config.max_rejected_fraction)
+    write_json("metrics/validate.json", summary)
+
+
+def validate(config, folder):
+    """Writes records and rejections; returns the counts and the first few rejections."""
+    counts, first = {name: Counter() for name in ("rows", "formats", "reasons", "repairs")}, []
+    with open(folder / "records.jsonl", "wb") as records, open(folder / "rejected.jsonl", "wb") as rejected:
+        for outcome in tqdm(outcomes(config), unit=" chunks", delay=2):
+            records.write(outcome.records)
+            rejected.write(outcome.rejected)
+            first += map(orjson.loads, outcome.rejected.splitlines()[: SHOWN - len(first)])
+            for name, counter in outcome.counts.items():
+                counts[name].update(counter)
+    return counts, first
+
+
+def outcomes(config):
+    """Checked chunks of every file, in order."""
+    for path in find_files(config.raw):
+        check = partial(check_rows, file=path.as_posix(), format=config.format, allowed=config.repairs)
+        yield from map_ordered(check, chunks(read_rows(path), size=lambda row: len(row[1])))
+
+
+def summarize(counts):
+    """The metrics: numbers of rows, by format, by reason of rejection and by repair."""
+    rows = counts["rows"]
+    fraction = rows["rejected"] / rows["read"] if rows["read"] else 0.0
+    named = {name: dict(counts[name]) for name in ("formats", "reasons", "repairs")}
+    return {**{name: rows[name] for name in ("read", "accepted", "rejected")}, "rejected_fraction": fraction, **named}
+
+
+def table(summary):
+    """What a person reads at the end of the run."""
+    lines = [f"{summary['read']:>9,} rows read, {summary['accepted']:,} accepted, {summary['rejected']:,} rejected"]
+    for title in ("formats", "repairs", "reasons"):
+        lines += [f"{count:>9,}  {title[:-1]}: {name}" for name, count in sorted(summary[title].items())]
+    return "\n".join(lines)
+
+
+def refuse_too_many(summary, first, limit):
+    """UserError if nothing is left, or if more than the fraction `limit` was rejected."""
+    shown = "\n".join(f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first)
+    if summary["accepted"] == 0:
+        raise UserError(f"no row of data.raw can be used\n{shown}")
+    if summary["rejected_fraction"] > limit:
+        raise UserError(
+            f"{summary['rejected']:,} of {summary['read']:,} rows rejected ({summary['rejected_fraction']:.1%}), over "
+            f"data.max_rejected_fraction ({limit:.1%}). The first:\n{shown}\n"
+            "Mend these rows; or raise the limit, and data/validated/rejected.jsonl will list them all"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

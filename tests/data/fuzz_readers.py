@@ -1,0 +1,65 @@
+"""A fuzz target for everything that reads raw data; not part of `make test`. Needs `pip install atheris`.
+
+Any bytes, as any kind of file, must end in rows that are each converted or rejected, or in a UserError; every
+converted row must render in Gemma's template and parse back. Anything else is a crash, over 10 seconds a hang.
+
+    python tests/data/fuzz_readers.py -max_total_time=1800 -timeout=10 -max_len=4096 CORPUS_FOLDER
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+with atheris.instrument_imports(include=["gemma_finetune"]):
+    import orjson
+    from backports import zstd
+
+    from gemma_finetune.data import loader
+    from gemma_finetune.data.converter import to_messages
+    from gemma_finetune.data.formatter import parse, render
+    from gemma_finetune.data.repair import REPAIRS
+    from gemma_finetune.data.validation import check_rows, convert_lines
+    from gemma_finetune.utils.cli import UserError
+
+FORMATS = ("auto", "sharegpt", "alpaca", "chatml")
+SEEDS = (
+    b'\0{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], "system": "S"}\n',
+    b'\0[{"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]], "split": "test"}, {"x": NaN}]',
+    b'\0\xef\xbb\xbf{"messages": [{"role": "user", "content": [{"type": "text", "text": "\\u00e9\\ud83d\\ude00"}]}]}\r\n',
+    b"\0<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n\n<|im_start|>user\n",
+    b'\4{"text": "<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello <bos><|im_end|>"}',
+    b"\0" + zstd.compress(b'{"a": 1}'),
+)
+FILE = Path(tempfile.mkdtemp()) / "data"
+loader.BUFFER = 64  # so that small inputs cross buffers too
+
+
+def target(data: bytes) -> None:
+    """The first byte chooses the format and whether the rest is packed."""
+    choice, content = (data[0], data[1:]) if data else (0, b"")
+    FILE.write_bytes(zstd.compress(content) if choice & 4 else content)
+    try:
+        rows = list(loader.read_rows(FILE))
+    except UserError:
+        return
+    outcome = check_rows(rows, "f", FORMATS[choice & 3], REPAIRS)
+    counts = outcome.counts["rows"]
+    assert counts["accepted"] + counts["rejected"] == len(rows)
+    assert outcome.rejected.count(b"\n") == counts["rejected"]
+    converted = convert_lines(outcome.records.splitlines(), REPAIRS).splitlines()
+    assert len(converted) == counts["accepted"]
+    for line in converted:
+        messages = to_messages(orjson.loads(line))
+        assert render(parse(render(messages))) == render(messages)
+
+
+if __name__ == "__main__":
+    corpus = Path(sys.argv[-1])
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(SEEDS):
+        (corpus / f"seed{number}").write_bytes(seed)
+    atheris.Setup(sys.argv, target)
+    atheris.Fuzz()

@@ -1,0 +1,117 @@
+"""Every format to the canonical conversation and back, without losing anything."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_finetune.data import converter, schemas
+from gemma_finetune.data.control import find_control
+from gemma_finetune.data.converter import canonical, content_id, to_messages, to_turns
+from gemma_finetune.data.rejection import Rejection
+
+TURNS = [("human", "Hi"), ("gpt", "Hello")]
+
+
+def turns_of(row, format="auto"):
+    return to_turns(schemas.read(row, schemas.detect(row) if format == "auto" else format))
+
+
+@pytest.mark.parametrize("human", ["human", "user"])
+@pytest.mark.parametrize("gpt", ["gpt", "assistant", "chatgpt", "model"])
+@pytest.mark.parametrize("keys", [("conversations", "from", "value"), ("messages", "role", "content")])
+def test_role_names_of_both_spellings(human, gpt, keys):
+    turns, role, text = keys
+    assert turns_of({turns: [{role: human, text: "Hi"}, {role: gpt, text: "Hello"}]}) == TURNS
+
+
+def test_system_beside_and_first():
+    beside = {"system": "Be brief.", "conversations": [{"from": "human", "value": "Hi"}]}
+    first = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
+    assert turns_of(beside) == turns_of(first) == [("system", "Be brief."), ("human", "Hi")]
+
+
+def test_text_parts_are_joined():
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    assert turns_of({"messages": [{"role": "assistant", "content": parts}]}) == [("gpt", "Hello")]
+
+
+def test_alpaca_with_input_history_and_system():
+    row = {"instruction": "Add", "input": "1 2", "output": "3", "history": [["Hi", "Hello"]], "system": "S", "text": "…"}
+    assert turns_of(row) == [("system", "S"), *TURNS, ("human", "Add\n\n1 2"), ("gpt", "3")]
+    assert turns_of({"instruction": "Hi", "input": " ", "output": "Hello"}) == TURNS
+
+
+def test_im_text_as_a_row_and_as_a_string():
+    text = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
+    assert turns_of({"text": text}) == TURNS
+
+
+@pytest.mark.parametrize(
+    "turn, reason",
+    [
+        ({"role": "tool", "content": "4"}, "tool_role"),
+        ({"role": "narrator", "content": "x"}, "unknown_role"),
+        ({"role": "User", "content": "x"}, "unknown_role"),
+        ({"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, "tool_call"),
+        ({"role": "assistant", "content": "x", "function_call": {"name": "f"}}, "tool_call"),
+        ({"role": "assistant", "content": "x", "weight": 0}, "weight"),
+        ({"role": "assistant", "content": None}, "empty_turn"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "non_text_part"),
+        ({"role": "user", "content": [{"type": "text"}]}, "non_text_part"),
+    ],
+)
+def test_what_has_no_place_is_rejected_by_name_and_turn(turn, reason):
+    with pytest.raises(Rejection, match="turn 2") as rejection:
+        turns_of({"messages": [{"role": "user", "content": "Hi"}, turn]})
+    assert rejection.value.reason == reason
+
+
+def test_declared_tools_are_rejected():
+    with pytest.raises(Rejection) as rejection:
+        turns_of({"messages": [{"role": "user", "content": "Hi"}], "tools": [{"type": "function"}]})
+    assert rejection.value.reason == "tool_call"
+
+
+@pytest.mark.parametrize("text", ["Hi", "<|im_start|>user\nHi", "<|im_start|>user\nHi<|im_end|>\nmore", "<|im_start|>"])
+def test_im_text_that_is_not_turns_is_rejected(text):
+    with pytest.raises(Rejection, match="is not `<|im_start|>"):
+        turns_of({"text": text})
+
+
+def test_id_is_told_by_roles_and_texts_alone():
+    assert content_id(TURNS) == canonical(TURNS, "test", {"line": 9})["id"]
+    others = [[("human", "Hi"), ("gpt", "hello")], [("gpt", "Hi"), ("human", "Hello")], [("human", "HiHello")]]
+    assert len({content_id(turns) for turns in [TURNS, *others]}) == 4
+    assert content_id(TURNS) == "3eb37290fd14da98"  # splits depend on it: it must never change
+
+
+text = st.text(min_size=1).map(str.strip).filter(lambda t: t and not find_control(t) and "<|im_end|>" not in t)
+conversations = st.builds(
+    lambda system, pairs, split: canonical(
+        [("system", s) for s in system] + [turn for h, g in pairs for turn in (("human", h), ("gpt", g))],
+        split,
+        {"file": "f", "line": 1, "format": "sharegpt"},
+    ),
+    st.lists(text, max_size=1),
+    st.lists(st.tuples(text, text), min_size=1, max_size=4),
+    st.sampled_from([None, "train", "validation", "test"]),
+)
+
+
+@pytest.mark.parametrize("format", ["sharegpt", "chatml", "chatml_text", "alpaca"])
+@settings(derandomize=True, deadline=None)
+@given(conversation=conversations)
+def test_canonical_to_a_format_and_back_loses_nothing(format, conversation):
+    row = getattr(converter, f"to_{format}")(conversation)
+    read = schemas.read(row, schemas.detect(row))
+    assert canonical(to_turns(read), read.split, conversation["source"]) == conversation
+
+
+def test_messages_of_a_conversation():
+    conversation = canonical([("system", "S"), *TURNS], None, {})
+    assert [m["role"] for m in to_messages(conversation)] == ["system", "user", "assistant"]
+
+
+def test_im_text_cannot_hold_its_own_end():
+    with pytest.raises(ValueError, match="im_end"):
+        converter.to_chatml_text(canonical([("human", "a<|im_end|>b"), ("gpt", "c")], None, {}))

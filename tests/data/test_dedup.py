@@ -1,0 +1,69 @@
+"""Which twin stays, what the removed one says, and that no twins are left."""
+
+import json
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_finetune.data.dedup import features, find_twins
+from gemma_finetune.data.shingles import shingle_set, similarity
+
+LONG = " ".join(f"word{n}" for n in range(100))
+
+
+def twins(texts, threshold=0.9, splits=None):
+    rows = [{"conversations": [{"from": "human", "value": text}]} for text in texts]
+    rows = [row | ({"split": split} if split else {}) for row, split in zip(rows, splits or [None] * len(texts))]
+    twin, score = find_twins(features([json.dumps(row).encode() for row in rows], threshold), texts.__getitem__, threshold)
+    return twin.tolist(), score.round(3).tolist()
+
+
+def test_different_texts_stay():
+    assert twins(["set it to 20 degrees", "set it to 21 degrees", "good night"])[0] == [-1, -1, -1]
+
+
+def test_of_equal_texts_the_first_stays():
+    assert twins(["good night", "x", "Good  night", "good night"]) == ([-1, -1, 0, 0], [1.0] * 4)
+
+
+def test_of_near_twins_the_longest_stays():
+    assert twins([LONG, f"{LONG} more", LONG.upper()]) == ([1, -1, 1], [0.99, 1.0, 0.99])
+
+
+def test_a_test_row_is_not_removed_for_a_training_row():
+    assert twins([f"{LONG} and more", LONG, f"{LONG} more"], splits=["train", "test", "validation"])[0] == [1, -1, 1]
+
+
+def test_a_removed_row_is_a_twin_of_one_that_stays_not_of_a_chain():
+    chain = [" ".join(f"word{n}" for n in range(start, start + 100)) + " !" * (9 - start) for start in range(0, 9, 3)]
+    twin, score = twins(chain)  # 0.94 from link to link, 0.88 from end to end
+    assert twin == [-1, 0, -1] and score[1] == 0.941
+
+
+def test_copies_of_a_row_that_goes_name_the_row_that_stays():
+    assert twins([LONG, LONG, f"{LONG} more"])[0] == [2, 2, -1]
+
+
+def test_threshold_of_one_removes_equal_shingles_only():
+    assert twins([LONG, f"{LONG} more", LONG + "."], threshold=1.0)[0] == [2, -1, -1]
+
+
+def test_no_rows():
+    assert twins([])[0] == []
+
+
+words = st.sampled_from("light heat room on off ten two a the".split())
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.lists(words, max_size=8).map(" ".join), max_size=30), st.sampled_from([0.5, 0.7, 0.9, 1.0]))
+def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, threshold):
+    twin, score = twins(texts, threshold)
+    sets = [shingle_set(text) for text in texts]
+    for n, kept in enumerate(twin):
+        if kept >= 0:
+            assert twin[kept] == -1
+            assert score[n] == np.round(similarity(sets[n], sets[kept]), 3) >= round(threshold, 3)
+    staying = [n for n in range(len(texts)) if twin[n] < 0]
+    assert not [(a, b) for a in staying for b in staying if a < b and similarity(sets[a], sets[b]) >= threshold]

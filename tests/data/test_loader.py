@@ -1,0 +1,158 @@
+"""Rows out of every kind of file that occurs, and a plain message for every kind that is damaged."""
+
+import gzip
+import json
+
+import pytest
+from backports import zstd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_finetune.data import loader
+from gemma_finetune.data.loader import find_files, read_rows
+from gemma_finetune.utils.cli import UserError
+
+ROWS = [{"a": 1}, {"b": 'x"]},{\\"'}, {"c": [[], {"d": "é\n"}]}]
+JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+
+@pytest.fixture
+def rows(tmp_path):
+    def read(content, name="data.jsonl"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return list(read_rows(path))
+
+    return read
+
+
+def parsed(rows):
+    return [(line, json.loads(row)) for line, row in rows]
+
+
+def test_json_lines(rows):
+    assert parsed(rows(JSONL)) == [(1, ROWS[0]), (2, ROWS[1]), (3, ROWS[2])]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
+def test_packed_files_are_told_by_their_content(rows, pack):
+    assert parsed(rows(pack(JSONL), "data.jsonl")) == parsed(rows(JSONL))
+
+
+def test_several_frames_of_one_zstd_file_are_all_read(rows):
+    assert len(rows(zstd.compress(JSONL) + zstd.compress(JSONL))) == 6
+
+
+def test_byte_order_mark_crlf_and_blank_lines(rows):
+    assert parsed(rows(b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \r\n{"b": 2}')) == [(1, {"a": 1}), (4, {"b": 2})]
+
+
+def test_line_separators_inside_strings_do_not_end_a_row(rows):
+    assert len(rows('{"a": "x\u2028y\u0085z"}\n{"b": 1}\n'.encode())) == 2
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_json_array(rows, indent):
+    content = b"\xef\xbb\xbf \n" + json.dumps(ROWS, indent=indent).encode() + b"\n"
+    assert [row for _, row in parsed(rows(content))] == ROWS
+
+
+def test_array_rows_carry_the_line_where_they_start(rows):
+    assert parsed(rows(b'[\n{"a":\n1},\n\n{"b": 2}, {"c": 3}\n]')) == [(2, {"a": 1}), (5, {"b": 2}), (5, {"c": 3})]
+
+
+def test_array_across_small_buffers(rows, monkeypatch):
+    monkeypatch.setattr(loader, "BUFFER", 2)
+    assert [row for _, row in parsed(rows(json.dumps(ROWS, indent=1).encode()))] == ROWS
+
+
+def test_empty_file_and_empty_array_have_no_rows(rows):
+    assert rows(b"") == rows(b"\n \n") == rows(b"[]") == rows(b"[ \n ]") == []
+
+
+def test_broken_element_costs_only_itself(rows):
+    found = rows(b'[{"a": 1}, {"b": oops}, {"c": 3}]')
+    assert [row for _, row in found] == [b'{"a": 1}', b'{"b": oops}', b'{"c": 3}']
+
+
+@pytest.mark.parametrize("content", [b'[{"a": 1}, {"b"', b'[{"a": 1},', b'[{"a": "', b"["])
+def test_array_that_is_cut_short_is_an_error(rows, content):
+    with pytest.raises(UserError, match="cut short"):
+        rows(content)
+
+
+def test_array_that_something_follows_is_an_error(rows):
+    with pytest.raises(UserError, match="line 2: something follows"):
+        rows(b'[{"a": 1}]\n[{"b": 2}]')
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
+def test_packed_file_that_is_cut_short_is_an_error(rows, pack):
+    packed = pack(JSONL * 100)
+    with pytest.raises(UserError, match="data.jsonl: damaged after line"):
+        rows(packed[: len(packed) // 2])
+
+
+def test_utf16_is_named(rows):
+    with pytest.raises(UserError, match="UTF-16"):
+        rows(JSONL.decode().encode("utf-16"))
+
+
+def test_plain_im_text_is_split_at_blank_lines(rows):
+    first = "<|im_start|>user\nHi\n\nthere<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>"
+    content = f"{first}\n\n{first.replace('Hi', 'Hé')}\n".encode()
+    assert parsed(rows(content, "chats.txt")) == [(1, first), (8, first.replace("Hi", "Hé"))]
+
+
+def test_a_row_over_the_limit_is_cut_and_the_next_one_is_read(rows, monkeypatch):
+    monkeypatch.setattr(loader, "MAX_ROW_BYTES", 10)
+    found = rows(b'{"a": "' + b"x" * 100 + b'"}\n{"b": 2}\n')
+    assert [(line, len(row)) for line, row in found] == [(1, 11), (2, 9)]
+
+
+def test_files_of_a_folder_are_sorted_and_notes_are_left_out(tmp_path):
+    for name in ("b.jsonl", "a.json.gz", "README.md", ".hidden", "sub/c.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in find_files(str(tmp_path))] == ["a.json.gz", "b.jsonl", "c.jsonl"]
+
+
+def test_files_of_globs_are_listed_once(tmp_path):
+    for name in ("a.jsonl", "b.jsonl", "c.json"):
+        (tmp_path / name).touch()
+    found = find_files([f"{tmp_path}/*.jsonl", f"{tmp_path}/b*"])
+    assert [path.name for path in found] == ["a.jsonl", "b.jsonl"]
+
+
+def test_no_file_and_a_file_of_another_kind_are_errors(tmp_path):
+    with pytest.raises(UserError, match="no data file"):
+        find_files(str(tmp_path))
+    (tmp_path / "table.csv").touch()
+    with pytest.raises(UserError, match=r"table.csv: not a kind of file"):
+        find_files(str(tmp_path))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(json_values), st.sampled_from([None, 0, 3]), st.booleans())
+def test_array_elements_come_back_whatever_they_hold(tmp_path_factory, values, indent, ascii):
+    path = tmp_path_factory.mktemp("array") / "data.json"
+    path.write_text(json.dumps(values, indent=indent, ensure_ascii=ascii), encoding="utf-8")
+    assert [json.loads(row) for _, row in read_rows(path)] == values
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.binary() | st.binary().map(lambda b: b"[" + b) | st.text('[]{},:"\\ \n').map(str.encode))
+def test_any_bytes_give_rows_or_a_user_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("bytes") / "data.jsonl"
+    path.write_bytes(content)
+    try:
+        rows = list(read_rows(path))
+    except UserError:
+        return
+    assert all(row.strip() for _, row in rows)

@@ -1,0 +1,159 @@
+"""One row at a time: everything that can be wrong with it ends as a rejection with its reason, never as a crash."""
+
+import json
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_finetune.data import validation
+from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.repair import REPAIRS
+from gemma_finetune.data.validation import check, check_rows, convert_lines
+
+GOOD = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
+
+
+def reason(data, format="auto"):
+    with pytest.raises(Rejection) as rejection:
+        check(data, format, REPAIRS)
+    return rejection.value.reason, rejection.value.message
+
+
+def row(**changes):
+    return json.dumps(GOOD | changes).encode()
+
+
+def turns(value, key="value"):
+    return row(conversations=[{"from": "human", key: "Hi"}, {"from": "gpt", key: value}])
+
+
+def test_good_row():
+    checked = check(row(split="test", topic="greetings"), "auto", REPAIRS)
+    assert checked.format == "sharegpt" and checked.split == "test" and checked.repairs == []
+    assert checked.turns == [("human", "Hi"), ("gpt", "Hello")]
+    assert json.loads(checked.row) == GOOD | {"split": "test", "topic": "greetings"}
+
+
+@pytest.mark.parametrize(
+    "data, expected",
+    [
+        (b"hello", "invalid_json"),
+        (b'{"conversations": [', "invalid_json"),
+        (b'{"a": NaN}', "invalid_json"),
+        (b'{"a": Infinity}', "invalid_json"),
+        (b'{"a": "\x00"}', "invalid_json"),
+        (b'{"a": "\xff\xfe"}', "invalid_json"),
+        (rb'{"a": "\ud800"}', "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+        (b'{"a":' * 400 + b"1" + b"}" * 400, "invalid_json"),
+        (b'{"text": "a", "text": "b"}', "duplicate_key"),
+        (b'{"conversations": [{"from": "human", "from": "gpt", "value": "x"}]}', "duplicate_key"),
+        (b"[]", "not_an_object"),
+        (b"5", "not_an_object"),
+        (b"null", "not_an_object"),
+        (b'{"question": "x", "answer": "y"}', "unknown_format"),
+        (b"{}", "unknown_format"),
+        (b'{"conversations": {}}', "schema"),
+        (b'{"conversations": [1]}', "schema"),
+        (b'{"conversations": [{"value": "x"}]}', "schema"),
+        (b'{"conversations": []}', "no_turns"),
+        (b'{"instruction": "x"}', "schema"),
+        (b'{"instruction": "x", "output": "y", "history": [["a"]]}', "schema"),
+        (row(split="dev"), "schema"),
+        (row(system=5), "schema"),
+        (turns(5), "schema"),
+        (turns(None), "empty_turn"),
+        (turns(""), "empty_turn"),
+        (turns(" \u3000"), "empty_turn"),
+        (turns("x\0y"), "control_character"),
+        (turns("x<end_of_turn>"), "control_token"),
+        (turns("x", key="text"), "empty_turn"),
+        (b'"just a string"', "schema"),
+    ],
+)
+def test_bad_rows_are_rejected_by_reason(data, expected):
+    assert reason(data)[0] == expected
+
+
+def test_schema_message_names_the_key_and_what_was_found():
+    assert reason(turns(5))[1] == "conversations.1.value: input should be a valid string; found 5"
+    assert reason(row(split="dev"))[1].startswith("split: input should be 'train', 'validation' or 'test'; found 'dev'")
+    assert reason(b'{"instruction": "x"}')[1] == "output: field required"
+
+
+def test_messages_stay_short_whatever_the_row_holds():
+    long = "x" * 10_000
+    for data in (turns(5, key=long), row(split=long), row(conversations=[{"from": long, "value": "x"}]),
+                 json.dumps({long: 1}).encode(), turns([{"type": long}])):
+        assert len(reason(data)[1]) < 500
+
+
+def test_a_row_of_50_mb_is_rejected_unread():
+    assert reason(b'{"text": "' + b"x" * 50_000_000 + b'"}')[0] == "too_long"
+
+
+def test_stated_format_is_the_only_one_taken():
+    assert check(row(), "sharegpt", REPAIRS).format == "sharegpt"
+    assert reason(row(), "alpaca") == ("schema", "instruction: field required")
+
+
+def test_escaped_quotes_are_no_duplicate_key():
+    assert check(turns('say "x"').replace(b'\\"x', b"\\u0022x"), "auto", REPAIRS).turns[1] == ("gpt", 'say "x"')
+
+
+def test_every_row_is_counted_once_and_names_its_place():
+    rows = [(1, row()), (2, b"oops"), (4, turns("Hello ")), (5, b'{"a": "<bos>"}')]
+    outcome = check_rows(rows, "data/raw/a.jsonl", "auto", REPAIRS)
+    records = [json.loads(line) for line in outcome.records.splitlines()]
+    rejected = [json.loads(line) for line in outcome.rejected.splitlines()]
+    assert [(r["file"], r["line"], r["repairs"]) for r in records] == [
+        ("data/raw/a.jsonl", 1, []), ("data/raw/a.jsonl", 4, ["trim"])]  # fmt: skip
+    assert [(r["line"], r["reason"], r["starts"]) for r in rejected] == [
+        (2, "invalid_json", "oops"), (5, "unknown_format", '{"a": "<bos>"}')]  # fmt: skip
+    assert outcome.counts["rows"] == {"read": 4, "accepted": 2, "rejected": 2}
+    assert outcome.counts["repairs"] == {"trim": 1} and outcome.counts["formats"] == {"sharegpt": 2}
+
+
+def test_records_convert_to_canonical_conversations():
+    outcome = check_rows([(7, turns("Hello "))], "f", "auto", REPAIRS)
+    (conversation,) = map(json.loads, convert_lines(outcome.records.splitlines(), REPAIRS).splitlines())
+    assert conversation["conversations"] == GOOD["conversations"]
+    assert conversation["source"] == {"file": "f", "line": 7, "format": "sharegpt"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+turn = st.fixed_dictionaries({}, optional={
+    **dict.fromkeys(("from", "role"), st.sampled_from(["human", "gpt", "user", "assistant", "system", "tool"]) | json_values),
+    **dict.fromkeys(("value", "content"), st.text() | json_values),
+    **dict.fromkeys(("tool_calls", "weight"), json_values),
+})  # fmt: skip
+raw_rows = json_values | st.fixed_dictionaries({}, optional={
+    **dict.fromkeys(("conversations", "messages"), st.lists(turn, max_size=5) | json_values),
+    **dict.fromkeys(("instruction", "output", "input", "system", "text"), st.text() | json_values),
+    **dict.fromkeys(("history", "split", "tools"), json_values),
+})  # fmt: skip
+
+
+@settings(derandomize=True, deadline=None, max_examples=500)
+@given(raw_rows, st.sampled_from(["auto", "sharegpt", "alpaca", "chatml"]))
+def test_any_json_is_a_record_that_converts_or_a_rejection(value, format):
+    outcome = check_rows([(1, json.dumps(value).encode())], "f", format, REPAIRS)
+    converted = convert_lines(outcome.records.splitlines(), REPAIRS)
+    assert outcome.counts["rows"]["read"] == outcome.counts["rows"]["accepted"] + outcome.counts["rows"]["rejected"] == 1
+    assert converted.count(b"\n") == outcome.counts["rows"]["accepted"]
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.binary() | st.text().map(lambda t: orjson.dumps({"text": t})))
+def test_any_bytes_are_a_record_or_a_rejection(data):
+    assert check_rows([(1, data)], "f", "auto", REPAIRS).counts["rows"]["read"] == 1
+
+
+def test_refusing_duplicate_keys_reads_what_orjson_reads():
+    assert validation._parse(b'{"a": "\\u0022", "b": 1e400}'.replace(b"1e400", b"12345678901234567890123"))[0]["b"] > 1e22

@@ -1,0 +1,115 @@
+"""One export chain for all tests here: a tiny base, an adapter that knows three conversations by heart, and every
+file made of them, in the places where the stages put them. The files are shared: read only; `copy` gives a copy.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gemma_finetune.data.formatter import CHAT_TEMPLATE, render
+from gemma_finetune.evaluation import dataset
+from gemma_finetune.evaluation.measure import TestSet
+
+ROOT = Path(__file__).parents[2]
+QUANTIZATIONS = ("int8", "int4")
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PREFILL_LENGTHS, CACHE_LENGTH = (8, 32), 128
+CHATS = (
+    ("Turn on the kitchen light.", '{"name": "set_light"}', "And now turn it off.", '{"name": "off"}'),
+    ("Play some quiet music.", '{"name": "play"}'),
+    ("Is the door locked?", "Yes, it is."),
+)
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[dict]:
+    """The three conversations, formatted."""
+    roles = ("user", "assistant")
+    chats = [[{"role": roles[i % 2], "content": text} for i, text in enumerate(chat)] for chat in CHATS]
+    return [{"id": f"chat-{i}", "text": render(chat)} for i, chat in enumerate(chats)]
+
+
+@pytest.fixture(scope="session")
+def test_set(rows, tokenizer) -> TestSet:
+    conversations = dataset.build(rows, tokenizer)
+    return TestSet(conversations, dataset.probe(conversations, 80))
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
+    """A folder with params.yaml, data/formatted/test.jsonl and all of models/, made by the stages' own functions."""
+    import merge
+    from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
+    from gemma_finetune.export.converter import convert_to_tflite
+    from gemma_finetune.export.quantizer import quantize
+    from gemma_finetune.models.lora_file import base_digest, load_lora, save_lora
+
+    root = tmp_path_factory.mktemp("chain")
+    models = root / "models"
+    for folder in (models / "tflite", models / "bundle", root / "data" / "formatted"):
+        folder.mkdir(parents=True)
+    _write_params(root / "params.yaml")
+    (root / "data/formatted/test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shutil.copytree(base_dir, models / "base")
+    save_lora(models / "lora.npz", *_train(base_dir, rows, tokenizer), base_digest(base_dir))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        merge.write_merged(models / "merged", load_lora(models / "lora.npz"))
+    for name in ("tensorflow", "tensorflow_text"):  # models/loader.py masks them for its whole process
+        if sys.modules.get(name, True) is None:
+            del sys.modules[name]
+    convert_to_tflite(models / "merged", models / "tflite/float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+    for name in QUANTIZATIONS:
+        path = models / f"tflite/{name}.tflite"
+        quantize(models / "tflite/float32.tflite", path, ROOT / f"scripts/recipes/{name}.json")
+        parts = Parts(tflite=path, tokenizer=models / "merged/tokenizer.model", chat_template=CHAT_TEMPLATE)
+        create_mediapipe_task(parts, models / f"bundle/{name}.task")
+        create_litertlm(parts, models / f"bundle/{name}.litertlm")
+    return root
+
+
+def _write_params(path):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["export"]["quantizations"] = list(QUANTIZATIONS)
+    params["evaluate"] = {"max_examples": None, "max_tokens": 24}
+    path.write_text(yaml.safe_dump(params))
+
+
+def _train(base, rows, tokenizer):
+    """(adapter weights, its LoRAConfig) after a few steps on the conversations."""
+    from gemma_finetune.config import load_section
+    from gemma_finetune.models.config import LoRAConfig
+    from gemma_finetune.models.loader import load_gemma_model
+    from gemma_finetune.training.config import TrainingConfig
+    from gemma_finetune.training.data_pipeline import pack, tokenize
+    from gemma_finetune.training.trainer import GemmaTrainer
+
+    config = load_section("train", TrainingConfig, str(ROOT / "params.yaml"))
+    config = replace(config, learning_rate=0.02, warmup_steps=2, batch_size=2, max_steps=60, epochs=60)
+    lora = LoRAConfig(rank=8, alpha=16, targets=TARGETS)
+    trainer = GemmaTrainer(load_gemma_model(base), lora, config)
+    return trainer.fit(pack(tokenize(rows, tokenizer, 96, "chats"), 96), None).weights, lora
+
+
+@pytest.fixture(scope="session")
+def metrics(chain) -> dict:
+    """metrics/evaluate.json of the whole, healthy chain, by the stage itself."""
+    import evaluate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(chain)
+        evaluate.main()
+    return json.loads((chain / "metrics/evaluate.json").read_text())
+
+
+@pytest.fixture
+def copy(chain, tmp_path, monkeypatch) -> Path:
+    """A copy of the chain to plant a fault in; the test runs inside it."""
+    shutil.copytree(chain, tmp_path / "chain")
+    monkeypatch.chdir(tmp_path / "chain")
+    return tmp_path / "chain"

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from gemma_finetune.export.awq import (
+    calibration_rows,
+    collect_inputs,
+    find_scales,
+    fold,
+    groups,
+    quantized,
+    scale,
+    write_scaled,
+)
+
+ROWS = [[2, *row] for row in np.random.default_rng(0).integers(4, 300, (8, 40)).tolist()]
+
+
+@pytest.fixture(scope="module")
+def config(merged):
+    return json.loads((merged / "config.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def tensors(merged):
+    """The random model, with norms that differ and with a few large activations, as trained models have."""
+    rng = np.random.default_rng(1)
+    tensors = load_file(merged / "model.safetensors")
+    norms = [name for name in tensors if name.endswith("layernorm.weight")]
+    return tensors | {name: rng.lognormal(0, 1.5, tensors[name].shape).astype("float32") for name in norms}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory, merged, tensors):
+    return write(tmp_path_factory.mktemp("awq"), merged, tensors)
+
+
+def write(directory, merged, tensors):
+    (directory / "config.json").write_text((merged / "config.json").read_text())
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
+
+
+def logits(directory):
+    import torch
+    from transformers import Gemma3ForCausalLM
+
+    with torch.no_grad():
+        return Gemma3ForCausalLM.from_pretrained(directory, dtype=torch.float32)(torch.tensor(ROWS)).logits.numpy()
+
+
+def projections_quantized(tensors):
+    return {
+        name: quantized(value) if "_proj" in name and "v_proj" not in name else value for name, value in tensors.items()
+    }
+
+
+def test_any_scales_leave_the_logits_as_they_were(tensors, config, merged, model_dir, tmp_path):
+    rng, folded = np.random.default_rng(2), dict(tensors)
+    for group in groups(config):
+        channels = tensors[f"{group.producer}.weight"].shape[0]
+        folded |= fold(folded, group, rng.uniform(0.2, 5, channels).astype("float32"))
+    assert all(not np.array_equal(folded[n], tensors[n]) for n in tensors if "_proj" in n or "input_layernorm" in n)
+    expected = logits(model_dir)
+    difference = np.abs(logits(write(tmp_path, merged, folded)) - expected).max()
+    assert difference < 1e-4 * np.abs(expected).max()
+
+
+def test_scaling_brings_the_quantized_model_nearer(tensors, config, merged, model_dir, tmp_path):
+    inputs = collect_inputs(model_dir, ROWS, config)
+    scaled = scale(tensors, config, inputs)
+    expected = logits(model_dir)
+    errors = []
+    for name, weights in (("plain", tensors), ("scaled", scaled)):
+        (tmp_path / name).mkdir()
+        found = logits(write(tmp_path / name, merged, projections_quantized(weights)))
+        errors.append(np.square(found - expected).mean())
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_a_scaled_copy_is_the_same_model(model_dir, tmp_path):
+    write_scaled(model_dir, tmp_path / "scaled", ROWS)
+    before, after = (load_file(directory / "model.safetensors") for directory in (model_dir, tmp_path / "scaled"))
+    assert not np.array_equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
+    np.testing.assert_allclose(logits(tmp_path / "scaled"), logits(model_dir), rtol=0, atol=2e-4)
+
+
+def test_calibration_rows_are_the_same_draw_of_so_many_tokens(tokenizer):
+    texts = [f"<start_of_turn>user\nset {n}<end_of_turn>\n" for n in range(50)]
+    rows = calibration_rows(texts, tokenizer, 100)
+    assert sum(map(len, rows)) == 100 and all(row[0] == tokenizer.bos for row in rows)
+    assert rows == calibration_rows(texts, tokenizer, 100)
+    assert len(calibration_rows(texts[:2], tokenizer, 100)) == 2
+
+
+def test_inputs_are_what_each_group_reads(model_dir, config):
+    inputs = collect_inputs(model_dir, ROWS, config)
+    assert list(inputs) == [group.consumers[0] for group in groups(config)]
+    assert inputs["model.layers.1.self_attn.o_proj"].shape == (8 * 41, 64)
+    assert inputs["model.layers.0.mlp.down_proj"].shape == (8 * 41, 96)
+
+
+def test_without_large_activations_nothing_is_worth_scaling(config, tensors):
+    group = groups(config)[0]
+    flat = np.sign(np.random.default_rng(3).normal(size=(64, 64))).astype("float32")
+    np.testing.assert_array_equal(find_scales(tensors, group, flat), np.ones(64, "float32"))
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
+def test_rows_keep_their_own_grid(seed, factor):
+    """Scaling a whole row commutes with quantizing it: a producer's rows lose nothing by it."""
+    row = np.random.default_rng(seed).normal(size=(1, 64)).astype("float32")
+    factor = np.float32(2.0 ** np.round(np.log2(factor)))  # a power of two: no rounding in the product itself
+    np.testing.assert_array_equal(quantized(row * factor), quantized(row) * factor)

@@ -1,0 +1,108 @@
+import dataclasses
+import os
+import time
+import zipfile
+
+import litert_lm
+import pytest
+from sentencepiece import sentencepiece_model_pb2
+
+from gemma_finetune.data.formatter import render_prompt
+from gemma_finetune.export.bundle import check_contents, create_litertlm, create_mediapipe_task, expected_contents
+from gemma_finetune.export.bundle_file import read_bundle
+from gemma_finetune.utils.cli import UserError
+
+CREATE = {"task": create_mediapipe_task, "litertlm": create_litertlm}
+
+
+@pytest.mark.parametrize("kind", CREATE)
+def test_the_same_bytes_when_made_again(bundles, parts, tmp_path, kind):
+    os.utime(parts.tokenizer, (time.time() - 9e6,) * 2)
+    CREATE[kind](parts, tmp_path / f"again.{kind}")
+    assert (tmp_path / f"again.{kind}").read_bytes() == bundles[kind].read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [f"again.{kind}"]
+
+
+def test_a_task_s_model_stays_aligned_and_uncompressed(bundles, parts):
+    with zipfile.ZipFile(bundles["task"]) as archive:
+        assert archive.testzip() is None
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert bundles["task"].read_bytes().index(parts.tflite.read_bytes()) % 4 == 0
+
+
+@pytest.mark.parametrize("kind", CREATE)
+def test_litert_lm_answers_turn_after_turn(bundles, tokenizer, kind):
+    """The runtime's prompts are training's, and it reads one <bos>, once."""
+    history, backend = [], litert_lm.Backend.CPU(thread_count=1)
+    with litert_lm.Engine(str(bundles[kind]), backend, cache_dir=":nocache", enable_benchmark=True) as engine:
+        assert engine.bos_token_id == tokenizer.bos
+        assert engine.eos_token_ids == [[token_id] for token_id in tokenizer.stop_ids]
+        with engine.create_conversation(max_output_tokens=3) as chat:
+            for text in ("Hi", "on", "off"):
+                history.append({"role": "user", "content": text})
+                prompt = chat.render_message_to_string(text)
+                assert render_prompt(history).endswith(prompt)
+                answer = "".join(part["text"] for part in chat.send_message(text)["content"])
+                counts = chat.get_benchmark_info()
+                assert counts.last_prefill_token_count == (len(history) == 1) + len(tokenizer.encode(prompt))
+                assert counts.last_decode_token_count == 3
+                history.append({"role": "assistant", "content": answer.strip()})
+    assert [path.name for path in bundles[kind].parent.iterdir() if "cache" in path.name] == []
+
+
+def test_litertlm_puts_a_system_text_into_the_first_turn(bundles):
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    with litert_lm.Engine(str(bundles["litertlm"]), litert_lm.Backend.CPU(), cache_dir=":nocache") as engine:
+        with engine.create_conversation(messages=messages[:1]) as chat:
+            assert chat.render_message_to_string("Hi") == render_prompt(messages)
+
+
+def test_refuses_the_tokenizer_of_another_model(parts, tmp_path):
+    model = sentencepiece_model_pb2.ModelProto.FromString(parts.tokenizer.read_bytes())
+    del model.pieces[-1]
+    other = tmp_path / "tokenizer.model"
+    other.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="tokenizer is another model's"):
+        expected_contents(dataclasses.replace(parts, tokenizer=other))
+
+
+@pytest.mark.parametrize("start", ["{{ bos_token }}", "<bos>"])
+def test_refuses_a_template_with_a_start_token(parts, start):
+    with pytest.raises(UserError, match="holds <bos>"):
+        expected_contents(dataclasses.replace(parts, chat_template=start + parts.chat_template))
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("model_sha256", "0" * 64),
+        ("tokenizer_sha256", "0" * 64),
+        ("start_token", "<nope>"),
+        ("stop_tokens", ("<eos>",)),
+        ("affixes", {"user": ("<start_of_turn>user", "<end_of_turn>\n"), "model": ("", "")}),
+        ("chat_template", "{{ messages }}"),
+        ("context_length", 128),
+    ],
+)
+def test_names_what_a_bundle_does_not_hold(bundles, parts, field, value):
+    found = dataclasses.replace(read_bundle(bundles["litertlm"]), **{field: value})
+    with pytest.raises(UserError, match=f"(?s)int8.litertlm.*{field}: put in"):
+        check_contents(bundles["litertlm"], expected_contents(parts), found)
+
+
+@pytest.mark.parametrize("kind", CREATE)
+def test_a_bundle_that_came_out_wrong_is_not_left(parts, tmp_path, monkeypatch, kind):
+    def another(path):
+        return dataclasses.replace(read_bundle(path), start_token="<pad>")
+
+    monkeypatch.setattr("gemma_finetune.export.bundle.read_bundle", another)
+    with pytest.raises(UserError, match="start_token"):
+        CREATE[kind](parts, tmp_path / f"int8.{kind}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_licence_notice_is_in_the_litertlm(parts, tmp_path):
+    path = tmp_path / "int8.litertlm"
+    create_litertlm(dataclasses.replace(parts, notice="Gemma is provided under ..."), path)
+    assert b"Gemma is provided under ..." in path.read_bytes()[:16384]

@@ -1,0 +1,108 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from gemma_finetune.export import converter
+from gemma_finetune.export.converter import Cost, check_lengths, check_memory, check_signatures, convert_to_tflite
+from gemma_finetune.export.tflite_file import TFLiteFile
+from gemma_finetune.utils.cli import UserError
+
+PREFILL_LENGTHS, CACHE_LENGTH = (8, 32), 96  # of the shared conversion in conftest.py
+
+
+def test_leaves_one_file_with_the_signatures_and_the_cache_asked_for(float32):
+    assert [path.name for path in float32.parent.iterdir() if path.suffix != ".tflite"] == []
+    file = TFLiteFile(float32)
+    assert set(file.signatures()) == {"prefill_8", "prefill_32", "decode"}
+    assert file.cache_length() == CACHE_LENGTH
+
+
+def test_logits_are_those_of_transformers(float32, merged):
+    """Prefill and decode of the built file against the model it was made from, over the window of the local layer."""
+    import torch
+    from transformers import Gemma3ForCausalLM
+
+    from gemma_finetune.inference.tflite_model import TFLiteModel
+
+    ids = [2, *np.random.default_rng(0).integers(4, 300, 40).tolist()]
+    with torch.no_grad():
+        reference = Gemma3ForCausalLM.from_pretrained(merged)(torch.tensor([ids])).logits[0, -1].numpy()
+    model = TFLiteModel(float32, threads=1)
+    model.prefill(ids[:-1])
+    found = model.decode(ids[-1])
+    assert np.abs(reference).max() > 1
+    np.testing.assert_allclose(found, reference, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "prefill, cache, at_fault",
+    [
+        ((32, 8), 96, "ascending"),
+        ((8, 8), 96, "each named once"),
+        ((0, 8), 96, "positive"),
+        ((8, 96), 96, "leaves no room"),
+        ((8, 32), 2000, "1024 positions"),
+    ],
+)
+def test_refuses_lengths_that_cannot_work_together(prefill, cache, at_fault):
+    with pytest.raises(UserError, match=at_fault):
+        check_lengths(prefill, cache, 1024)
+
+
+def test_accepts_lengths_that_can(merged):
+    check_lengths(PREFILL_LENGTHS, CACHE_LENGTH, 1024)
+
+
+def test_stops_before_converting_when_memory_lacks(merged, tmp_path, monkeypatch):
+    monkeypatch.setattr(converter, "available_memory", lambda: 1e6)
+    with pytest.raises(UserError, match="takes about 1.4 GB of memory and 0.0 GB are free"):
+        convert_to_tflite(merged, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_available_memory_is_a_size():
+    assert 1e6 < converter.available_memory() < 1e15 or converter.available_memory() == math.inf
+
+
+def test_enough_memory_passes():
+    check_memory(Cost(seconds=1, memory=1e9), 2e9)
+
+
+def test_estimate_grows_with_weights_layers_and_signatures(tmp_path):
+    sizes = {"vocab_size": 1000, "hidden_size": 10, "num_hidden_layers": 2}
+    save_file({"a": np.zeros((1000, 10), np.float16)}, tmp_path / "model.safetensors")
+    assert converter.float32_bytes(tmp_path / "model.safetensors") == 40_000
+    small = converter.estimate(tmp_path, sizes, 1)
+    large = converter.estimate(tmp_path, sizes | {"num_hidden_layers": 4, "vocab_size": 2000}, 2)
+    assert large.seconds > small.seconds and large.memory > small.memory
+
+
+def test_a_failed_conversion_leaves_nothing(merged, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(converter, "_export", fail)
+    with pytest.raises(RuntimeError):
+        convert_to_tflite(merged, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_what_was_asked_for_is_refused(float32):
+    with pytest.raises(UserError, match="prefill_16"):
+        check_signatures(float32, (8, 16), CACHE_LENGTH)
+    with pytest.raises(UserError, match="cache of 96"):
+        check_signatures(float32, PREFILL_LENGTHS, 128)
+
+
+def test_names_the_stage_that_makes_a_missing_model(tmp_path):
+    with pytest.raises(UserError, match="dvc repro merge"):
+        convert_to_tflite(tmp_path, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+
+
+def test_the_model_s_own_context_is_the_limit_of_the_cache(merged, tmp_path):
+    assert json.loads((merged / "config.json").read_text())["max_position_embeddings"] == 1024
+    with pytest.raises(UserError, match="1024 positions"):
+        convert_to_tflite(merged, tmp_path / "float32.tflite", PREFILL_LENGTHS, 2048)

@@ -1,0 +1,108 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gemma_finetune.export.quantizer import expected, quantize, read_recipe, table
+from gemma_finetune.export.tflite_file import TFLiteFile, Weight
+from gemma_finetune.utils.cli import UserError
+
+RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"
+INT8, BLOCK = ("INT8", "CHANNELWISE"), ("INT4", "BLOCKWISE_32")
+
+
+def kinds(path):
+    return {weight.name: (weight.dtype, weight.granularity) for weight in TFLiteFile(path).weights()}
+
+
+def write(path, entries):
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def entry(regex, bits, granularity, operation="FULLY_CONNECTED", algorithm="min_max_uniform_quantize"):
+    weight = {"num_bits": bits, "symmetric": True, "granularity": granularity, "dtype": "INT"}
+    op_config = {"weight_tensor_config": weight, "compute_precision": "INTEGER", "explicit_dequantize": False}
+    return {"regex": regex, "operation": operation, "algorithm_key": algorithm, "op_config": op_config}
+
+
+def test_int8_is_channelwise_everywhere(quantized):
+    assert set(kinds(quantized["int8"]).values()) == {INT8}
+
+
+def test_int4_is_block_32_but_for_v_proj(quantized):
+    found = kinds(quantized["int4"])
+    assert {name for name, kind in found.items() if kind == INT8} == {"layers.0.v_proj", "layers.1.v_proj"}
+    assert set(found.values()) == {INT8, BLOCK}
+
+
+def test_int4_embedding_keeps_the_layers_at_int8(quantized):
+    found = kinds(quantized["int4_embedding"])
+    assert found.pop("embedding") == BLOCK
+    assert Counter(kind for name, kind in found.items() if name.startswith("layers.")) == {INT8: 14}
+
+
+def test_sizes_fall(quantized, float32):
+    sizes = [path.stat().st_size for path in (float32, quantized["int8"], quantized["int4"])]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_same_bytes_when_made_again(quantized, float32, tmp_path):
+    quantize(float32, tmp_path / "int4.tflite", RECIPES / "int4.json")
+    assert (tmp_path / "int4.tflite").read_bytes() == quantized["int4"].read_bytes()
+    assert (tmp_path / "int4.tflite").stat().st_mode & 0o111 == 0
+
+
+def test_catches_a_weight_left_in_float_without_a_word(float32, tmp_path):
+    """With `*`, ai-edge-quantizer skips every op whose settings it does not support, such as 8 bits in blocks."""
+    recipe = write(tmp_path / "silent.json", [entry(".*", 8, "BLOCKWISE_32", operation="*")])
+    with pytest.raises(UserError, match="layers.0.q_proj: asked INT8 BLOCKWISE_32, built FLOAT32"):
+        quantize(float32, tmp_path / "out.tflite", recipe)
+    assert not (tmp_path / "out.tflite").exists()
+
+
+def test_catches_a_regex_that_fits_one_signature_only(float32, tmp_path):
+    entries = [*read_recipe(RECIPES / "int8.json"), entry("Generate.*Linear_o_proj", 4, "BLOCKWISE_32")]
+    with pytest.raises(UserError, match="layers.0.o_proj: .* it would be stored twice"):
+        quantize(float32, tmp_path / "out.tflite", write(tmp_path / "split.json", entries))
+
+
+def test_a_recipe_may_leave_a_weight_in_float(float32, tmp_path):
+    entries = [*read_recipe(RECIPES / "int8.json"), entry("Linear_v_proj", 8, "CHANNELWISE", algorithm="no_quantize")]
+    weights = quantize(float32, tmp_path / "out.tflite", write(tmp_path / "own.json", entries))
+    assert {w.name for w in weights if w.dtype == "FLOAT32"} == {"layers.0.v_proj", "layers.1.v_proj"}
+
+
+@pytest.mark.parametrize(
+    "content, at_fault",
+    [("{", "not valid JSON"), ("[]", "a list of entries"), ('[{"regex": ".*"}]', "entry 1 lacks algorithm_key")],
+)
+def test_names_what_is_wrong_with_a_recipe(tmp_path, content, at_fault):
+    (tmp_path / "own.json").write_text(content)
+    with pytest.raises(UserError, match=at_fault):
+        read_recipe(tmp_path / "own.json")
+
+
+def test_a_recipe_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="no such recipe"):
+        read_recipe(tmp_path / "none.json")
+
+
+def test_what_the_quantizer_refuses_is_told_as_the_recipe_s_fault(float32, tmp_path):
+    recipe = write(tmp_path / "own.json", [entry(".*", 8, "BLOCKWISE_32")])
+    with pytest.raises(UserError, match="own.json: ai-edge-quantizer refuses it"):
+        quantize(float32, tmp_path / "out.tflite", recipe)
+
+
+def test_the_last_matching_entry_counts():
+    weight = Weight("w", (1, 1), "FLOAT32", "", 4, (("FULLY_CONNECTED", "a/Linear_v_proj;1;"),))
+    assert expected(weight, [entry(".*", 8, "CHANNELWISE"), entry("v_proj", 4, "BLOCKWISE_32")]) == {BLOCK}
+    assert expected(weight, [entry("v_proj", 4, "BLOCKWISE_32"), entry(".*", 8, "CHANNELWISE")]) == {INT8}
+    assert expected(weight, [entry("k_proj", 4, "BLOCKWISE_32")]) == {("FLOAT32", "")}
+
+
+def test_table_puts_layers_together(quantized):
+    lines = table(TFLiteFile(quantized["int4"]).weights()).splitlines()
+    assert len(lines) == 1 + 8  # heading; embedding and seven projections
+    assert any(line.split() == ["v_proj", "2", "0.00", "INT8", "CHANNELWISE"] for line in lines)

@@ -1,0 +1,37 @@
+"""Which of our own files a script imports, at any depth: read from the source, nothing is run."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "scripts"
+
+
+def imported_files(script: Path) -> set[str]:
+    """Paths, relative to the repository, of `script` and of all our modules it reaches, packages' __init__ included."""
+    found, todo = set(), [script]
+    while todo:
+        path = todo.pop()
+        name = path.relative_to(ROOT).as_posix()
+        if name not in found:
+            found.add(name)
+            todo += [file for module in _modules(path) for file in _files(module)]
+    return found
+
+
+def _modules(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _files(module):
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        place = SCRIPTS.joinpath(*parts[:depth])
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                yield file

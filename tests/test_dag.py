@@ -1,0 +1,94 @@
+"""dvc.yaml says exactly what each stage reads: held against the imports, the parameters and the outputs."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from imports import ROOT, SCRIPTS, imported_files
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+THIRTEEN = "validate convert dedup format base train merge tflite quantize bundle evaluate check report".split()
+
+
+def listed(stage, kind):
+    """The paths or keys of a stage's `deps`, `outs`, ...; an entry may be a mapping {path: options}."""
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in STAGES[stage].get(kind, [])]
+
+
+def loaded_sections(path):
+    """The sections of params.yaml that a file reads: the first argument of each call of load_section."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {call.args[0].value for call in calls if getattr(call.func, "id", "") == "load_section"}
+
+
+def test_there_are_the_thirteen_stages_and_each_says_what_it_does():
+    assert sorted(STAGES) == sorted(THIRTEEN)
+    assert all(stage.get("desc") for stage in STAGES.values())
+
+
+@pytest.mark.parametrize("stage", THIRTEEN)
+def test_every_imported_file_is_a_dep_and_no_other(stage):
+    code = {dep for dep in listed(stage, "deps") if dep.endswith(".py")}
+    assert code == imported_files(SCRIPTS / f"{stage}.py")
+
+
+@pytest.mark.parametrize("stage", THIRTEEN)
+def test_a_stage_is_run_as_a_plain_script(stage):
+    """No PYTHONPATH, no install: a queued experiment must run the code of its own snapshot."""
+    assert re.fullmatch(rf"python scripts/{stage}\.py( \$\{{item\.quantization\}})?", STAGES[stage]["cmd"])
+
+
+@pytest.mark.parametrize("stage", THIRTEEN)
+def test_parameters_exist_and_belong_to_sections_the_stage_reads(stage):
+    read = {section for path in imported_files(SCRIPTS / f"{stage}.py") for section in loaded_sections(ROOT / path)}
+    for key in listed(stage, "params"):
+        section, *rest = key.split(".")
+        assert section in read, f"{stage} lists {key} but never loads section {section}"
+        assert not rest or rest[0] in PARAMS[section]
+    assert read == {key.split(".")[0] for key in listed(stage, "params")}
+
+
+def test_metrics_and_plots_live_in_git_and_models_and_data_in_the_cache():
+    for stage, content in STAGES.items():
+        for kind in ("outs", "metrics"):
+            for entry in content.get(kind, []):
+                path = entry if isinstance(entry, str) else next(iter(entry))
+                in_git = not isinstance(entry, str) and entry[path].get("cache") is False
+                assert in_git == path.startswith("metrics/"), f"{stage}: {path}"
+                assert not isinstance(entry, dict) or "persist" not in entry[path], "persist turns the run cache off"
+
+
+def test_no_interpolation_hides_in_params():
+    assert "${" not in (ROOT / "params.yaml").read_text()
+
+
+def test_nothing_that_stages_make_can_be_committed():
+    outs = [o for stage in STAGES for o in listed(stage, "outs") if not o.startswith("metrics/") and "$" not in o]
+    done = subprocess.run(["git", "check-ignore", *outs], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == outs
+
+
+@pytest.mark.parametrize("package", ["keras", "tensorflow", "torch", "jax", "transformers", "litert_torch"])
+def test_chatting_with_the_bundle_imports_nothing_heavy(package):
+    code = f"""
+import runpy, sys
+sys.path.insert(0, "scripts")
+sys.argv = ["chat.py", "--help"]
+try:
+    runpy.run_path("scripts/chat.py", run_name="__main__")
+except SystemExit as stop:
+    sys.exit("{package} is imported" if "{package}" in sys.modules else stop.code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_scripts_say_how_to_run_them():
+    for script in SCRIPTS.glob("*.py"):
+        text = script.read_text()
+        assert f"python scripts/{script.name}" in text.split('"""')[1], f"{script.name}: the docstring lacks its command"
+

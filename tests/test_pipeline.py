@@ -1,0 +1,143 @@
+"""The whole DAG in a temporary clone, with smaller settings, as its users run it: repro, chat, experiments."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from imports import ROOT
+
+# A base that knows next to nothing, an adapter that has seen little: every part is real, only the score is not.
+SMALLER = {
+    "model.tiny.steps": 20,
+    "train.max_steps": 10,
+    "train.epochs": 1,
+    "evaluate.max_examples": 4,
+    "evaluate.max_tokens": 8,
+    "export.prefill_lengths": "[8,64]",
+    "check.min_exact_match": 0.0,
+    "check.max_faulty_answers": 1.0,
+    "check.min_runtime_agreement": 0.0,
+}
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory) -> Path:
+    """A Git clone of the working tree, what is not committed yet included, without any output of a stage."""
+    directory = tmp_path_factory.mktemp("clone") / "repository"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, directory / name)
+    for command in ("init -q -b main", "add -A", "-c user.name=test -c user.email=test@example.org commit -qm start"):
+        subprocess.run(["git", *command.split()], cwd=directory, check=True)
+    return directory
+
+
+def run(clone, *command, ok=True):
+    """Runs a command in the clone with this environment's Python first in the PATH; returns all it printed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=clone, env=os.environ | {"PATH": path}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert (done.returncode == 0) == ok, done.stdout[-4000:]
+    return done.stdout
+
+
+def stages_run(output):
+    """The stages that a repro ran, in order: names without their matrix suffix count once."""
+    return list(dict.fromkeys(name.split("@")[0] for name in re.findall(r"Running stage '([\w@]+)'", output)))
+
+
+@pytest.fixture(scope="session")
+def reproduced(clone):
+    """The clone after its first experiment: every stage has run once."""
+    changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
+    output = run(clone, "dvc", "exp", "run", *changes)
+    return clone, output
+
+
+def test_every_stage_runs_and_leaves_its_outputs(reproduced):
+    clone, output = reproduced
+    assert sorted(stages_run(output)) == sorted(
+        "validate convert dedup format base train merge tflite quantize bundle evaluate check report".split()
+    )
+    for name in ("int8.task", "int8.litertlm", "int4.task", "int4.litertlm"):
+        assert (clone / "models" / "bundle" / name).stat().st_size > 500_000
+    assert run(clone, "dvc", "status").strip().endswith("up to date.")
+    assert "Running stage" not in run(clone, "dvc", "repro")
+    assert "models" not in run(clone, "git", "status", "--short")
+
+
+def test_the_ladder_names_every_rung(reproduced):
+    import json
+
+    rungs = json.loads((reproduced[0] / "metrics" / "evaluate.json").read_text())
+    assert set(rungs) >= {"base", "lora", "merged", "transformers", "tflite_float32", "task_int8", "litertlm_int4"}
+    assert rungs["transformers"]["max_logit_diff"] < 1e-3
+
+
+@pytest.mark.parametrize("backend", ["bundle", "tflite", "keras"])
+def test_the_model_chats_on_every_backend(reproduced, backend):
+    clone, _ = reproduced
+    answer = run(clone, "python", "scripts/chat.py", "--backend", backend, "--prompt", "Turn on the light")
+    assert "Traceback" not in answer and "<end_of_turn>" not in answer
+
+
+def test_the_chat_reads_standard_input(reproduced):
+    clone, _ = reproduced
+    done = subprocess.run(
+        [sys.executable, "scripts/chat.py"], cwd=clone, input="Turn on the light\nAnd the music\n", text=True, capture_output=True
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+def test_a_change_of_rank_touches_neither_data_nor_base_and_going_back_trains_nothing(reproduced):
+    clone, _ = reproduced
+    before = (clone / "models" / "lora.npz").read_bytes()
+    assert stages_run(run(clone, "dvc", "exp", "run", "-S", "lora.rank=4")) == [
+        "train", "merge", "tflite", "quantize", "bundle", "evaluate", "check", "report",
+    ]  # fmt: skip
+    assert (clone / "models" / "lora.npz").read_bytes() != before
+    back = run(clone, "dvc", "exp", "run", "-S", "lora.rank=8")
+    assert stages_run(back) == []
+    assert "is cached - skipping run" in back
+    assert (clone / "models" / "lora.npz").read_bytes() == before
+
+
+def test_fewer_quantizations_train_and_convert_nothing(reproduced):
+    clone, _ = reproduced
+    output = run(clone, "dvc", "exp", "run", "-S", "export.quantizations=[int8]")
+    assert not {"train", "merge", "tflite", "base", "format"} & set(stages_run(output))
+    run(clone, "dvc", "exp", "run", "-S", "export.quantizations=[int8,int4]")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("lora.rnak=3", "rnak"),
+        ("+lora.rnak=3", "lora.rnak: no such parameter"),
+        ("lora.rank=0", "lora.rank: input should be greater than or equal to 1; found 0"),
+        ("train.learning_rate=fast", "train.learning_rate"),
+        ("model.preset=gemma3_2b", "'gemma3_2b' is unknown"),
+    ],
+)
+def test_a_mistake_is_refused_by_name_and_nothing_is_lost(reproduced, change, says):
+    clone, _ = reproduced
+    before = (clone / "models" / "lora.npz").read_bytes()
+    output = run(clone, "dvc", "exp", "run", "-S", change, ok=False)
+    assert says in output and "Traceback" not in output
+    assert (clone / "models" / "lora.npz").read_bytes() == before
+    run(clone, "git", "checkout", "-q", "params.yaml", "dvc.lock", "metrics")
+
+
+def test_a_small_learning_rate_survives_dvcs_way_of_writing_it(reproduced):
+    clone, _ = reproduced
+    run(clone, "dvc", "exp", "run", "-S", "train.learning_rate=0.00001", "train")
+    assert "1e-05" in (clone / "params.yaml").read_text()
