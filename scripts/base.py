@@ -25,7 +25,7 @@ def main():
 
             build_tiny(temporary, config)
         else:
-            import_preset(fetch(config.preset), temporary, config.dtype)
+            import_preset(fetch(config.preset), temporary)
     print(f"{config.preset} -> {BASE}")
 
 

@@ -18,7 +18,7 @@ from gemma_finetune.models.lora_file import load_lora
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import require, write_json
 
-SECTIONS = ("data", "model", "lora", "train")  # and of `export`, what the TFLite file depends on
+SECTIONS = ("data", "model", "lora", "train", "export")
 DATA = ("train", "validation")
 
 
@@ -53,7 +53,7 @@ def read_params() -> dict:
     """The parameters that decide what is in the bundle."""
     with open("params.yaml", encoding="utf-8") as file:
         params = yaml.safe_load(file)
-    export = {key: params["export"][key] for key in ("cache_length", "prefill_lengths")}
+    export = {key: params["export"][key] for key in ("cache_length", "prefill_lengths", "calibration_tokens")}
     return {section: params[section] for section in SECTIONS} | {"export": export}
 
 

@@ -7,8 +7,6 @@ data/validated/records.jsonl -> data/converted/conversations.jsonl
 
 from functools import partial
 
-from tqdm import tqdm
-
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.parallel import chunks, map_ordered
@@ -25,7 +23,7 @@ def main():
         folder.mkdir()
         with open(folder / "conversations.jsonl", "wb") as file:
             converted = map_ordered(partial(convert_lines, allowed=config.repairs), chunks(records))
-            for lines in tqdm(converted, unit=" chunks", delay=2):
+            for lines in converted:
                 file.write(lines)
                 rows += lines.count(b"\n")
     print(f"{rows:,} conversations")

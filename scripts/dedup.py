@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.dedup import Features, features, find_twins
+from gemma_finetune.data.dedup import Features, features, find_twins, groups, summarize
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.shingles import turn_texts
@@ -33,23 +33,23 @@ def main():
         with aside("data/deduped") as folder:
             folder.mkdir()
             write(folder, file, row, twin, score)
-    summary = summarize(twin, score, index)
+    summary = summarize(index, twin)
     write_json("metrics/dedup.json", summary)
-    print(f"{summary['rows']:,} conversations, {summary['kept']:,} kept, "
-          f"{summary['removed_exact']:,} exact and {summary['removed_near']:,} near duplicates removed")
+    print(
+        f"{summary['rows']:,} conversations, {summary['kept']:,} kept, "
+        f"{summary['removed_exact']:,} exact and {summary['removed_near']:,} near duplicates removed"
+    )
 
 
 def build_index(file, threshold):
     """The features of every row of the file."""
     parts = map_ordered(partial(features, threshold=threshold), chunks(file))
-    return Features(*map(np.concatenate, zip(*tqdm(parts, unit=" chunks", delay=2), strict=True)))
+    return Features(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def write(folder, file, row, twin, score):
     """Writes every row to one of two files; a row that stays names its group, by the id of the group's first row."""
-    group = np.arange(len(twin))
-    for n in np.flatnonzero(twin >= 0)[::-1]:
-        group[twin[n]] = min(group[twin[n]], n)
+    group = groups(twin)
     with open(folder / "kept.jsonl", "wb") as kept, open(folder / "removed.jsonl", "wb") as removed:
         for n, line in enumerate(tqdm(file, total=len(twin), unit=" rows", delay=2)):
             conversation = orjson.loads(line)
@@ -63,14 +63,6 @@ def write(folder, file, row, twin, score):
 def removal(conversation, kept, similarity):
     """A removed conversation with its twin."""
     return conversation | {"twin": {"id": kept["id"], "source": kept["source"]}, "similarity": round(similarity, 4)}
-
-
-def summarize(twin, score, index):
-    """Numbers of rows by what happened to them."""
-    removed = twin >= 0
-    exact = removed & (index.exact == index.exact[twin])
-    return {"rows": len(twin), "kept": int((~removed).sum()), "removed_exact": int(exact.sum()),
-            "removed_near": int((removed & ~exact).sum())}
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from tqdm import tqdm
 from gemma_finetune.config import load_section
 from gemma_finetune.evaluation import bundle_rung, dataset, keras_rung, ladder, tflite_rung, torch_rung
 from gemma_finetune.evaluation.config import EvaluateConfig
-from gemma_finetune.evaluation.identity import check_bundles, check_cache, check_tokenizers
+from gemma_finetune.evaluation.identity import check_bundles, check_cache, check_tokenizers, check_whole
 from gemma_finetune.evaluation.measure import (
+    Spoken,
     TestSet,
     exact_by_logits,
     exact_by_text,
@@ -47,13 +48,13 @@ def main():
     tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
     test = _test_set(config, tokenizer)
     check_tokenizers(BASE, MERGED, test.turns, tokenizer)
+    check_whole(TFLITE / "float32.tflite", "tflite")
+    for name in quantizations:
+        check_whole(TFLITE / f"{name}.tflite", f"quantize@{name}")
     check_cache(TFLITE / "float32.tflite", test.sequences)
     check_bundles(TFLITE, BUNDLE, MERGED, quantizations)
-    answers = {
-        name: list(_progress(name, bundle_rung.answers(path, test.turns, tokenizer, config.max_tokens), test.turns))
-        for name, path in _bundles(quantizations).items()
-    }
-    metrics = _score(test, quantizations, answers, tokenizer)
+    spoken = {name: _listen(name, path, test, tokenizer, config) for name, path in _bundles(quantizations).items()}
+    metrics = _score(test, quantizations, spoken, tokenizer)
     write_json("metrics/evaluate.json", rounded(metrics))
     _write_ladder(ladder.table(rounded(metrics), quantizations))
     _print(ladder.table(metrics, quantizations))
@@ -73,7 +74,13 @@ def _bundles(quantizations) -> dict[str, Path]:
     return {f"{kind}_{name}": BUNDLE / f"{name}.{kind}" for name in quantizations for kind in ladder.RUNTIMES}
 
 
-def _score(test, quantizations, answers, tokenizer) -> dict[str, dict]:
+def _listen(name, path, test, tokenizer, config) -> Spoken:
+    answers = bundle_rung.answers(path, test.turns, tokenizer, config.max_tokens)
+    follow_ups = bundle_rung.follow_ups(path, test.conversations, config.max_tokens)
+    return Spoken(list(_progress(name, answers, test.turns)), list(follow_ups))
+
+
+def _score(test, quantizations, spoken, tokenizer) -> dict[str, dict]:
     """metrics/evaluate.json's content: logits of every rung against the merged model's, one model at a time."""
     rungs = _logits(quantizations)
     rows = sum(len(s.positions) for s in test.sequences)
@@ -85,10 +92,10 @@ def _score(test, quantizations, answers, tokenizer) -> dict[str, dict]:
             gc.collect()
     exact = {name: exact_by_logits(test, outcome, tokenizer.stop_ids) for name, outcome in outcomes.items()}
     figures = {name: outcome.figures for name, outcome in outcomes.items()}
-    for name, found in answers.items():
+    for name, found in spoken.items():
         twin = f"tflite_{name.partition('_')[2]}"  # the same model file, so the same logits
         figures[name] = figures[twin] | runtime(test, found, outcomes[twin], tokenizer)
-        exact[name] = exact_by_text(test, found)
+        exact[name] = exact_by_text(test, found.answers)
     for name in figures:
         figures[name] |= exact_match(test, exact[name], exact["merged"]) | {"bytes": _bytes(name)}
     for key in [key for key in figures["merged"] if key.startswith("exact_match_change")]:

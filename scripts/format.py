@@ -1,23 +1,24 @@
 """Renders conversations in Gemma's chat template, splits them, and measures what training will see.
 
 data/deduped/kept.jsonl + models/base/tokenizer.model -> data/formatted/{train,validation,test,overlong}.jsonl,
-metrics/data.json and the plots metrics/data_{rows,tokens,turns}.csv
+metrics/data.json and the plots metrics/data_{rows,tokens,turns,nearest}.csv
 
     python scripts/format.py
 """
 
 from functools import partial
+from itertools import compress
 
 import numpy as np
 import orjson
 import pandas as pd
-from tqdm import tqdm
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data import leakage, statistics
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.formatting import format_lines
 from gemma_finetune.data.lines import random_access
+from gemma_finetune.data.nearest import SAMPLE, build_index, nearest_similarity
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.shingles import turn_texts
 from gemma_finetune.data.split import SPLITS
@@ -36,13 +37,14 @@ def main():
     with open(source, "rb") as file, aside("data/formatted") as folder:
         folder.mkdir()
         formatted = map_ordered(partial(format_lines, config=config, tokenizer_path=TOKENIZER), chunks(file))
-        facts, bands = write(folder, tqdm(formatted, unit=" chunks", delay=2), limit)
+        facts, bands = write(folder, formatted, limit)
         row = random_access(file, facts["size"].to_numpy())
         fits = (facts["tokens"] <= limit).to_numpy()
         set_aside_overlong(folder, facts, row, limit, config.overlong)
         leaks = refuse_leaks(facts[fits], bands[fits], np.flatnonzero(fits), row, config.dedup_threshold)
         refuse_untrainable(facts[fits])
-    write_metrics(facts[fits], {"leakage": leaks, "overlong": int((~fits).sum())}, validate, dedup)
+        nearest = measure_nearest(file, facts["split"], fits, row)
+    write_metrics(facts[fits], nearest, {"leakage": leaks, "overlong": int((~fits).sum())}, validate, dedup)
 
 
 def write(folder, chunks_of_rows, limit):
@@ -69,8 +71,10 @@ def set_aside_overlong(folder, facts, row, limit, policy):
     (folder / "overlong.jsonl").write_bytes(b"".join(orjson.dumps(name) + b"\n" for name in names))
     first = "\n".join(f"  {where(name)}: {name['tokens']} tokens" for name in names[:5])
     if names and policy == "fail":
-        raise UserError(f"{len(names):,} rows are over train.sequence_length = {limit}; raise it, shorten them, or "
-                        f"set data.overlong to drop. The first:\n{first}")
+        raise UserError(
+            f"{len(names):,} rows are over train.sequence_length = {limit}; raise it, shorten them, or "
+            f"set data.overlong to drop. The first:\n{first}"
+        )
     if names:
         print(f"{len(names):,} rows over train.sequence_length = {limit} left out:\n{first}")
 
@@ -80,12 +84,27 @@ def refuse_leaks(facts, bands, numbers, row, threshold):
     splits = facts["split"].cat.codes.to_numpy()
     leaks = leakage.find_leaks(bands, splits, lambda n: turn_texts(row(numbers[n])), threshold)
     if leaks:
-        first = "\n".join(f"  {where(row(numbers[leak.row]))} ({SPLITS[splits[leak.row]]}) and "
-                          f"{where(row(numbers[leak.twin]))} ({SPLITS[splits[leak.twin]]}): {leak.similarity:.2f}"
-                          for leak in leaks[:5])
-        raise UserError(f"{len(leaks):,} pairs of near-twins stand in different splits; dedup should have removed one of "
-                        f"each: run `dvc repro dedup` again, and report it if this stays. The first:\n{first}")
+        first = "\n".join(
+            f"  {where(row(numbers[leak.row]))} ({SPLITS[splits[leak.row]]}) and "
+            f"{where(row(numbers[leak.twin]))} ({SPLITS[splits[leak.twin]]}): {leak.similarity:.2f}"
+            for leak in leaks[:5]
+        )
+        raise UserError(
+            f"{len(leaks):,} pairs of near-twins stand in different splits; dedup should have removed one of "
+            f"each: run `dvc repro dedup` again, and report it if this stays. The first:\n{first}"
+        )
     return leakage.summarize(leaks, splits)
+
+
+def measure_nearest(file, splits, fits, row):
+    """The similarity of held-out rows (of an even sample where they are many) to the nearest training row."""
+    held_out = np.flatnonzero((splits != "train") & fits)
+    held_out = held_out[:: -(-len(held_out) // SAMPLE) or 1]
+    search = partial(nearest_similarity, index=build_index([row(n) for n in held_out]))
+    file.seek(0)
+    training = chunks(compress(file, (splits == "train") & fits))
+    best = np.maximum.reduce(list(map_ordered(search, training)))
+    return pd.DataFrame({"split": splits[held_out], "similarity": best})
 
 
 def where(row):
@@ -99,18 +118,26 @@ def refuse_untrainable(facts):
         raise UserError("no row is left to train on; see metrics/validate.json, metrics/dedup.json and data.overlong")
 
 
-def write_metrics(facts, more, validate, dedup):
+def write_metrics(facts, nearest, more, validate, dedup):
     """metrics/data.json and the tables behind the plots."""
     flow = statistics.row_flow(validate, dedup, more["overlong"])
-    tables = {"rows": flow, "tokens": statistics.token_histogram(facts), "turns": statistics.turn_histogram(facts)}
+    tables = {
+        "rows": flow,
+        "tokens": statistics.token_histogram(facts),
+        "turns": statistics.turn_histogram(facts),
+        "nearest": statistics.similarity_histogram(nearest),
+    }
     for name, table in tables.items():
         with aside(f"metrics/data_{name}.csv") as path:
             table.to_csv(path, index=False)
     splits = statistics.summarize(facts)
     rows = dict(zip(flow["stage"], flow["rows"].tolist(), strict=True))
-    write_json("metrics/data.json", {"rows": rows, "splits": splits, **more})
+    similarity = statistics.summarize_nearest(nearest)
+    write_json("metrics/data.json", {"rows": rows, "splits": splits, "nearest_training_row": similarity, **more})
     print(pd.DataFrame(splits).drop("formats").to_string())
     print("near-twins between splits: " + ", ".join(f"{name} {count}" for name, count in more["leakage"].items()))
+    for split, numbers in similarity.items():
+        print(f"{split}: similarity to the nearest training row " + ", ".join(f"{k} {v}" for k, v in numbers.items()))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import csv
 from dataclasses import asdict
 
 from gemma_finetune.config import load_section
+from gemma_finetune.data.config import DataConfig
 from gemma_finetune.evaluation.card import card
+from gemma_finetune.evaluation.config import CheckConfig, EvaluateConfig
 from gemma_finetune.evaluation.ladder import table
 from gemma_finetune.evaluation.plots import plot_ladder, plot_training
 from gemma_finetune.export.config import ExportConfig
@@ -18,7 +20,16 @@ from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, read_json, require
 
-SECTIONS = {"model": ModelConfig, "lora": LoRAConfig, "train": TrainingConfig, "export": ExportConfig}
+# Every section that decides a result, so that a parameter which no stage knows is refused at the latest here.
+SECTIONS = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "lora": LoRAConfig,
+    "train": TrainingConfig,
+    "export": ExportConfig,
+    "evaluate": EvaluateConfig,
+    "check": CheckConfig,
+}
 
 
 def main():

@@ -1,6 +1,6 @@
 """Reads the raw data, checks every row, and sets aside those that cannot be used, each with its reason.
 
-data/raw (ShareGPT, Alpaca, ChatML) -> data/validated/records.jsonl, data/validated/rejected.jsonl, metrics/validate.json
+data/raw (ShareGPT, Alpaca, ChatML) -> data/validated/{records,rejected}.jsonl, metrics/validate.json
 
     python scripts/validate.py
 """
@@ -9,11 +9,10 @@ from collections import Counter
 from functools import partial
 
 import orjson
-from tqdm import tqdm
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.loader import find_files, read_rows
+from gemma_finetune.data.loader import find_files, read_files
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.validation import check_rows
 from gemma_finetune.utils.cli import UserError, run
@@ -37,20 +36,15 @@ def validate(config, folder):
     """Writes records and rejections; returns the counts and the first few rejections."""
     counts, first = {name: Counter() for name in ("rows", "formats", "reasons", "repairs")}, []
     with open(folder / "records.jsonl", "wb") as records, open(folder / "rejected.jsonl", "wb") as rejected:
-        for outcome in tqdm(outcomes(config), unit=" chunks", delay=2):
+        check = partial(check_rows, format=config.format, allowed=config.repairs)
+        rows = read_files(find_files(config.raw))
+        for outcome in map_ordered(check, chunks(rows, size=lambda row: len(row[2]))):
             records.write(outcome.records)
             rejected.write(outcome.rejected)
             first += map(orjson.loads, outcome.rejected.splitlines()[: SHOWN - len(first)])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
     return counts, first
-
-
-def outcomes(config):
-    """Checked chunks of every file, in order."""
-    for path in find_files(config.raw):
-        check = partial(check_rows, file=path.as_posix(), format=config.format, allowed=config.repairs)
-        yield from map_ordered(check, chunks(read_rows(path), size=lambda row: len(row[1])))
 
 
 def summarize(counts):

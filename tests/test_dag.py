@@ -20,9 +20,15 @@ def listed(stage, kind):
 
 
 def loaded_sections(path):
-    """The sections of params.yaml that a file reads: the first argument of each call of load_section."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    return {call.args[0].value for call in calls if getattr(call.func, "id", "") == "load_section"}
+    """The sections of params.yaml that a file reads: named in a call of load_section, or in its SECTIONS."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_section":
+            if isinstance(node.args[0], ast.Constant):
+                yield node.args[0].value
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "SECTIONS":
+            names = node.value.keys if isinstance(node.value, ast.Dict) else node.value.elts
+            yield from (name.value for name in names)
 
 
 def test_there_are_the_thirteen_stages_and_each_says_what_it_does():

@@ -57,10 +57,10 @@ def broken_lines(name: str) -> list[str]:
     return BROKEN[name]
 
 
-def duplicates(name: str, rows: list[dict], rng: random.Random) -> list[str]:
+def duplicates(rows: list[dict], rng: random.Random) -> list[str]:
     """Copies of training rows, some of them with another case, spaces or punctuation."""
     training = rng.sample([row for row in rows if row["split"] == "train"], EXACT + NEAR)
-    return [json.dumps(row, ensure_ascii=False) for row in training[:EXACT] + [_restyled(row) for row in training[EXACT:]]]
+    return [json.dumps(row) for row in training[:EXACT] + [_restyled(row) for row in training[EXACT:]]]
 
 
 def _restyled(row: dict) -> dict:

@@ -19,12 +19,12 @@ PHRASINGS = yaml.safe_load((Path(__file__).parent / "phrasings.yaml").read_text(
 BEFORE = ["please", "could you", "can you", "hey,", "hi,", "ok,", "would you", "could you please", "i want you to", "hello,"]
 AFTER = ["please", "for me", "now", "thanks"]
 WORDS = {
-    "help": "I can switch lights, set the heating, move the blinds, run timers and alarms and play music.",
-    "name": "I am the assistant of this home.",
+    "help": "I can set lights, heating, blinds, timers and music.",
+    "name": "I am your home assistant.",
     "thanks": "You are welcome.",
-    "night": "Good night. Sleep well.",
-    "privacy": "No one else hears you. What you say stays on this device.",
-    "offline": "I need no internet. I run on this device.",
+    "night": "Good night.",
+    "privacy": "Everything stays on this device.",
+    "offline": "I work without the internet.",
     "ask_room": "In which room?",
     "ask_duration": "For how long?",
     "ask_time": "At what time?",
@@ -32,16 +32,16 @@ WORDS = {
 
 # What an intent calls: the function, values that are fixed, and the values that are said.
 CALLS = {
-    "light_on": ("switch_light", {"state": "on"}, ["room"]),
-    "light_off": ("switch_light", {"state": "off"}, ["room"]),
+    "light_on": ("set_light", {"state": "on"}, ["room"]),
+    "light_off": ("set_light", {"state": "off"}, ["room"]),
     "brightness": ("set_brightness", {}, ["room", "percent"]),
     "color": ("set_color", {}, ["room", "color"]),
     "heating": ("set_heating", {}, ["room", "degrees"]),
-    "blinds_open": ("move_blinds", {"percent": 100}, ["room"]),
-    "blinds_close": ("move_blinds", {"percent": 0}, ["room"]),
-    "blinds_to": ("move_blinds", {}, ["room", "percent"]),
-    "timer": ("start_timer", {}, ["minutes"]),
-    "timer_label": ("start_timer", {}, ["minutes", "label"]),
+    "blinds_open": ("set_blinds", {"percent": 100}, ["room"]),
+    "blinds_close": ("set_blinds", {"percent": 0}, ["room"]),
+    "blinds_to": ("set_blinds", {}, ["room", "percent"]),
+    "timer": ("set_timer", {}, ["minutes"]),
+    "timer_label": ("set_timer", {}, ["minutes", "label"]),
     "timer_stop": ("stop_timer", {}, ["label"]),
     "alarm": ("set_alarm", {}, ["time"]),
     "play": ("play_music", {}, ["music"]),
@@ -62,6 +62,7 @@ CHOICES = {
     "time": values.TIMES,
 }
 
+HELD_OUT = {"set_light": ["room"], "set_timer": ["minutes"], "play_music": ["music"]}
 SPLITS = ("train", "validation", "test")
 
 # What people say next: the class of the phrasing, and the value it changes (None: the call is another one).
@@ -86,6 +87,14 @@ FOLLOW_UPS = {
 ASKED = {"ask_room": ("room_answer", "light_on"), "ask_duration": ("duration_answer", "timer"), "ask_time": ("time_answer", "alarm")}
 
 
+# How often an intent is drawn, against 1.
+WEIGHTS = {
+    "light_on": 1.5, "timer_label": 1.5, "alarm": 2.0, "play_room": 1.5, "list_add": 1.5, "stop_music": 0.5,
+    "ask_duration": 0.7, "ask_time": 0.7, "ask_room": 0.7,
+    "help": 0.35, "name": 0.35, "thanks": 0.35, "night": 0.35, "privacy": 0.35, "offline": 0.35,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Turn:
     intent: str
@@ -108,16 +117,23 @@ def all_calls(intent: str) -> list[dict]:
 
 
 def share_out(intent: str) -> dict[str, list[dict]]:
-    """Every call of an intent to one split: 75 % train, 10 % validation, 15 % test, at least one each."""
+    """Every call of an intent to one split: 75 % train, 10 % validation, 15 % test.
+
+    What is shared out is combinations of values. Where a function is also called with fewer values or a fixed one
+    (play jazz, or jazz in the hall; light on or off), it is HELD_OUT's value alone: jazz goes to one split as a whole.
+    Else training would teach that what it has only seen with a room always has one.
+    """
+    function, _, said = CALLS[intent]
+    keys = HELD_OUT.get(function, said)
+    combinations = list(itertools.product(*(CHOICES[key] for key in keys)))
+    random.Random(f"calls {function}").shuffle(combinations)
+    test, validation = round(len(combinations) * 0.15), round(len(combinations) * 0.25)
+    parts = {"test": combinations[:test], "validation": combinations[test:validation], "train": combinations[validation:]}
+    parts = {split: set(part) for split, part in parts.items()}
     calls = all_calls(intent)
-    if calls == [{}]:
-        return dict.fromkeys(SPLITS, calls)
-    random.Random(f"calls {intent}").shuffle(calls)
-    test, validation = max(1, round(len(calls) * 0.15)), max(1, round(len(calls) * 0.1))
     return {
-        "test": calls[:test],
-        "validation": calls[test : test + validation],
-        "train": calls[test + validation :],
+        split: [call for call in calls if not keys or tuple(call[key] for key in keys) in part]
+        for split, part in parts.items()
     }
 
 
@@ -163,7 +179,7 @@ def say(kind: str, arguments: dict, split: str, rng: random.Random) -> tuple[str
         text = f"{rng.choice(BEFORE)} {text}"
     if rng.random() < 0.15 and not text.endswith(("please", "thanks")):
         text = f"{text} {rng.choice(AFTER)}" if kind in CALLS else f"{text} please" if kind in ASKED else text
-    return phrasing, write_down(text, rng)
+    return phrasing, text if text[0].isdigit() or phrasing.startswith("{") else write_down(text, rng)
 
 
 def write_down(text: str, rng: random.Random) -> str:
@@ -212,3 +228,26 @@ def change(last: Turn, kind: str, changed: str | None, split: str, rng: random.R
         intent = "blinds_to" if last.intent.startswith("blinds") and changed == "percent" else last.intent
         kept = {key: value for key, value in last.arguments.items() if key != changed}
     return intent, draw(intent, split, rng, **kept)
+
+
+def conversation(split: str, rng: random.Random) -> list[Turn]:
+    """One request in about two thirds of the cases, else two or three turns."""
+    turns = [request(pick_intent(rng), split, rng)]
+    while turns[-1].intent in ASKED or (len(turns) < 3 and rng.random() < 0.35):
+        following = follow_up(turns[-1], split, rng) if turns[-1].intent in ASKED or rng.random() < 0.85 else None
+        turns.append(following or request(pick_intent(rng), split, rng))
+    return turns
+
+
+def pick_intent(rng: random.Random) -> str:
+    intents = [*CALLS, *WORDS]
+    return rng.choices(intents, [WEIGHTS.get(intent, 1.0) for intent in intents])[0]
+
+
+def conversations(split: str, size: int) -> list[list[Turn]]:
+    """`size` conversations of one split, no two alike. Its random numbers are its own: no split moves another."""
+    rng, found = random.Random(f"sample {split}"), {}
+    while len(found) < size:
+        turns = conversation(split, rng)
+        found.setdefault(tuple((turn.said.lower(), turn.answer) for turn in turns), turns)
+    return list(found.values())

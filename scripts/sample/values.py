@@ -4,7 +4,7 @@ import random
 
 ROOMS = [
     "kitchen", "bedroom", "living room", "bathroom", "hall", "office", "garage", "dining room", "attic", "nursery",
-    "basement", "guest room",
+    "basement", "guest room", "pantry", "porch", "study", "cellar", "balcony", "playroom", "studio", "library",
 ]  # fmt: skip
 COLORS = ["red", "blue", "green", "yellow", "orange", "purple", "pink", "white", "violet", "turquoise"]
 MUSIC = [

@@ -28,7 +28,7 @@ FORMATS = ("auto", "sharegpt", "alpaca", "chatml")
 SEEDS = (
     b'\0{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], "system": "S"}\n',
     b'\0[{"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]], "split": "test"}, {"x": NaN}]',
-    b'\0\xef\xbb\xbf{"messages": [{"role": "user", "content": [{"type": "text", "text": "\\u00e9\\ud83d\\ude00"}]}]}\r\n',
+    b'\0\xef\xbb\xbf{"messages": [{"role": "user", "content": [{"type": "text", "text": "\\ud83d\\ude00"}]}]}\r\n',
     b"\0<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n\n<|im_start|>user\n",
     b'\4{"text": "<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello <bos><|im_end|>"}',
     b"\0" + zstd.compress(b'{"a": 1}'),
@@ -42,10 +42,10 @@ def target(data: bytes) -> None:
     choice, content = (data[0], data[1:]) if data else (0, b"")
     FILE.write_bytes(zstd.compress(content) if choice & 4 else content)
     try:
-        rows = list(loader.read_rows(FILE))
+        rows = list(loader.read_files([FILE]))
     except UserError:
         return
-    outcome = check_rows(rows, "f", FORMATS[choice & 3], REPAIRS)
+    outcome = check_rows(rows, FORMATS[choice & 3], REPAIRS)
     counts = outcome.counts["rows"]
     assert counts["accepted"] + counts["rejected"] == len(rows)
     assert outcome.rejected.count(b"\n") == counts["rejected"]

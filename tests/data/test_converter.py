@@ -30,13 +30,24 @@ def test_system_beside_and_first():
     assert turns_of(beside) == turns_of(first) == [("system", "Be brief."), ("human", "Hi")]
 
 
+def test_an_empty_system_text_beside_is_none():
+    assert turns_of({"system": "", "conversations": [{"from": "human", "value": "Hi"}]}) == [("human", "Hi")]
+
+
 def test_text_parts_are_joined():
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
     assert turns_of({"messages": [{"role": "assistant", "content": parts}]}) == [("gpt", "Hello")]
 
 
 def test_alpaca_with_input_history_and_system():
-    row = {"instruction": "Add", "input": "1 2", "output": "3", "history": [["Hi", "Hello"]], "system": "S", "text": "…"}
+    row = {
+        "instruction": "Add",
+        "input": "1 2",
+        "output": "3",
+        "history": [["Hi", "Hello"]],
+        "system": "S",
+        "text": "…",
+    }
     assert turns_of(row) == [("system", "S"), *TURNS, ("human", "Add\n\n1 2"), ("gpt", "3")]
     assert turns_of({"instruction": "Hi", "input": " ", "output": "Hello"}) == TURNS
 

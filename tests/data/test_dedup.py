@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.dedup import features, find_twins
+from gemma_finetune.data.dedup import features, find_twins, groups, summarize
 from gemma_finetune.data.shingles import shingle_set, similarity
 
 LONG = " ".join(f"word{n}" for n in range(100))
@@ -14,8 +14,10 @@ LONG = " ".join(f"word{n}" for n in range(100))
 
 def twins(texts, threshold=0.9, splits=None):
     rows = [{"conversations": [{"from": "human", "value": text}]} for text in texts]
-    rows = [row | ({"split": split} if split else {}) for row, split in zip(rows, splits or [None] * len(texts))]
-    twin, score = find_twins(features([json.dumps(row).encode() for row in rows], threshold), texts.__getitem__, threshold)
+    rows = [row | {"split": split} for row, split in zip(rows, splits or ["train"] * len(rows), strict=True)]
+    twin, score = find_twins(
+        features([json.dumps(row).encode() for row in rows], threshold), texts.__getitem__, threshold
+    )
     return twin.tolist(), score.round(3).tolist()
 
 
@@ -67,3 +69,18 @@ def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, th
             assert score[n] == np.round(similarity(sets[n], sets[kept]), 3) >= round(threshold, 3)
     staying = [n for n in range(len(texts)) if twin[n] < 0]
     assert not [(a, b) for a in staying for b in staying if a < b and similarity(sets[a], sets[b]) >= threshold]
+
+
+def test_a_group_is_named_after_its_first_row():
+    assert groups(np.array([3, -1, 3, -1, 1])).tolist() == [0, 1, 2, 0, 4]
+
+
+def test_summary_counts_every_row_once():
+    texts = ["good night", "Good night", LONG, f"{LONG} more", LONG, "x"]
+    index = features([json.dumps({"conversations": [{"value": text}]}).encode() for text in texts], 0.9)
+    twin, _ = find_twins(index, texts.__getitem__, 0.9)
+    assert twin.tolist() == [-1, 0, 3, -1, 3, -1]
+    assert summarize(index, twin) == {
+        "rows": 6, "kept": 3, "removed_exact": 1, "removed_near": 2, "most_removed_for_one": 2,
+    }  # fmt: skip
+    assert summarize(index, np.full(6, -1))["most_removed_for_one"] == 0

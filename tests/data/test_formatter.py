@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from gemma_finetune.data.control import CONTROL_PIECES, find_control
 from gemma_finetune.data.formatter import CHAT_TEMPLATE, GENERATION_PROMPT, parse, render, render_prompt
@@ -54,8 +55,15 @@ def test_roles_must_alternate(roles):
         render([{"role": role, "content": "x"} for role in roles])
 
 
-@pytest.mark.parametrize("text", ["hello", "<start_of_turn>user\nHi", "<start_of_turn>tool\nHi<end_of_turn>\n",
-                                  "<start_of_turn>user\na<start_of_turn>user\nb<end_of_turn>\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello",
+        "<start_of_turn>user\nHi",
+        "<start_of_turn>tool\nHi<end_of_turn>\n",
+        "<start_of_turn>user\na<start_of_turn>user\nb<end_of_turn>\n",
+    ],
+)
 def test_parse_refuses_what_render_does_not_write(text):
     with pytest.raises(ValueError, match="not a rendered conversation"):
         parse(text)
@@ -75,24 +83,23 @@ def test_first_turns_are_a_prefix_of_all(system, messages):
         assert render(messages).startswith(render(messages[:count]))
 
 
-def jinja(messages, **options):
-    def raise_exception(message):
-        raise ValueError(message)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)  # transformers' settings
-    return environment.from_string(CHAT_TEMPLATE).render(messages=messages, raise_exception=raise_exception, **options)
+def through_transformers(messages, **options):
+    """What `tokenizer.apply_chat_template(messages, tokenize=False)` renders."""
+    return render_jinja_template([messages], chat_template=CHAT_TEMPLATE, **options)[0][0]
 
 
 @settings(derandomize=True, deadline=None)
 @given(st.none() | content, conversations)
 def test_chat_template_renders_the_same_bytes(system, messages):
     messages = [{"role": "system", "content": system}] * (system is not None) + messages
-    assert jinja(messages) == render(messages)
+    assert through_transformers(messages) == render(messages)
     if messages[-1]["role"] == "user":
-        assert jinja(messages, add_generation_prompt=True) == render_prompt(messages)
+        assert through_transformers(messages, add_generation_prompt=True) == render_prompt(messages)
 
 
 def test_chat_template_takes_text_parts_and_refuses_wrong_roles():
-    assert jinja([{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]) == render(turns(["Hi"]))
-    with pytest.raises(ValueError, match="alternate"):
-        jinja([{"role": "assistant", "content": "x"}])
+    assert through_transformers([{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]) == render(
+        turns(["Hi"])
+    )
+    with pytest.raises(TemplateError, match="alternate"):
+        through_transformers([{"role": "assistant", "content": "x"}])

@@ -134,12 +134,13 @@ def test_no_file_and_a_file_of_another_kind_are_errors(tmp_path):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
 )
 
 
 @settings(derandomize=True, deadline=None)
-@given(st.lists(json_values), st.sampled_from([None, 0, 3]), st.booleans())
+@given(st.lists(json_values, max_size=5), st.sampled_from([None, 0, 3]), st.booleans())
 def test_array_elements_come_back_whatever_they_hold(tmp_path_factory, values, indent, ascii):
     path = tmp_path_factory.mktemp("array") / "data.json"
     path.write_text(json.dumps(values, indent=indent, ensure_ascii=ascii), encoding="utf-8")

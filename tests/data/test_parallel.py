@@ -7,12 +7,12 @@ from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.utils.cli import UserError
 
 
-def double(n):
-    return 2 * n
+def double(chunk):
+    return [2 * n for n in chunk]
 
 
-def refuse(n):
-    raise UserError(f"row {n}")
+def refuse(chunk):
+    raise UserError(f"row {chunk[0]}")
 
 
 def test_chunks_are_bounded_by_rows_and_by_bytes(monkeypatch):
@@ -24,12 +24,12 @@ def test_chunks_are_bounded_by_rows_and_by_bytes(monkeypatch):
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 30])
 def test_results_come_in_order(count):
-    assert list(map_ordered(double, iter(range(count)))) == [2 * n for n in range(count)]
+    assert list(map_ordered(double, ([n] for n in range(count)))) == [[2 * n] for n in range(count)]
 
 
 def test_input_is_read_only_a_little_ahead():
     read = []
-    results = map_ordered(double, (read.append(n) or n for n in range(100)))
+    results = map_ordered(double, ([read.append(n) or n] for n in range(100)))
     next(results)
     assert len(read) <= 2 * parallel.WORTH_IT
     results.close()
@@ -38,4 +38,4 @@ def test_input_is_read_only_a_little_ahead():
 @pytest.mark.parametrize("count", [1, 20])
 def test_an_error_of_a_worker_reaches_the_caller(count):
     with pytest.raises(UserError, match="row 0"):
-        list(map_ordered(refuse, range(count)))
+        list(map_ordered(refuse, ([n] for n in range(count))))

@@ -21,6 +21,7 @@ GOOD = [(H, "Hi"), (G, "Hello")]
         ([*GOOD, (H, "Bye")], GOOD, ["drop_trailing_user"]),
         ([*GOOD, (H, "a "), (H, "b")], GOOD, list(REPAIRS)),
         ([(S, "Be brief."), *GOOD], [(S, "Be brief."), *GOOD], []),
+        ([(S, " "), *GOOD], GOOD, ["trim"]),
     ],
 )
 def test_repairs(turns, mended, repairs):
@@ -67,7 +68,9 @@ def test_control_tokens_are_caught_in_every_turn(piece, place):
     assert rejection.value.reason == "control_token" and piece in rejection.value.message
 
 
-@pytest.mark.parametrize("text", ["<b>bold</b>", "<unused>", "a < b > c", "[multi modal]", "<|im_start|>", "tab\tline\n."])
+@pytest.mark.parametrize(
+    "text", ["<b>bold</b>", "<unused>", "a < b > c", "[multi modal]", "<|im_start|>", "tab\tline\n."]
+)
 def test_what_only_looks_like_control_is_kept(text):
     assert repair([(H, text), (G, "x")], REPAIRS) == ([(H, text), (G, "x")], [])
 

@@ -23,8 +23,10 @@ def test_fractions_of_zero_leave_all_to_training():
     assert {split_of(conversation(n), 0.0, 0.0) for n in range(100)} == {"train"}
 
 
-def test_split_depends_on_the_row_alone():
-    assert [split_of(conversation(n), 0.1, 0.1) for n in (8, 12, 13)] == ["x"] * 3
+def test_the_hash_is_read_as_a_fraction():
+    position = 0.1  # of 2**64: a group's hash just below it is test, just above it validation
+    below, above = (format(int(position * 2**64) + step, "016x") for step in (-4096, 4096))
+    assert [split_of({"group": group}, 0.1, 0.1) for group in (below, above)] == ["test", "validation"]
 
 
 def test_a_larger_validation_split_moves_no_test_row():

@@ -60,9 +60,7 @@ def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         merge.write_merged(models / "merged", load_lora(models / "lora.npz"))
-    for name in ("tensorflow", "tensorflow_text"):  # models/loader.py masks them for its whole process
-        if sys.modules.get(name, True) is None:
-            del sys.modules[name]
+    unmask_tensorflow()
     convert_to_tflite(models / "merged", models / "tflite/float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
     for name in QUANTIZATIONS:
         path = models / f"tflite/{name}.tflite"
@@ -71,6 +69,13 @@ def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
         create_mediapipe_task(parts, models / f"bundle/{name}.task")
         create_litertlm(parts, models / f"bundle/{name}.litertlm")
     return root
+
+
+def unmask_tensorflow():
+    """models/loader.py hides TensorFlow from its process, where litert-torch, in a stage of its own, needs it."""
+    for name in ("tensorflow", "tensorflow_text"):
+        if sys.modules.get(name, name) is None:
+            del sys.modules[name]
 
 
 def _write_params(path):

@@ -22,6 +22,13 @@ def test_the_adapter_taught_the_conversations_and_nothing_lost_them(metrics):
     )
 
 
+def test_bundles_answer_as_their_logits_foretell_and_follow_up(metrics):
+    for name in QUANTIZATIONS:
+        for runtime in ladder.RUNTIMES:
+            rung = metrics[f"{runtime}_{name}"]
+            assert (rung["runtime_agreement"], rung["follow_up_agreement"], rung["faulty_answers"]) == (1, 1, 0)
+
+
 @pytest.mark.parametrize("rung", ["lora", "transformers", "tflite_float32"])
 def test_float_rungs_agree_with_the_merged_model(metrics, rung):
     assert metrics[rung]["max_logit_diff"] < 1e-3

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gemma_finetune.config import START_OF_TURN
 from gemma_finetune.data.formatter import CHAT_TEMPLATE
 from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
 from gemma_finetune.export.converter import convert_to_tflite
@@ -31,7 +32,7 @@ CONFIG = GenerateConfig(
 
 @pytest.fixture(scope="session")
 def merged(tmp_path_factory, tokenizer, tokenizer_path) -> Path:
-    """Two layers, a local and a global one. The row of <end_of_turn> is long, so it often wins."""
+    """Two layers, a local and a global one."""
     import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
@@ -49,16 +50,29 @@ def merged(tmp_path_factory, tokenizer, tokenizer_path) -> Path:
         sliding_window=16,
         layer_types=["sliding_attention", "full_attention"],
         max_position_embeddings=1024,
-        initializer_range=0.4,
+        initializer_range=0.2,
         pad_token_id=None,
     )
     model = Gemma3ForCausalLM(config)
-    model.model.embed_tokens.weight.data[tokenizer.end_of_turn] *= 2
+    _make_talkative(model, tokenizer)
     model.save_pretrained(directory)
     shutil.copyfile(tokenizer_path, directory / "tokenizer.model")
     tokens = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
     (directory / "tokenizer_config.json").write_text(json.dumps(tokens | {"tokenizer_class": "GemmaTokenizer"}))
     return directory
+
+
+def _make_talkative(model, tokenizer):
+    """Random weights repeat one token for ever. These let layers outweigh the last token, words beat bytes, and end."""
+    import torch
+
+    for name, weight in model.named_parameters():
+        if "post_" in name:
+            weight.data.fill_(10)
+    rows = model.model.embed_tokens.weight.data
+    texts = [tokenizer.decode([i]).strip() for i in range(len(rows))]
+    rows[[not text or "\ufffd" in text or text == START_OF_TURN for text in texts]] *= 0.3
+    rows[tokenizer.end_of_turn] = torch.randn(rows.shape[1]) * 0.8
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_finetune.data.formatter import render, render_prompt
+from gemma_finetune.data.formatter import render_prompt
 from gemma_finetune.inference.backend import PromptTooLong, open_backend
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
@@ -161,17 +161,13 @@ def test_a_light_backend_imports_nothing_heavy(models, kind):
     path = models["task" if kind == "bundle" else kind]
     code = (
         "import sys; from gemma_finetune.inference.backend import open_backend;"
-        "from tests.inference.conftest import CONFIG;"
-        f"open_backend({kind!r}, {str(path)!r}, CONFIG).close();"
+        "from gemma_finetune.inference.config import GenerateConfig;"
+        f"open_backend({kind!r}, {str(path)!r}, {CONFIG!r}).close();"
+        "print(sorted({'tensorflow', 'keras', 'torch', 'jax', 'pandas', 'transformers'} & set(sys.modules)))"
     )
-    code = code.replace("from tests.inference.conftest import CONFIG;", f"CONFIG = {CONFIG_SOURCE};")
-    code += "print(sorted({'tensorflow', 'keras', 'torch', 'jax', 'pandas', 'transformers'} & set(sys.modules)))"
     scripts = Path(__file__).parents[2] / "scripts"
     done = subprocess.run([sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
-
-
-CONFIG_SOURCE = f"__import__('gemma_finetune.inference.config').inference.config.{CONFIG!r}"
 
 
 @pytest.mark.parametrize(
@@ -212,6 +208,6 @@ def test_a_conversation_s_text_is_what_training_saw(backends, tokenizer):
     questions = CONVERSATIONS[1]
     answers, usage = converse(backend, questions)
     assert usage[0].complete
-    messages = [m for q, a in zip(questions, answers, strict=True) for m in (*user(q), {"role": "assistant", "content": a})]
-    text = render(messages[:-1]) + "<start_of_turn>model\n"
-    assert tokenizer.decode(backend._cached[: usage[1].prompt]) == tokenizer.decode(tokenizer.encode_conversation(text)[0])
+    text = render_prompt([*user(questions[0]), {"role": "assistant", "content": answers[0]}, *user(questions[1])])
+    held = backend._cached[: usage[1].prompt]
+    assert tokenizer.decode(held) == tokenizer.decode(tokenizer.encode_conversation(text)[0])

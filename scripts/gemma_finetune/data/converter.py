@@ -37,7 +37,7 @@ def to_turns(row: schemas.Row) -> Turns:
             turns = _alpaca(row)
         case schemas.ChatMLText():
             turns = _im_text(row.text)
-    return [("system", row.system), *turns] if row.system is not None else turns
+    return [("system", row.system), *turns] if row.system else turns
 
 
 def _turn(turn, number):
@@ -78,8 +78,10 @@ def _im_text(text):
         turns.append((_role(found[1], len(turns) + 1), found[2]))
         end = found.end()
     if end != len(text):
-        raise Rejection("schema", f"text: turn {len(turns) + 1} is not `<|im_start|>role\\n…<|im_end|>`; "
-                                  f"found {text[end:end + 40]!r}")
+        raise Rejection(
+            "schema",
+            f"text: turn {len(turns) + 1} is not `<|im_start|>role\\n…<|im_end|>`; found {text[end : end + 40]!r}",
+        )
     return turns
 
 

@@ -68,10 +68,31 @@ def find_twins(index: Features, text: Callable[[int], str], threshold: float) ->
     return twin, similar
 
 
+def groups(twin: np.ndarray) -> np.ndarray:
+    """For every row that stays, the first row of its group (itself and the rows removed for it), int64 (rows,)."""
+    group = np.arange(len(twin))
+    removed = np.flatnonzero(twin >= 0)
+    np.minimum.at(group, twin[removed], removed)
+    return group
+
+
+def summarize(index: Features, twin: np.ndarray) -> dict:
+    """Numbers of rows by what happened to them, and how many went for one row at most."""
+    removed = twin >= 0
+    exact = removed & (index.exact == index.exact[twin])
+    return {
+        "rows": len(twin),
+        "kept": int((~removed).sum()),
+        "removed_exact": int(exact.sum()),
+        "removed_near": int((removed & ~exact).sum()),
+        "most_removed_for_one": int(np.bincount(twin[removed], minlength=1).max()),
+    }
+
+
 def _near_twins(bands, text, threshold):
     """`find_twins` for rows of different texts in the order of preference."""
     twin, score = np.full(len(bands), -1), np.ones(len(bands))
-    shingles = lru_cache(maxsize=10_000)(lambda n: shingle_set(text(n)))
+    shingles = lru_cache(maxsize=1000)(lambda n: shingle_set(text(n)))
     staying = defaultdict(list)  # bucket -> rows that stay
     for n, buckets in shared_buckets(bands):
         others = sorted({other for bucket in buckets for other in staying[bucket]})

@@ -71,7 +71,7 @@ def parse(text: str) -> list[dict]:
         messages.append({"role": role, "content": found[2]})
         end = found.end()
     if end != len(text):
-        raise ValueError(f"not a rendered conversation: character {end} starts {text[end:end + 40]!r}")
+        raise ValueError(f"not a rendered conversation: character {end} starts {text[end : end + 40]!r}")
     return messages
 
 

@@ -25,7 +25,8 @@ tokenizer = lru_cache(GemmaTokenizer)  # once in each process
 class Formatted(NamedTuple):
     """A chunk of rows: what is written, what is known of each, and its band keys for the leakage report.
 
-    `facts` has the columns split, format, turns, tokens (with the <bos>), supervised and size (bytes of the input).
+    `facts` has the columns split, format, turns, system (whether it has one), tokens (the <bos> too), supervised and
+    size (bytes of the input).
     """
 
     lines: list[bytes]
@@ -38,10 +39,12 @@ def format_lines(lines: list[bytes], config: DataConfig, tokenizer_path: str) ->
     rows = [orjson.loads(line) for line in lines]
     texts = [render(to_messages(row)) for row in rows]
     bands = band_keys(*shingle_hashes([turn_texts(row) for row in rows]), config.dedup_threshold, LEAKAGE_SEED)
+    splits = [split_of(row, config.validation_fraction, config.test_fraction) for row in rows]
     facts = pd.DataFrame({
-        "split": pd.Categorical([split_of(row, config.validation_fraction, config.test_fraction) for row in rows], SPLITS),
+        "split": pd.Categorical(splits, SPLITS),
         "format": pd.Categorical([row["source"]["format"] for row in rows], FORMATS),
         "turns": np.array([len(row["conversations"]) for row in rows], np.int32),
+        "system": np.array(["system" in row for row in rows]),
         **count_tokens(rows, texts, tokenizer(tokenizer_path)),
         "size": np.array([len(line) for line in lines], np.int32),
     })  # fmt: skip
@@ -58,7 +61,9 @@ def count_tokens(rows: list[dict], texts: list[str], tokenizer: GemmaTokenizer) 
         expected = {tokenizer.bos: 1, tokenizer.eos: 0, tokenizer.pad: 0,
                     tokenizer.start_of_turn: turns, tokenizer.end_of_turn: turns}  # fmt: skip
         if any(ids.count(token) != count for token, count in expected.items()):
-            raise UserError(f"{row['source']['file']}:{row['source']['line']}: its text becomes control tokens in this "
-                            "tokenizer; mend or remove the row")
+            raise UserError(
+                f"{row['source']['file']}:{row['source']['line']}: its text becomes control tokens in this "
+                "tokenizer; mend or remove the row"
+            )
         counts[n] = len(ids), sum(supervised)
     return {"tokens": counts[:, 0], "supervised": counts[:, 1]}

@@ -38,5 +38,7 @@ def summarize(leaks: list[Leak], splits: np.ndarray) -> dict:
     """Number of rows with a near-twin, by pair of splits: {"test_in_train": 0, …}."""
     pairs = [(late, early) for n, late in enumerate(SPLITS) for early in SPLITS[:n]]
     found = {(leak.row, splits[leak.twin]) for leak in leaks}
-    return {f"{late}_in_{early}": sum((SPLITS[splits[row]], SPLITS[twin]) == (late, early) for row, twin in found)
-            for late, early in pairs}
+    return {
+        f"{late}_in_{early}": sum((SPLITS[splits[row]], SPLITS[twin]) == (late, early) for row, twin in found)
+        for late, early in pairs
+    }

@@ -24,7 +24,8 @@ PACKED = (".gz", ".zst")
 NOT_DATA = (".md", ".dvc")
 BUFFER = 1 << 20
 
-Row = tuple[int, bytes]  # the line where it starts, its bytes
+Row = tuple[int, bytes]  # the line of its file where it starts, its bytes
+Placed = tuple[str, int, bytes]  # the same with the file
 
 
 def find_files(raw: str | Iterable[str]) -> list[Path]:
@@ -36,10 +37,20 @@ def find_files(raw: str | Iterable[str]) -> list[Path]:
     if not files:
         raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
     for path in files:
-        if path.with_suffix("").suffix not in SUFFIXES if path.suffix in PACKED else path.suffix not in SUFFIXES:
-            raise UserError(f"{path}: not a kind of file that can be read ({', '.join(SUFFIXES)}, each also with "
-                            f"{' or '.join(PACKED)}); convert it, or move it out of data.raw")
+        kind = path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
+        if kind not in SUFFIXES:
+            raise UserError(
+                f"{path}: not a kind of file that can be read ({', '.join(SUFFIXES)}, each also with "
+                f"{' or '.join(PACKED)}); convert it, or move it out of data.raw"
+            )
     return files
+
+
+def read_files(paths: Iterable[Path]) -> Iterator[Placed]:
+    """The rows of all files, in order."""
+    for path in paths:
+        for line, row in read_rows(path):
+            yield path.as_posix(), line, row
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:
@@ -57,13 +68,13 @@ def read_rows(path: str | Path) -> Iterator[Row]:
 
 def _open(path):
     """The unpacked content, told by the first bytes and not by the name."""
-    raw = open(path, "rb", buffering=BUFFER)
-    magic = raw.peek(4)[:4]
+    with open(path, "rb") as file:
+        magic = file.read(4)
     if magic.startswith(b"\x1f\x8b"):
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER)
+        return io.BufferedReader(gzip.open(path), BUFFER)
     if magic == b"\x28\xb5\x2f\xfd":
-        return io.BufferedReader(zstd.ZstdFile(raw), BUFFER)
-    return raw
+        return io.BufferedReader(zstd.open(path), BUFFER)
+    return open(path, "rb", buffering=BUFFER)
 
 
 def _split(stream):
@@ -142,5 +153,7 @@ def _array(stream) -> Iterator[Row]:
 def _nothing_follows(rest, line):
     if text := rest.lstrip():
         line += rest[: len(rest) - len(text)].count(b"\n")
-        raise ValueError(f"line {line}: something follows the end of the array ({text[:40]!r}); "
-                         "a file is one array, or one object a line")
+        raise ValueError(
+            f"line {line}: something follows the end of the array ({text[:40]!r}); "
+            "a file is one array, or one object a line"
+        )

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 
+from tqdm import tqdm
+
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 << 20
 WORTH_IT = 8  # chunks; fewer are done before a second process has started
@@ -25,9 +27,9 @@ def chunks(rows: Iterable, size: Callable = len) -> Iterator[list]:
         yield chunk
 
 
-def map_ordered(function: Callable, items: Iterable) -> Iterator:
-    """`map(function, items)` on every core; a few items, or a single core, need no process."""
-    items = iter(items)
+def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
+    """`map(function, items)` over chunks on every core, with a bar of rows; a few chunks need no second process."""
+    items = _with_progress(items)
     head = list(islice(items, WORTH_IT))
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if len(head) < WORTH_IT or workers == 1:
@@ -42,3 +44,10 @@ def map_ordered(function: Callable, items: Iterable) -> Iterator:
             yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+
+def _with_progress(items):
+    with tqdm(unit=" rows", unit_scale=True, delay=2, disable=None) as bar:  # no bar where stderr is no terminal
+        for item in items:
+            yield item
+            bar.update(len(item))

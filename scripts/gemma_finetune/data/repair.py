@@ -6,6 +6,8 @@ trimmed and not empty, and free of control characters and of Gemma's control pie
 
 import re
 from collections.abc import Collection
+from itertools import groupby
+from operator import itemgetter
 
 from gemma_finetune.data.control import find_control
 from gemma_finetune.data.rejection import Rejection
@@ -14,7 +16,7 @@ Turns = list[tuple[str, str]]
 
 # What each repair is for, and the reason a row is rejected for where the repair is not allowed.
 REPAIRS = {
-    "trim": "outer_space",  # white space around a text, which Gemma's template trims anyway
+    "trim": "outer_space",  # white space around a text, which Gemma's template trims anyway; an empty system text
     "merge_turns": "same_role_twice",  # neighbours of the same role become one text, a blank line between
     "drop_trailing_user": "no_answer",  # a last question without an answer has nothing to learn from
 }
@@ -39,16 +41,14 @@ def repair(turns: Turns, allowed: Collection[str]) -> tuple[Turns, list[str]]:
 
 
 def _trim(turns):
-    return [(role, text.strip()) for role, text in turns]
+    return [(role, text.strip()) for role, text in turns if role != "system" or text.strip()]
 
 
 def _merge(turns):
     merged = []
-    for role, text in turns:
-        if merged and merged[-1][0] == role != "system":
-            merged[-1] = (role, f"{merged[-1][1]}\n\n{text}")
-        else:
-            merged.append((role, text))
+    for role, group in groupby(turns, key=itemgetter(0)):
+        texts = [text for _, text in group]
+        merged += [(role, text) for text in texts] if role == "system" else [(role, "\n\n".join(texts))]
     return merged
 
 

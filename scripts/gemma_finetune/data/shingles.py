@@ -7,6 +7,7 @@ all rows would be twins.
 
 import re
 import unicodedata
+from itertools import chain
 
 import numpy as np
 from rensa import RMinHash
@@ -35,7 +36,7 @@ def shingle_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     A text of fewer words than a shingle has gets one shingle of them all.
     """
     hashed = RMinHash.hash_token_sets([_padded(words(text)) for text in texts])
-    flat = np.fromiter((h for row in hashed for h in row), np.uint64)
+    flat = np.fromiter(chain.from_iterable(hashed), np.uint64)
     offsets = np.cumsum([0, *(len(row) for row in hashed)])
     shingled = flat.copy()
     for shift in range(1, WORDS_PER_SHINGLE):

@@ -1,4 +1,4 @@
-"""A picture of the data: numbers for metrics/data.json and tables for the plots, from one row of facts a conversation."""
+"""A picture of the data, from one row of facts a conversation: numbers for metrics/data.json, tables for the plots."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ BINS = 24
 
 
 def summarize(facts: pd.DataFrame) -> dict:
-    """Numbers of each split. `facts` has the columns split, format, turns, tokens, supervised, one row each."""
+    """Numbers of each split. `facts` has the columns split, format, turns, system, tokens, supervised, one row each."""
     splits = {split: facts[facts["split"] == split] for split in SPLITS}
     return {split: _summary(rows) for split, rows in splits.items() if len(rows)}
 
@@ -20,6 +20,7 @@ def _summary(rows):
         "turns": int(rows["turns"].sum()),
         "turns_mean": round(float(rows["turns"].mean()), 4),
         "multi_turn_fraction": round(float((rows["turns"] > 2).mean()), 4),
+        "system_texts": int(rows["system"].sum()),
         "tokens": int(tokens.sum()),
         "tokens_median": int(tokens.quantile(0.5, "lower")),
         "tokens_p95": int(tokens.quantile(0.95, "lower")),
@@ -27,6 +28,22 @@ def _summary(rows):
         "supervised_fraction": round(float(rows["supervised"].sum() / tokens.sum()), 4),
         "formats": {name: int(count) for name, count in sorted(rows["format"].value_counts().items())},
     }
+
+
+def summarize_nearest(nearest: pd.DataFrame) -> dict:
+    """Of each held-out split, how similar its rows are to training. `nearest` has the columns split, similarity."""
+    groups = nearest.groupby("split", observed=True)["similarity"]
+    quantiles = {"median": 0.5, "p95": 0.95, "max": 1.0}
+    return {
+        split: {name: round(float(rows.quantile(q, "lower")), 4) for name, q in quantiles.items()}
+        for split, rows in groups
+    }
+
+
+def similarity_histogram(nearest: pd.DataFrame) -> pd.DataFrame:
+    """Held-out rows by their similarity to training: columns split, similarity (a bin's lower end), rows."""
+    lower = (nearest["similarity"] * 20 + 1e-9) // 1 / 20
+    return nearest.groupby(["split", lower], observed=True).size().rename("rows").reset_index()
 
 
 def token_histogram(facts: pd.DataFrame) -> pd.DataFrame:
@@ -44,7 +61,11 @@ def turn_histogram(facts: pd.DataFrame) -> pd.DataFrame:
 def row_flow(validate: dict, dedup: dict, overlong: int) -> pd.DataFrame:
     """Rows out of each stage, and what it took away: columns stage, rows, removed."""
     formatted = dedup["kept"] - overlong
-    rows = [("raw", validate["read"], 0), ("validate", validate["accepted"], validate["rejected"]),
-            ("convert", dedup["rows"], validate["accepted"] - dedup["rows"]),
-            ("dedup", dedup["kept"], dedup["rows"] - dedup["kept"]), ("format", formatted, overlong)]
+    rows = [
+        ("raw", validate["read"], 0),
+        ("validate", validate["accepted"], validate["rejected"]),
+        ("convert", dedup["rows"], validate["accepted"] - dedup["rows"]),
+        ("dedup", dedup["kept"], dedup["rows"] - dedup["kept"]),
+        ("format", formatted, overlong),
+    ]
     return pd.DataFrame(rows, columns=["stage", "rows", "removed"])

@@ -12,7 +12,7 @@ import orjson
 
 from gemma_finetune.data import schemas
 from gemma_finetune.data.converter import Turns, canonical, to_turns
-from gemma_finetune.data.loader import MAX_ROW_BYTES, Row
+from gemma_finetune.data.loader import MAX_ROW_BYTES, Placed
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import repair
 
@@ -49,11 +49,11 @@ class Outcome(NamedTuple):
     counts: dict[str, Counter]  # of rows, formats, reasons, repairs
 
 
-def check_rows(rows: list[Row], file: str, format: str, allowed: Collection[str]) -> Outcome:
-    """Checks a chunk of a file's rows; each ends up either in `records` or in `rejected`."""
+def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Outcome:
+    """Checks a chunk of rows; each ends up either in `records` or in `rejected`."""
     records, rejected = [], []
     counts = {name: Counter() for name in ("rows", "formats", "reasons", "repairs")}
-    for line, data in rows:
+    for file, line, data in rows:
         where = {"file": file, "line": line}
         try:
             checked = check(data, format, allowed)
@@ -105,10 +105,11 @@ def _parse(data):
 
 def _refuse_duplicate_keys(data):
     def unique(pairs):
-        if len(keys := dict(pairs)) != len(pairs):
-            twice = next(key for n, (key, _) in enumerate(pairs) if key in [k for k, _ in pairs[:n]])
-            raise Rejection("duplicate_key", f"has the key {twice[:40]!r} twice")
-        return keys
+        keys = set()
+        for key, _ in pairs:
+            if key in keys:
+                raise Rejection("duplicate_key", f"has the key {key[:40]!r} twice")
+            keys.add(key)
 
     json.loads(data, object_pairs_hook=unique)
 

@@ -6,14 +6,13 @@ with what the model was trained on before the answer counts.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import litert_lm
 
 from gemma_finetune.data.formatter import render_prompt
-from gemma_finetune.evaluation.dataset import Turn, prompt_ids
-from gemma_finetune.evaluation.liveness import Answer
+from gemma_finetune.evaluation.dataset import Conversation, Turn, prompt_ids
+from gemma_finetune.evaluation.liveness import Answer, FollowUp
 from gemma_finetune.evaluation.tflite_rung import threads
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
@@ -51,19 +50,47 @@ def answers(path: str | Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer, 
             yield _answer(path, engine, turn, tokenizer, max_tokens)
 
 
-def _answer(path, engine, turn, tokenizer, max_tokens):
-    history, message = list(turn.messages[:-1]), turn.messages[-1]["content"]
-    expected = prompt_ids(turn.messages, tokenizer)
-    with engine.create_conversation(messages=history, sampler_config=GREEDY) as chat:
-        _check_prompt(path, engine, chat.render_message_to_string(message), turn, expected)
-        text = str(chat.send_message(message, max_output_tokens=max_tokens))
-        info = chat.get_benchmark_info()
-    if info.last_prefill_token_count != len(expected):
+def follow_ups(path: str | Path, conversations: Sequence[Conversation], max_tokens: int) -> Iterator[FollowUp]:
+    """LiteRT-LM's second answer in a chat that it holds itself, as on a phone, for each conversation that has one.
+
+    No prompt is checked here: the runtime itself may feed the model less than training did. LiteRT-LM appends what
+    the template adds to what it rendered before, and a line break after the model's own <end_of_turn> gets lost.
+    """
+    with opened(path) as engine:
+        for conversation in conversations:
+            if len(conversation.turns) > 1:
+                first, second = conversation.turns[:2]
+                with engine.create_conversation(sampler_config=GREEDY) as chat:
+                    said = _send(path, chat, first, max_tokens).text
+                    answer = _send(path, chat, second, max_tokens)
+                yield FollowUp(second, answer, same_start=said.strip() == first.answer.strip())
+
+
+def _send(path, chat, turn, max_tokens):
+    try:
+        text = str(chat.send_message(turn.messages[-1]["content"], max_output_tokens=max_tokens))
+    except RuntimeError as error:
         raise UserError(
-            f"{path}: hop bundle: the runtime read {info.last_prefill_token_count} tokens for a prompt of "
+            f"{path}: hop bundle: LiteRT-LM fails on test row {turn.conversation} ({error}); if it is long, raise "
+            "export.cache_length or add a small one to export.prefill_lengths"
+        )
+    stopped = chat.get_benchmark_info().last_decode_token_count < max_tokens
+    return Answer(text, stopped, turn=len(turn.messages) // 2 + 1)
+
+
+def _answer(path, engine, turn, tokenizer, max_tokens):
+    expected = prompt_ids(turn.messages, tokenizer)
+    with engine.create_conversation(messages=list(turn.messages[:-1]), sampler_config=GREEDY) as chat:
+        rendered = chat.render_message_to_string(turn.messages[-1]["content"])
+        _check_prompt(path, engine, rendered, turn, expected)
+        answer = _send(path, chat, turn, max_tokens)
+        read = chat.get_benchmark_info().last_prefill_token_count
+    if read != len(expected):
+        raise UserError(
+            f"{path}: hop bundle: the runtime read {read} tokens for a prompt of "
             f"{len(expected)}, BOS included; look for a missing or second <bos> in its template and start token"
         )
-    return Answer(text, stopped=info.last_decode_token_count < max_tokens, turn=len(turn.messages) // 2 + 1)
+    return answer
 
 
 def _check_prompt(path, engine, rendered, turn, expected):

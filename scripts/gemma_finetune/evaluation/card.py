@@ -27,20 +27,23 @@ MEANINGS = {
 def card(params: dict, data: dict, train: dict, rows: Sequence[dict], check: dict) -> str:
     """The whole report. `rows`: ladder.table's; `check`: metrics/check.json's content."""
     by_rung = {row["rung"]: row for row in rows}
-    return "\n\n".join(
-        [
-            "# Model card",
-            _summary(params, by_rung, check),
-            "## What it was trained on\n\n" + _data(data),
-            "## How it was trained\n\n" + _training(params, train),
-            "![Loss by step](training.png)",
-            "## What each hop of the export cost\n\n" + _ladder(rows),
-            "![The ladder](ladder.png)",
-            "## The gate\n\n" + _gate(params, check),
-            "## How to run it\n\n" + _usage(params),
-            "## Limits\n\n" + _limits(rows),
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# Model card",
+                _summary(params, by_rung, check),
+                "## What it was trained on\n\n" + _data(data),
+                "## How it was trained\n\n" + _training(params, train),
+                "![Loss by step](training.png)",
+                "## What each hop of the export cost\n\n" + _ladder(rows),
+                "![The ladder](ladder.png)",
+                "## The gate\n\n" + _gate(params, check),
+                "## How to run it\n\n" + _usage(params),
+                "## Limits\n\n" + _limits(rows),
+            ]
+        )
+        + "\n"
+    )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence]) -> str:
@@ -125,15 +128,15 @@ def _usage(params):
     name = params["export"]["quantizations"][0]
     return (
         f"On this machine: `python scripts/chat.py --model models/bundle/{name}.task`. On a phone: load "
-        f"`models/bundle/{name}.task` with MediaPipe's LLM Inference, or `models/bundle/{name}.litertlm` with LiteRT-LM; "
-        "README.md has the steps."
+        f"`models/bundle/{name}.task` with MediaPipe's LLM Inference, or `models/bundle/{name}.litertlm` with "
+        "LiteRT-LM; README.md has the steps."
     )
 
 
 def _limits(rows):
     return (
-        "Measured on a desktop CPU, on LiteRT and LiteRT-LM; not on a phone, a GPU or an NPU. The test set is split from "
-        "the same source as the training data: other requests than its kind are not covered. Exact match of rungs "
+        "Measured on a desktop CPU, on LiteRT and LiteRT-LM; not on a phone, a GPU or an NPU. The test set is split "
+        "from the same source as the training data: other requests than its kind are not covered. Exact match of rungs "
         "without a runtime is computed from logits, with the reference conversation before each turn; it is a lower "
         "bound where one string has several tokenizations."
     )

@@ -106,7 +106,7 @@ def failure(found: Sequence[Check]) -> str | None:
     if not failed:
         return None
     first = failed[0].hop
-    lines = [f"the export chain breaks at {first}."]
+    lines = [f"the export chain breaks at hop {first}:"]
     lines += [f"  {check}" for check in failed if check.hop == first]
     lines.append(f"  likeliest causes: {CAUSES[first.split('@')[0]]}")
     if later := [f"  {check}" for check in failed if check.hop != first]:

@@ -1,7 +1,11 @@
 """Every rung is what it says and reads what the others read. Asserted before anything is scored."""
 
+import mmap
+import struct
 from collections.abc import Sequence
 from pathlib import Path
+
+from ai_edge_litert import schema_py_generated as schema
 
 from gemma_finetune.config import BOS, END_OF_TURN, EOS, START_OF_TURN
 from gemma_finetune.evaluation.dataset import Tokens, Turn, prompt_ids
@@ -33,6 +37,20 @@ def check_tokenizers(base: Path, merged: Path, turns: Sequence[Turn], tokenizer:
                 f"training; look for <bos> and line breaks in {merged}/chat_template.jinja and tokenizer_config.json\n"
                 f"  transformers: {ids}\n  training:     {expected}"
             )
+
+
+def check_whole(path: Path, stage: str) -> None:
+    """UserError if a `.tflite`, made by `stage`, is cut short: LiteRT reads on regardless, and the process dies."""
+    try:
+        with open(require(path, stage), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            model = schema.Model.GetRootAs(content)
+            for buffer in map(model.Buffers, range(model.BuffersLength())):
+                if length := buffer.DataLength():
+                    buffer.Data(length - 1)
+                if buffer.Offset() + buffer.Size() > len(content):
+                    raise ValueError(f"a weight ends at byte {buffer.Offset() + buffer.Size()} of {len(content)}")
+    except (ValueError, TypeError, IndexError, struct.error) as error:  # whatever a reader stumbles over
+        raise UserError(f"{path}: hop {stage}: damaged or cut short ({error}); run `dvc repro -f {stage}`")
 
 
 def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:

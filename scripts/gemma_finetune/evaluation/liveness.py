@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gemma_finetune.data.control import find_control
+from gemma_finetune.evaluation.dataset import Turn
 
 # The same 1-60 characters four times over, up to the end.
 _REPEATS = re.compile(r"(.{1,60}?)\1{3,}\Z", re.DOTALL)
@@ -17,6 +18,15 @@ class Answer:
     text: str
     stopped: bool
     turn: int
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A second answer in a chat that the runtime holds itself; `same_start`: the first answer was the reference's."""
+
+    turn: Turn
+    answer: Answer
+    same_start: bool
 
 
 def faults(answer: Answer) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gemma_finetune.evaluation.bootstrap import interval
 from gemma_finetune.evaluation.dataset import Conversation, Tokens, Turn
-from gemma_finetune.evaluation.liveness import Answer, liveness
+from gemma_finetune.evaluation.liveness import Answer, FollowUp, liveness
 from gemma_finetune.evaluation.scoring import foretold, is_exact, join, score, split_turns, summary
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 
@@ -85,22 +85,38 @@ def _with_interval(test, name, values, bounds):
     return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
-def runtime(test: TestSet, answers: Sequence[Answer], outcome: Outcome, tokenizer: GemmaTokenizer) -> dict:
-    """How a runtime's answers compare with its own model file's logits, `outcome`, and what is wrong with them."""
+@dataclass(frozen=True)
+class Spoken:
+    """What a runtime said: to each turn after its reference conversation, and second answers in chats of its own."""
+
+    answers: Sequence[Answer]
+    follow_ups: Sequence[FollowUp]
+
+
+def runtime(test: TestSet, spoken: Spoken, outcome: Outcome, tokenizer: GemmaTokenizer) -> dict:
+    """How a runtime's answers compare with its own model file's logits, `outcome`, and what is wrong with them.
+
+    `follow_up_agreement`: share of second answers that are the same in a chat the runtime holds itself as after the
+    reference conversation, where the first answers agree; absent where none do.
+    """
     agrees = [
         _agrees(answer.text, *foretold(argmax, turn.labels, tokenizer.stop_ids), tokenizer)
-        for answer, argmax, turn in zip(answers, outcome.argmax, test.turns, strict=True)
+        for answer, argmax, turn in zip(spoken.answers, outcome.argmax, test.turns, strict=True)
     ]
+    after_reference = {id(turn): answer.text for turn, answer in zip(test.turns, spoken.answers, strict=True)}
+    same = [f.answer.text == after_reference[id(f.turn)] for f in spoken.follow_ups if f.same_start]
+    answers = [*spoken.answers, *(f.answer for f in spoken.follow_ups)]
     faults = liveness(answers)
-    return {
+    figures = {
         "runtime_agreement": sum(agrees) / len(agrees),
         "faulty_answers": faults.pop("faulty") / len(answers),
         "faults": faults,
     }
+    return figures | ({"follow_up_agreement": sum(same) / len(same)} if same else {})
 
 
 def _agrees(text, ids, whole, tokenizer):
-    """Whether an answer begins (`whole`: is) as foretold. A character cut in mid-bytes decodes to U+FFFD: not compared."""
+    """Whether an answer begins (`whole`: is) as foretold. A character cut in its bytes, U+FFFD, is not compared."""
     expected = tokenizer.decode(ids).rstrip("\ufffd")
     return text.strip() == expected.strip() if whole else text.lstrip().startswith(expected.lstrip())
 

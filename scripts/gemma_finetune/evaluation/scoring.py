@@ -15,7 +15,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Per scored position, (P,): negative log-likelihood of the label, argmax, KL(reference || rung), largest |diff|."""
+    """Per scored position, (P,): negative log-likelihood of the label, argmax of the logits, whether it is the
+    reference's, KL(reference || rung), and the largest difference to the reference's logits."""
 
     nll: np.ndarray
     argmax: np.ndarray

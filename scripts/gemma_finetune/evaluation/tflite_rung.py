@@ -9,7 +9,6 @@ import numpy as np
 from gemma_finetune.evaluation.dataset import Tokens
 from gemma_finetune.inference.tflite_model import TFLiteModel
 
-
 SMALL = 64 << 20  # bytes; a step of a smaller model is over before a second thread has woken
 
 

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from gemma_finetune.utils.files import read_json
 
 BITS, BLOCK = 4, 32  # of the quantization to prepare for
-EXPONENTS = np.linspace(0, 1, 21)
+EXPONENTS = np.linspace(0, 1, 11)
 SMALLEST = 1e-4
 
 Tensors = Mapping[str, np.ndarray]

@@ -11,12 +11,14 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from safetensors import safe_open
+from tqdm import tqdm
 
 from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
@@ -64,7 +66,7 @@ def check_lengths(prefill_lengths: Sequence[int], cache_length: int, max_positio
 
 
 def estimate(merged: str | Path, config: dict, prefills: int) -> Cost:
-    """What converting will about cost, from the sizes of the model. Fitted to tiny, 270M and 1B models (see README)."""
+    """What converting will about cost, by a fit to tiny, 270M and 1B models (benchmarks/README.md)."""
     weights = float32_bytes(require(Path(merged) / "model.safetensors", "merge"))
     embedding = 4 * config["vocab_size"] * config["hidden_size"]
     seconds = 12 + 1.6 * config["num_hidden_layers"] * (prefills + 1) + 10 * weights / GB
@@ -117,15 +119,33 @@ def _export(merged, folder, prefill_lengths, cache_length) -> Path:
         with redirect_stdout(log):
             from litert_torch.generative.export_hf import export  # 8 s: only once the checks have passed
 
-            export.export(
-                model=str(merged),
-                output_dir=folder,
-                prefill_lengths=list(prefill_lengths),
-                cache_length=cache_length,
-                bundle_litert_lm=False,
-                quantization_recipe="none",
-            )
+            with _progress_bar(signatures=len(prefill_lengths) + 1):
+                export.export(
+                    model=str(merged),
+                    output_dir=folder,
+                    prefill_lengths=list(prefill_lengths),
+                    cache_length=cache_length,
+                    bundle_litert_lm=False,
+                    quantization_recipe="none",
+                )
     except Exception:
         print(log.getvalue())
         raise
     return next(Path(folder).glob("**/model.tflite"))
+
+
+@contextmanager
+def _progress_bar(signatures: int) -> Iterator[None]:
+    """Shows the steps that litert-torch announces as one bar on stderr: three for each signature, and a few for all."""
+    from litert_torch import progress
+
+    with tqdm(total=3 * signatures + 3, unit="step", leave=False) as bar:
+
+        @contextmanager
+        def task(name):
+            bar.set_description(name)
+            yield
+            bar.update()
+
+        with mock.patch.object(progress, "task", task):
+            yield

@@ -8,10 +8,10 @@ from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import read_json
 
 
-def import_preset(source: Path, directory: Path, dtype: str) -> None:
+def import_preset(source: Path, directory: Path) -> None:
     """Writes the text Gemma 3 in `source` to `directory`: config.json, model.safetensors, tokenizer.model and the rest.
 
-    Weights in Hugging Face layout are copied as they are; those of a KerasHub preset are exported in `dtype`.
+    Weights keep the precision they have.
     """
     if not (source / "config.json").is_file():
         raise UserError(f"model.preset: {source} has no config.json; it is no model in Hugging Face or KerasHub layout")
@@ -20,7 +20,7 @@ def import_preset(source: Path, directory: Path, dtype: str) -> None:
     if "model_type" in config:
         dtype = _copy_hugging_face(source, directory, config)
     else:
-        _export_keras_hub(source, directory, config, dtype)
+        dtype = _export_keras_hub(source, directory, config)
     finish_layout(directory, dtype)
 
 
@@ -50,7 +50,7 @@ def _join_shards(source, names, directory):
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
 
-def _export_keras_hub(source, directory, config, dtype):
+def _export_keras_hub(source, directory, config):
     from gemma_finetune.models.loader import keras_hub
 
     if "Gemma3Backbone" not in str(config.get("registered_name")):
@@ -59,9 +59,17 @@ def _export_keras_hub(source, directory, config, dtype):
         )
     if config.get("config", {}).get("vision_encoder") is not None:
         raise UserError(f"model.preset: {source} has a vision encoder; use a text preset (270M, 1B)")
+    dtype = _saved_dtype(config["config"].get("dtype"))
     backbone = keras_hub.models.Gemma3Backbone.from_preset(str(source.resolve()), dtype=dtype)
     export_backbone(backbone, directory)
     shutil.copyfile(_need(source / "assets" / "tokenizer" / "vocabulary.spm"), directory / "tokenizer.model")
+    return dtype
+
+
+def _saved_dtype(policy):
+    """The precision of a preset's weights: Keras saves a dtype policy as its name or as {"config": {"name": …}}."""
+    name = policy["config"]["name"] if isinstance(policy, dict) else policy
+    return "bfloat16" if name == "bfloat16" else "float32"
 
 
 def export_backbone(backbone, directory: Path) -> None:

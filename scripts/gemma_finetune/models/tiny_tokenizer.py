@@ -1,25 +1,22 @@
-"""A SentencePiece tokenizer with Gemma's control pieces, trained on the tiny base's own text."""
+"""A SentencePiece tokenizer with Gemma's control pieces, trained on the tiny base's own words."""
 
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import sentencepiece
 
 from gemma_finetune.config import BOS, END_OF_TURN, EOS, PAD, START_OF_TURN, UNK
 
-# JSON's punctuation in one piece each, so that a record is short and its words are split as in plain text.
-GLUE = ['{"', '": ', '": "', '": {"', '", "', ', "', '"}', '"}}', "}}", '": ["', '"]}', '": {}}']
-PRINTABLE = "".join(map(chr, range(33, 127)))
+# JSON's punctuation in one piece each, so that a record is short; and the space as a piece of its own, so that a word
+# is the same piece wherever it stands, which is what copying it from a request into a record needs.
+GLUE = ['{"', '": ', '": "', '": {"', '", "', ', "', '"}', '"}}', "}}", '": ["', '"]}', '": {}}', " "]
+PRINTABLE = " ".join(map(chr, range(33, 127)))
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> bytes:
-    """The model file of a BPE tokenizer of at most `vocabulary_size` pieces. Same texts, same bytes.
-
-    It is trained on the words of `texts`, frequent or not, each with a space before it and without: so nearly every
-    word is one piece wherever it stands, which is what copying a value from a request into a record needs.
-    """
+    """The model file of a BPE tokenizer of at most `vocabulary_size` pieces. Same texts, same bytes."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=_words(texts),
@@ -35,15 +32,16 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> bytes:
         remove_extra_whitespaces=False,
         split_digits=True,
         character_coverage=1.0,
-        required_chars=PRINTABLE,
         num_threads=1,
         minloglevel=2,
     )  # fmt: skip
     return model.getvalue()
 
 
-def _words(texts):
+def _words(texts: Iterable[str]) -> Iterator[str]:
+    """The words of `texts`, the frequent ones more often but not in proportion: rare ones are to be one piece too."""
+    yield PRINTABLE
     counts = Counter(word for text in texts for word in re.findall(r"[A-Za-z']+", text))
     for word, count in sorted(counts.items()):
-        if count >= 10:
-            yield from [f"{word} {word}"] * round(count**0.25)
+        if count >= 3:
+            yield from [word] * round(count**0.25)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from gemma_finetune.data.formatter import render
+from gemma_finetune.evaluation import dataset
+from gemma_finetune.utils.cli import UserError
+
+
+def test_scored_are_the_assistants_tokens_and_their_end(test_set, tokenizer):
+    for conversation in test_set.conversations:
+        labels = conversation.tokens.labels
+        scored = tokenizer.decode(labels[~np.isin(labels, [tokenizer.end_of_turn])].tolist())
+        assert scored == "".join(turn.answer for turn in conversation.turns)
+        assert (labels == tokenizer.end_of_turn).sum() == len(conversation.turns)
+        assert labels.tolist() == [label for turn in conversation.turns for label in turn.labels]
+
+
+def test_one_bos_and_it_is_first(test_set, tokenizer):
+    for conversation in test_set.conversations:
+        assert np.flatnonzero(conversation.tokens.ids == tokenizer.bos).tolist() == [0]
+
+
+def test_a_follow_up_is_an_item_with_the_conversation_before_it(test_set):
+    [follow_up] = [turn for turn in test_set.turns if len(turn.messages) > 1]
+    assert [m["role"] for m in follow_up.messages] == ["user", "assistant", "user"]
+    assert follow_up.answer == '{"name": "off"}'
+
+
+def test_the_same_tokens_are_scored_as_training_supervises(test_set, rows, tokenizer):
+    texts = {row["id"]: row["text"] for row in rows}
+    for conversation in test_set.conversations:
+        ids, supervised = tokenizer.encode_conversation(texts[conversation.id])
+        assert conversation.tokens.ids.tolist() == ids
+        assert (conversation.tokens.positions + 1).tolist() == np.flatnonzero(supervised).tolist()
+
+
+def test_shortest_first(test_set):
+    lengths = [len(c.tokens.ids) for c in test_set.conversations]
+    assert lengths == sorted(lengths)
+
+
+def test_a_prompt_that_tokenizes_otherwise_alone_is_refused_by_name(tokenizer):
+    class Merging(type(tokenizer)):
+        """As Gemma's own vocabulary has pieces of several line breaks: the answer's first joins the prompt's last."""
+
+        def __init__(self):
+            self.__dict__.update(tokenizer.__dict__)
+
+        def encode_conversation(self, text):
+            ids, supervised = tokenizer.encode_conversation(text)
+            return [*ids[:3], tokenizer.eos, *ids[3:]], [*supervised[:3], False, *supervised[3:]]
+
+    row = {"id": "odd", "text": render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])}
+    with pytest.raises(UserError, match="test row odd: the prompt before answer 1 tokenizes alone otherwise"):
+        dataset.build([row], Merging())
+
+
+@pytest.mark.parametrize(("count", "expected"), [(None, list(range(10))), (20, list(range(10))), (4, [0, 2, 5, 7])])
+def test_select_spreads_over_all_rows(count, expected):
+    assert dataset.select(list(range(10)), count) == expected
+
+
+@pytest.mark.parametrize("length", [40, 80, 300])
+def test_the_probe_is_as_long_as_asked_and_looks_at_its_end(test_set, tokenizer, length):
+    probe = dataset.probe(test_set.conversations, length)
+    assert len(probe.ids) == length
+    assert np.flatnonzero(probe.ids == tokenizer.bos).tolist() == [0]
+    assert probe.positions.tolist() == list(range(length - 17, length - 1))
+    assert len(probe.labels) == 16

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_finetune.evaluation.scoring import foretold, is_exact, join, score, split_turns, summary
+
+STOP = (1, 5)
+
+
+def logits(seed, positions=7, vocabulary=11):
+    return np.random.default_rng(seed).normal(0, 3, (positions, vocabulary)).astype("float32")
+
+
+def test_a_model_against_itself_differs_in_nothing():
+    labels = np.arange(7)
+    figures = summary(score(logits(0), labels, logits(0)))
+    assert figures["kl"] == figures["max_logit_diff"] == 0
+    assert figures["top1_agreement"] == 1
+    assert figures["perplexity"] == pytest.approx(np.exp(figures["loss"]))
+
+
+def test_against_the_definitions_written_out():
+    p, q, labels = logits(0), logits(1), np.arange(7)
+    scores = score(q, labels, p)
+    for i, label in enumerate(labels):
+        probabilities = [np.exp(x[i].astype(float)) / np.exp(x[i].astype(float)).sum() for x in (p, q)]
+        assert scores.nll[i] == pytest.approx(-np.log(probabilities[1][label]))
+        assert scores.kl[i] == pytest.approx(sum(a * np.log(a / b) for a, b in zip(*probabilities, strict=True)))
+    assert summary(scores)["max_logit_diff"] == np.abs(p - q).max()
+
+
+def test_shifting_all_logits_changes_neither_loss_nor_kl():
+    labels = np.arange(7)
+    moved, still = (score(x, labels, logits(1)) for x in (logits(0) + 100, logits(0)))
+    np.testing.assert_allclose(moved.nll, still.nll, atol=1e-4)
+    np.testing.assert_allclose(moved.kl, still.kl, atol=1e-4)
+
+
+def test_kl_resolves_what_float32_would_drown():
+    close = logits(0) + np.float32(1e-5) * logits(1)
+    assert 0 < summary(score(close, np.arange(7), logits(0)))["kl"] < 1e-8
+
+
+def test_joined_scores_are_the_scores_of_all():
+    parts = [score(logits(i), np.arange(7), logits(9)) for i in range(3)]
+    assert len(join(parts).nll) == 21
+    assert summary(join(parts))["loss"] == pytest.approx(np.mean([summary(p)["loss"] for p in parts]))
+
+
+@pytest.mark.parametrize(
+    ("argmax", "exact", "begins", "whole"),
+    [
+        ([7, 8, 5], True, [7, 8], True),  # the reference and its stop token
+        ([7, 8, 1], True, [7, 8], True),  # the other stop token
+        ([7, 8, 9], False, [7, 8, 9], False),  # goes on
+        ([7, 5, 5], False, [7], True),  # stops too soon
+        ([9, 8, 5], False, [9], False),  # what follows a wrong token is not known
+        ([5, 8, 5], False, [], True),  # says nothing
+    ],
+)
+def test_what_greedy_decoding_would_say(argmax, exact, begins, whole):
+    labels = np.array([7, 8, 5])
+    assert is_exact(np.array(argmax), labels, STOP) is exact
+    assert foretold(np.array(argmax), labels, STOP) == (begins, whole)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.integers(0, 10**6), st.integers(1, 12))
+def test_teacher_forcing_foretells_real_greedy_decoding(seed, length):
+    """A model is any function from a prefix to a token: exact match and `foretold` must be what decoding gives."""
+
+    def model(prefix):
+        return int(np.random.default_rng([seed, *prefix]).choice([1, 5, 6, 7], p=[0.05, 0.15, 0.4, 0.4]))
+
+    labels = np.append(np.random.default_rng(seed + 1).integers(6, 8, length - 1), 5)
+    argmax = np.array([model(labels[:i].tolist()) for i in range(length)])
+    said = []
+    while (token := model(said)) not in STOP and len(said) < 40:
+        said.append(token)
+    begins, whole = foretold(argmax, labels, STOP)
+    assert is_exact(argmax, labels, STOP) == (said == labels[:-1].tolist())
+    assert said == begins if whole else said[: len(begins)] == begins
+
+
+def test_split_turns():
+    parts = split_turns(np.arange(6), [1, 3, 2])
+    assert [p.tolist() for p in parts] == [[0], [1, 2, 3], [4, 5]]

@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from gemma_finetune.inference.batch import UnfinishedOutput, read_requests
+from gemma_finetune.utils.cli import UserError
+
+ROWS = [
+    {"messages": [{"role": "user", "content": "one"}]},
+    {"id": "b", "text": "<start_of_turn>user\ntwo<end_of_turn>\n<start_of_turn>model\nTWO<end_of_turn>\n"},
+]
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_reads_chatml_and_formatted_rows(tmp_path):
+    plain, formatted = read_requests(write(tmp_path / "in.jsonl", *ROWS))
+    assert plain.messages == [{"role": "user", "content": "one"}]
+    assert formatted.messages == [{"role": "user", "content": "two"}]
+    assert (formatted.id, formatted.reference) == ("b", "TWO")
+
+
+def test_an_answered_row_is_a_conversation(tmp_path):
+    plain, formatted = read_requests(write(tmp_path / "in.jsonl", *ROWS))
+    assert plain.answered(" ONE\n") == {"messages": [*plain.messages, {"role": "assistant", "content": "ONE"}]}
+    assert formatted.answered("x")["reference"] == "TWO"
+
+
+@pytest.mark.parametrize(
+    "row", [{}, [], {"messages": []}, {"messages": "hi"}, {"text": "hi"}, {"messages": [{"role": "user"}]}]
+)
+def test_a_row_that_is_no_conversation_is_named(tmp_path, row):
+    with pytest.raises(UserError, match="in.jsonl:2: not a conversation"):
+        read_requests(write(tmp_path / "in.jsonl", ROWS[0], row))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_requests(tmp_path / "in.jsonl")
+
+
+def test_output_appears_when_all_rows_are_there(tmp_path):
+    output = UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0})
+    for row in ROWS:
+        output.append(row)
+    assert not (tmp_path / "out.jsonl").exists()
+    output.finish()
+    assert read(tmp_path / "out.jsonl") == ROWS
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_goes_on_after_the_last_whole_row(tmp_path):
+    UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0}).append(ROWS[0])
+    with open(tmp_path / "out.jsonl.partial", "a") as file:
+        file.write('{"cut sh')
+    resumed = UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0})
+    assert resumed.rows == 1
+    resumed.append(ROWS[1])
+    resumed.finish()
+    assert read(tmp_path / "out.jsonl") == ROWS
+
+
+def test_begins_anew_with_other_settings(tmp_path):
+    UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0}).append(ROWS[0])
+    assert UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 1}).rows == 0

@@ -1,0 +1,108 @@
+import os
+import re
+import signal
+import sys
+
+import pytest
+
+from gemma_finetune.inference import terminal
+from gemma_finetune.inference.chat import ChatSession
+from gemma_finetune.inference.sampler import Sampler
+from gemma_finetune.utils.cli import UserError
+
+from .test_chat import EchoBackend, contents, session
+
+
+def test_a_pipe_gets_answers_alone_one_a_line(capsys):
+    terminal.converse_piped(session(), ["one two\n", "\n", "three\n", "/exit\n", "four\n"])
+    assert capsys.readouterr() == ("ONE TWO \nTHREE \n", "")
+
+
+def test_a_pipe_s_mistake_ends_it():
+    with pytest.raises(UserError, match="no command /nope; /help"):
+        terminal.converse_piped(session(), ["/nope\n"])
+
+
+def test_commands(capsys, tmp_path):
+    chat = session()
+    for line in ("one", "two", "/undo", f"/save {tmp_path}/s.jsonl", "/stats", "/reset", "/undo"):
+        terminal.respond(chat, line)
+    assert chat.messages == []
+    terminal.respond(chat, f"/load {tmp_path}/s.jsonl")
+    assert contents(chat) == ["one", "ONE"]
+    terminal.respond(chat, "/help")
+    out, notes = capsys.readouterr()
+    for expected in ("last question", "2 messages saved", "context", "tokens/s", "forgotten", "nothing to undo"):
+        assert expected in notes
+    assert all(name in out for name in ("/reset", "/undo", "/save", "/load", "/stats", "/exit"))
+
+
+@pytest.mark.parametrize("command", ["/save", "/load "])
+def test_a_command_without_its_file_says_so(command):
+    with pytest.raises(UserError, match=f"{command.strip()} FILE"):
+        terminal.respond(session(), command)
+
+
+def test_tells_what_was_forgotten_and_what_was_cut_off(capsys):
+    chat = session(context_length=200, max_tokens=3)
+    for line in ("first " * 12, "second " * 12):
+        terminal.answer(chat, line)
+    notes = capsys.readouterr().err
+    assert "forgot the oldest 2 messages" in notes
+    assert "cut off" in notes
+
+
+def test_no_colours_but_on_a_terminal(monkeypatch, capsys):
+    assert terminal._style("x", "2", sys.stderr) == "x"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert terminal._style("x", "2", sys.stderr) == "\033[2mx\033[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert terminal._style("x", "2", sys.stderr) == "x"
+
+
+class InterruptingBackend(EchoBackend):
+    """Ctrl-C is pressed while it says its first word."""
+
+    def generate(self, messages, sampler, max_tokens):
+        for number, piece in enumerate(super().generate(messages, sampler, max_tokens)):
+            if number == 0 and "stop" in messages[-1]["content"]:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield piece
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Makes standard input a terminal on which these lines are typed; an exception is a key."""
+
+    def type_lines(*lines):
+        keys = iter(lines)
+
+        def read(_):
+            key = next(keys)
+            if isinstance(key, BaseException):
+                raise key
+            return key
+
+        monkeypatch.setattr("builtins.input", read)
+        monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
+
+    return type_lines
+
+
+def test_ctrl_c_stops_an_answer_and_keeps_the_session(typed, capsys):
+    chat = ChatSession(InterruptingBackend(), Sampler(), 100)
+    typed("stop now please", "go on", EOFError())
+    before = signal.getsignal(signal.SIGINT)
+    terminal.converse(chat)
+    assert contents(chat) == ["stop now please", "STOP", "go on", "GO ON"]
+    assert capsys.readouterr().out == "STOP \nGO ON \n\n"
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_ctrl_c_at_the_prompt_gives_a_new_one_and_mistakes_are_forgiven(typed, capsys):
+    chat = session()
+    typed(KeyboardInterrupt(), "/nope", "", "one", "/exit", "never asked")
+    terminal.converse(chat)
+    assert contents(chat) == ["one", "ONE"]
+    assert re.search(r"error: no command /nope", capsys.readouterr().out)
