@@ -1,4 +1,4 @@
-"""Which of our own files a script imports, at any depth: read from the source, nothing is run."""
+"""Which of our own files a script imports, or reads beside its modules: taken from the source, nothing is run."""
 
 import ast
 from pathlib import Path
@@ -15,7 +15,8 @@ def imported_files(script: Path) -> set[str]:
         name = path.relative_to(ROOT).as_posix()
         if name not in found:
             found.add(name)
-            todo += [file for module in _modules(path) for file in _files(module)]
+            if path.suffix == ".py":
+                todo += [file for module in _modules(path) for file in _files(module)] + list(_data_files(path))
     return found
 
 
@@ -35,3 +36,17 @@ def _files(module):
         for file in (place.with_suffix(".py"), place / "__init__.py"):
             if file.is_file():
                 yield file
+
+
+def _data_files(path):
+    """Files that lie beside a module and that it names, such as corpus.yaml."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and "." in node.value
+            and "\n" not in node.value
+        ):
+            beside = path.parent / node.value[:100]
+            if beside.is_file():
+                yield beside

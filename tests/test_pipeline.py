@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from imports import ROOT
 
 # A base that knows next to nothing, an adapter that has seen little: every part is real, only the score is not.
@@ -29,7 +30,10 @@ def clone(tmp_path_factory) -> Path:
     """A Git clone of the working tree, what is not committed yet included, without any output of a stage."""
     directory = tmp_path_factory.mktemp("clone") / "repository"
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in listed.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file():
@@ -93,7 +97,11 @@ def test_the_model_chats_on_every_backend(reproduced, backend):
 def test_the_chat_reads_standard_input(reproduced):
     clone, _ = reproduced
     done = subprocess.run(
-        [sys.executable, "scripts/chat.py"], cwd=clone, input="Turn on the light\nAnd the music\n", text=True, capture_output=True
+        [sys.executable, "scripts/chat.py"],
+        cwd=clone,
+        input="Turn on the light\nAnd the music\n",
+        text=True,
+        capture_output=True,
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr
 

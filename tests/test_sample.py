@@ -5,9 +5,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import make_sample
 import pytest
 import yaml
+
+import make_sample
 from sample.broken import BROKEN
 from sample.dialogue import CALLS, PHRASINGS, SHARES, SPLITS, WORDS, conversations
 

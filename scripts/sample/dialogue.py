@@ -16,7 +16,18 @@ import yaml
 from sample import values
 
 PHRASINGS = yaml.safe_load((Path(__file__).parent / "phrasings.yaml").read_text(encoding="utf-8"))
-BEFORE = ["please", "could you", "can you", "hey,", "hi,", "ok,", "would you", "could you please", "i want you to", "hello,"]
+BEFORE = [
+    "please",
+    "could you",
+    "can you",
+    "hey,",
+    "hi,",
+    "ok,",
+    "would you",
+    "could you please",
+    "i want you to",
+    "hello,",
+]
 AFTER = ["please", "for me", "now", "thanks"]
 WORDS = {
     "help": "I can set lights, heating, blinds, timers and music.",
@@ -84,7 +95,11 @@ FOLLOW_UPS = {
     "volume": [PERCENT],
     "list_add": [("more_items", "item")],
 }
-ASKED = {"ask_room": ("room_answer", "light_on"), "ask_duration": ("duration_answer", "timer"), "ask_time": ("time_answer", "alarm")}
+ASKED = {
+    "ask_room": ("room_answer", "light_on"),
+    "ask_duration": ("duration_answer", "timer"),
+    "ask_time": ("time_answer", "alarm"),
+}
 
 
 # How often an intent is drawn, against 1.
@@ -128,7 +143,11 @@ def share_out(intent: str) -> dict[str, list[dict]]:
     combinations = list(itertools.product(*(CHOICES[key] for key in keys)))
     random.Random(f"calls {function}").shuffle(combinations)
     test, validation = round(len(combinations) * 0.15), round(len(combinations) * 0.25)
-    parts = {"test": combinations[:test], "validation": combinations[test:validation], "train": combinations[validation:]}
+    parts = {
+        "test": combinations[:test],
+        "validation": combinations[test:validation],
+        "train": combinations[validation:],
+    }
     parts = {split: set(part) for split, part in parts.items()}
     calls = all_calls(intent)
     return {
@@ -163,11 +182,13 @@ def misspell(text: str, rng: random.Random) -> str:
         return text
     i = rng.choice(places)
     word, at = words[i], rng.randrange(1, len(words[i]) - 1)
-    words[i] = rng.choice([
-        word[:at] + word[at + 1 :],
-        word[:at] + word[at] + word[at:],
-        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-    ])
+    words[i] = rng.choice(
+        [
+            word[:at] + word[at + 1 :],
+            word[:at] + word[at] + word[at:],
+            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+        ]
+    )
     return " ".join(words)
 
 

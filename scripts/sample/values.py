@@ -72,7 +72,7 @@ def say_minutes(minutes: int, rng: random.Random) -> str:
 
 
 def say_time(time: str, rng: random.Random) -> str:
-    """"19:30" -> "half past seven in the evening", "7:30 pm", "19:30", …"""
+    """ "19:30" -> "half past seven in the evening", "7:30 pm", "19:30", …"""
     hour, minute = int(time[:2]), int(time[3:])
     if rng.random() < 0.25 and hour > 9:
         return f"{hour}:{minute:02}"

@@ -101,9 +101,9 @@ def test_a_row_of_50_mb_is_rejected_unread():
 
 def test_large_rows_take_time_in_proportion():
     """With quadratic steps these took minutes."""
-    keys = ",".join(f'"k{n}":1' for n in range(500_000))
+    keys = ",".join(f'"k{n}":1' for n in range(100_000))
     assert reason(f'{{{keys},"k0":2}}'.encode())[0] == "duplicate_key"
-    turns = [{"from": "human", "value": "x"}] * 300_000 + [{"from": "gpt", "value": "y"}]
+    turns = [{"from": "human", "value": "x"}] * 100_000 + [{"from": "gpt", "value": "y"}]
     assert check(row(conversations=turns), "auto", REPAIRS).repairs == ["merge_turns"]
 
 

@@ -18,7 +18,7 @@ from gemma_finetune.evaluation.measure import TestSet
 ROOT = Path(__file__).parents[2]
 QUANTIZATIONS = ("int8", "int4")
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-PREFILL_LENGTHS, CACHE_LENGTH = (8, 32), 128
+PREFILL_LENGTHS, CACHE_LENGTH = (16,), 128
 CHATS = (
     ("Turn on the kitchen light.", '{"name": "set_light"}', "And now turn it off.", '{"name": "off"}'),
     ("Play some quiet music.", '{"name": "play"}'),

@@ -18,7 +18,7 @@ from gemma_finetune.evaluation.tflite_rung import tflite_logits
 from gemma_finetune.export import bundle
 from gemma_finetune.utils.cli import UserError
 
-from .conftest import CACHE_LENGTH, PREFILL_LENGTHS, QUANTIZATIONS, ROOT, unmask_tensorflow
+from .conftest import CACHE_LENGTH, QUANTIZATIONS, ROOT
 
 INT8 = ("int8",)
 
@@ -129,12 +129,12 @@ def test_a_wrong_config_is_caught_at_transformers(copy, test_set, reference, bro
 # -- tflite: converted otherwise than transformers computes --
 
 
-def test_a_sliding_window_off_by_one_in_the_conversion_is_caught_at_tflite(copy, test_set, reference, broken_hop):
-    from gemma_finetune.export.converter import convert_to_tflite
-
-    edit_config(copy / "models/merged", sliding_window=17)
-    unmask_tensorflow()
-    convert_to_tflite(copy / "models/merged", copy / "wrong.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+def test_a_kernel_transposed_in_the_conversion_is_caught_at_tflite(copy, test_set, reference, broken_hop):
+    right = load_file(copy / "models/merged/model.safetensors")["model.layers.2.mlp.gate_proj.weight"]
+    wrong = np.ascontiguousarray(right.T)
+    content = (copy / "models/tflite/float32.tflite").read_bytes()
+    assert content.count(right.tobytes()) == 1
+    (copy / "wrong.tflite").write_bytes(content.replace(right.tobytes(), wrong.tobytes()))
     logits = tflite_logits(copy / "wrong.tflite", test_set.sequences)
     assert broken_hop("tflite_float32", logits, reference) == "tflite"
 

@@ -61,17 +61,20 @@ def test_some_answers_end_by_themselves_and_some_are_cut_off(backends, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_later_turn_reads_only_what_is_new(backends, kind):
-    """After an answer that ended by itself: its <end_of_turn> at most, and the next turn."""
-    backend, read = backends[kind], []
+    """After an answer that ended by itself: its <end_of_turn> at most, and the next turn.
+
+    (One that was cut off, or has white space around it that the template strips, is read again.)
+    """
+    backend, turns = backends[kind], 0
     for questions in CONVERSATIONS:
-        _, usage = converse(backend, questions)
-        for (before, after), question in zip(itertools.pairwise(usage), questions[1:], strict=True):
-            if before.complete:
-                turn = len("<end_of_turn>\n" + render_prompt(user(question)))
-                read.append(after.read)
-                assert after.prompt - after.read >= before.prompt + before.answer
-                assert after.read <= turn
-    assert read
+        answers, usage = converse(backend, questions)
+        for answer, (before, after), question in zip(answers, itertools.pairwise(usage), questions[1:], strict=False):
+            if before.complete and answer == answer.strip():
+                turns += 1
+                new = backend.count_tokens("<end_of_turn>\n" + render_prompt(user(question))) - 1  # it counts a BOS
+                assert after.prompt == before.prompt + before.answer + new
+                assert after.read in (new, new - 1)
+    assert turns >= 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -188,7 +188,7 @@ def test_the_data_stages_read_what_is_saved(tmp_path):
         ('{"messages": [{"role": "user", "content": "hi"}]}', "not the assistant's"),
         ('{"messages": [{"role": "robot", "content": "hi"}, {"role": "assistant", "content": "x"}]}', "robot"),
         ('{"messages": [{"role": "user", "content": 7}, {"role": "assistant", "content": "x"}]}', "not a ChatML"),
-        ('[1]', "not a ChatML conversation"),
+        ("[1]", "not a ChatML conversation"),
     ],
 )
 def test_what_is_no_conversation_is_not_loaded(tmp_path, content, at_fault):

@@ -125,6 +125,10 @@ def test_streamed_pieces_are_whole_characters_and_join_to_the_text(tokenizer, te
         assert not any("\ufffd" in piece for piece in pieces)
 
 
+def test_a_token_without_text_gives_no_piece(tokenizer):
+    assert list(to_text([tokenizer.pad, *tokenizer.encode("a"), tokenizer.bos], tokenizer)) == ["a"]
+
+
 def test_an_emoji_comes_in_one_piece(tokenizer):
     ids = tokenizer.encode("a😀b")
     assert len(ids) >= 6

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+import transformers
 from safetensors import safe_open
 
 from gemma_finetune.models.loader import keras_hub, load_gemma_model
@@ -27,7 +28,9 @@ def save_preset(base_dir, preset, dtype):
 def test_a_keras_hub_preset_keeps_its_precision(base_dir, tmp_path, dtype):
     import_preset(save_preset(base_dir, tmp_path / "preset", dtype), tmp_path / "base")
     with safe_open(tmp_path / "base" / "model.safetensors", framework="numpy") as file:
-        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {{"float32": "F32", "bfloat16": "BF16"}[dtype]}
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {
+            {"float32": "F32", "bfloat16": "BF16"}[dtype]
+        }
     assert json.loads((tmp_path / "base" / "config.json").read_text())["dtype"] == dtype
 
 
@@ -76,3 +79,14 @@ def test_an_incomplete_directory_names_what_is_missing(base_dir, tmp_path):
     shutil.copyfile(base_dir / "config.json", tmp_path / "config.json")
     with pytest.raises(UserError, match="tokenizer.model is missing"):
         import_preset(tmp_path, tmp_path / "base")
+
+
+def test_transformers_reads_text_as_sentencepiece_does(base_dir, tokenizer):
+    """User-defined pieces included, which transformers' own conversion would split."""
+    theirs = transformers.AutoTokenizer.from_pretrained(base_dir)
+    for text in (
+        "<start_of_turn>user\nTurn on the light\n\n<end_of_turn>\n",
+        '{"name": "x", "arguments": {"a": 4}}',
+        "é 日本 🎵",
+    ):
+        assert theirs(text, add_special_tokens=False)["input_ids"] == tokenizer.encode(text)

@@ -85,7 +85,8 @@ def find_scales(tensors: Tensors, group: Group, inputs: np.ndarray) -> np.ndarra
     weights = [tensors[f"{name}.weight"] for name in group.consumers]
     size = np.maximum(_over_repeats(group, np.abs(inputs).mean(0)).mean(0), SMALLEST)
     candidates = [_centred(size**exponent) for exponent in EXPONENTS]
-    losses = [_loss(weights, inputs, _to_inputs(group, scales)) for scales in candidates]
+    energies = [np.square(inputs @ weight.T).sum() for weight in weights]
+    losses = [_loss(weights, energies, inputs, _to_inputs(group, scales)) for scales in candidates]
     return candidates[int(np.argmin(losses))]
 
 
@@ -93,12 +94,12 @@ def _centred(scales):
     return (scales / np.sqrt(scales.max() * scales.min())).astype(np.float32)
 
 
-def _loss(weights, inputs, scales) -> float:
-    """Relative squared error of the consumers' outputs, summed."""
+def _loss(weights, energies, inputs, scales) -> float:
+    """Squared error of the consumers' outputs by the `energies` of those outputs, summed."""
     total = 0.0
-    for weight in weights:
+    for weight, energy in zip(weights, energies, strict=True):
         wrong = inputs @ (quantized(weight * scales) / scales - weight).T
-        total += float(np.square(wrong).sum() / np.square(inputs @ weight.T).sum())
+        total += float(np.square(wrong).sum() / energy)
     return total
 
 

@@ -1,8 +1,8 @@
 """The one interface of inference: Keras, TFLite and the bundle answer a conversation the same way.
 
-    with open_backend("bundle", "models/bundle/int8.task", config) as backend:
-        for piece in backend.generate([{"role": "user", "content": "Turn on the lamp"}], Sampler(), max_tokens=64):
-            print(piece, end="", flush=True)
+with open_backend("bundle", "models/bundle/int8.task", config) as backend:
+    for piece in backend.generate([{"role": "user", "content": "Turn on the lamp"}], Sampler(), max_tokens=64):
+        print(piece, end="", flush=True)
 """
 
 from abc import ABC, abstractmethod

@@ -1,8 +1,8 @@
 """A conversation with a model: its history, what fits the context, what it took. Prints nothing.
 
-    session = ChatSession(backend, sampler, max_tokens=256, system="Answer in one word.")
-    for piece in session.ask("Is the lamp on?"):
-        print(piece, end="", flush=True)
+session = ChatSession(backend, sampler, max_tokens=256, system="Answer in one word.")
+for piece in session.ask("Is the lamp on?"):
+    print(piece, end="", flush=True)
 """
 
 import time

@@ -90,9 +90,11 @@ def to_text(tokens: Iterable[int], tokenizer: GemmaTokenizer) -> Iterator[str]:
     for token in tokens:
         pending.append(token)
         text = tokenizer.decode(pending)
-        if not text.endswith("\ufffd") or len(pending) == 4:
+        if text.endswith("\ufffd") and len(pending) < 4:
+            continue
+        if text:
             yield text
-            pending.clear()
+        pending.clear()
     if pending:
         yield tokenizer.decode(pending)
 

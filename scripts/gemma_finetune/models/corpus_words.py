@@ -49,7 +49,7 @@ def say_minutes(number: int, rng: random.Random) -> str:
 
 
 def say_time(time: str, rng: random.Random) -> str:
-    """"19:30" -> "half past seven in the evening", "7:30 pm", "19:30", "seven thirty in the evening", …"""
+    """ "19:30" -> "half past seven in the evening", "7:30 pm", "19:30", "seven thirty in the evening", …"""
     hour, minute = map(int, time.split(":"))
     if hour > 9 and rng.random() < 0.25:
         return time

@@ -7,7 +7,9 @@ directory from elsewhere may lack any of it. What is written here depends on the
 import json
 from pathlib import Path
 
-from gemma_finetune.config import BOS, EOS, PAD, UNK
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
+
+from gemma_finetune.config import BOS, END_OF_TURN, EOS, PAD, START_OF_TURN, UNK
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.files import read_json
 
@@ -30,8 +32,30 @@ def finish_layout(directory: Path, dtype: str) -> None:
     pieces = {"pad_token": PAD, "bos_token": BOS, "eos_token": EOS, "unk_token": UNK}
     _write(
         directory / "tokenizer_config.json",
-        pieces | {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True, "add_eos_token": False},
+        pieces
+        | {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True, "add_eos_token": False}
+        | {"added_tokens_decoder": _added_tokens(directory / "tokenizer.model")},
     )
+
+
+def _added_tokens(path):
+    """The pieces that SentencePiece takes whole wherever they stand; transformers must be told, or it splits them."""
+    model = ModelProto()
+    model.ParseFromString(path.read_bytes())
+    added = {}
+    for token_id, piece in enumerate(model.pieces):
+        marker = piece.piece in (START_OF_TURN, END_OF_TURN)
+        if marker or piece.type in (ModelProto.SentencePiece.CONTROL, ModelProto.SentencePiece.UNKNOWN):
+            added[token_id] = _added_token(piece.piece, special=True)
+        elif piece.type == ModelProto.SentencePiece.USER_DEFINED:
+            added[token_id] = _added_token(piece.piece, special=False)
+    return added
+
+
+def _added_token(piece, special):
+    # Normalized text is where a piece with a space in it, written U+2581, is found.
+    edges = dict.fromkeys(("lstrip", "rstrip", "single_word"), False)
+    return edges | {"content": piece, "special": special, "normalized": not special}
 
 
 def _write(path, value):

@@ -1,15 +1,27 @@
 """A directory in Hugging Face layout -> keras-hub's Gemma 3 backbone. Nothing is downloaded here."""
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
-# keras-hub imports TensorFlow where it is installed, for preprocessing that isn't used here. It would cost two
-# seconds, 300 MB, and on a GPU the memory that JAX needs; keras-hub runs without it.
-for _module in ("tensorflow", "tensorflow_text"):
-    sys.modules.setdefault(_module, None)
 
-import keras  # noqa: E402
-import keras_hub  # noqa: E402
+@contextmanager
+def without_tensorflow():
+    """Hides TensorFlow from keras-hub, which imports it where it is installed, for things that aren't used here.
+
+    It would cost two seconds, 300 MB, and on a GPU the memory that JAX needs. Others can import it afterwards.
+    """
+    hidden = [name for name in ("tensorflow", "tensorflow_text") if sys.modules.setdefault(name, None) is None]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+with without_tensorflow():
+    import keras
+    import keras_hub
 
 from gemma_finetune.utils.cli import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
@@ -26,7 +38,13 @@ def load_gemma_model(directory: str | Path, dtype: str = "float32") -> keras_hub
     model_type = read_json(require(directory / "config.json", "base")).get("model_type")
     if model_type != "gemma3_text":
         raise UserError(f"{directory}/config.json: model_type is {model_type!r}; text Gemma 3 is gemma3_text")
-    return keras_hub.models.Gemma3Backbone.from_preset(str(directory.resolve()), dtype=dtype)
+    return read_backbone(directory, dtype)
+
+
+def read_backbone(directory: Path, dtype: str) -> keras_hub.models.Gemma3Backbone:
+    """A Gemma 3 from a directory in Hugging Face or KerasHub layout, as keras-hub reads it."""
+    with without_tensorflow():
+        return keras_hub.models.Gemma3Backbone.from_preset(str(directory.resolve()), dtype=dtype)
 
 
 def logits(backbone: keras_hub.models.Gemma3Backbone, hidden) -> keras.KerasTensor:

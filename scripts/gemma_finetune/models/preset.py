@@ -1,4 +1,4 @@
-"""A model directory, in Hugging Face or KerasHub layout -> models/base: one Hugging Face layout for all that follows."""
+"""A model directory, in Hugging Face or KerasHub layout -> models/base, in Hugging Face layout for all that follows."""
 
 import shutil
 from pathlib import Path
@@ -51,7 +51,7 @@ def _join_shards(source, names, directory):
 
 
 def _export_keras_hub(source, directory, config):
-    from gemma_finetune.models.loader import keras_hub
+    from gemma_finetune.models.loader import read_backbone
 
     if "Gemma3Backbone" not in str(config.get("registered_name")):
         raise UserError(
@@ -60,7 +60,7 @@ def _export_keras_hub(source, directory, config):
     if config.get("config", {}).get("vision_encoder") is not None:
         raise UserError(f"model.preset: {source} has a vision encoder; use a text preset (270M, 1B)")
     dtype = _saved_dtype(config["config"].get("dtype"))
-    backbone = keras_hub.models.Gemma3Backbone.from_preset(str(source.resolve()), dtype=dtype)
+    backbone = read_backbone(source, dtype)
     export_backbone(backbone, directory)
     shutil.copyfile(_need(source / "assets" / "tokenizer" / "vocabulary.spm"), directory / "tokenizer.model")
     return dtype

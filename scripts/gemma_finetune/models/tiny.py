@@ -27,9 +27,9 @@ ARCHITECTURE = {
     "num_layers": 6,
     "hidden_dim": 128,
     "intermediate_dim": 256,
-    "num_query_heads": 4,
+    "num_query_heads": 2,
     "num_key_value_heads": 1,
-    "head_dim": 64,
+    "head_dim": 128,
     "sliding_window_size": 64,
     "use_sliding_window_attention": True,
     "use_query_key_norm": True,
@@ -39,8 +39,9 @@ ARCHITECTURE = {
 }
 VOCABULARY_SIZE = 2048
 TOKENIZER_CONVERSATIONS = 20_000
-ROW_LENGTH, BATCH_SIZE = 128, 8  # tokens
-USER_SHARE = 0.1  # of the tokens that nobody has to answer with, in the loss
+ROW_LENGTH = 128  # tokens, packed with conversations; longer ones are cut
+BATCH_SIZE = 8  # rows
+USER_SHARE = 0.1  # of a request's tokens are learned too
 
 
 def build_tiny(directory: Path, config: ModelConfig) -> None:
@@ -60,10 +61,11 @@ def build_tiny(directory: Path, config: ModelConfig) -> None:
 
 def render(turns: list[tuple[str, str]]) -> str:
     """Turns in Gemma's template; plain text, whose request is empty, as it is."""
-    return "".join(
-        f"{START_OF_TURN}user\n{request}{END_OF_TURN}\n{START_OF_TURN}model\n{answer}{END_OF_TURN}\n" if request else answer
-        for request, answer in turns
-    )
+    return "".join(_turn(request, answer) if request else answer for request, answer in turns)
+
+
+def _turn(request, answer):
+    return f"{START_OF_TURN}user\n{request}{END_OF_TURN}\n{START_OF_TURN}model\n{answer}{END_OF_TURN}\n"
 
 
 def pretrain(backbone, tokenizer: GemmaTokenizer, config: TinyConfig, seed: int) -> None:
@@ -73,7 +75,7 @@ def pretrain(backbone, tokenizer: GemmaTokenizer, config: TinyConfig, seed: int)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, config.steps, alpha=0.02, warmup_target=config.learning_rate, warmup_steps=min(50, config.steps - 1)
     )
-    model.compile(Muon(schedule, adam_beta_2=0.98, global_clipnorm=1.0), jit_compile=True)
+    model.compile(Muon(schedule, adam_lr_ratio=0.5, adam_beta_2=0.98, global_clipnorm=1.0), jit_compile=True)
     model.fit(Batches(rows, BATCH_SIZE, seed=seed), shuffle=False, verbose=0, callbacks=[Progress(config.steps)])
 
 

@@ -36,7 +36,7 @@ class PackedRows(NamedTuple):
 
 
 def tokenize(rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str) -> list[Example]:
-    """Examples of formatted rows ({"text": …}). UserError if a row is too long or no token, or every one, is supervised."""
+    """Examples of formatted rows ({"text": …}). UserError if one is too long, or none or all tokens are supervised."""
     examples = []
     for number, row in enumerate(rows, 1):
         ids, supervised = tokenizer.encode_conversation(row["text"])
