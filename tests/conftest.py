@@ -39,7 +39,7 @@ def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
         eos_piece="<eos>",
         bos_piece="<bos>",
         unk_piece="<unk>",
-        user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "\n", '": ', '", "', '": {"', '{"'],
+        user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "\n", '":\u2581', '",\u2581"', '":\u2581{"', '{"'],
         minloglevel=2,
     )
     path.write_bytes(model.getvalue())
