@@ -71,7 +71,7 @@ def test_metrics_and_plots_live_in_git_and_models_and_data_in_the_cache():
 
 
 def test_every_stage_but_the_report_keeps_its_run_cache():
-    """DVC 3.67 stores no run of a stage with a `cache: false` entry under `outs`; under `metrics` and `plots` it does."""
+    """DVC 3.67 stores no run of a stage with a `cache: false` out; under `metrics` and `plots` it does."""
     uncached = [stage for stage, content in STAGES.items() for out in content.get("outs", []) if isinstance(out, dict)]
     assert uncached == ["report"]
 

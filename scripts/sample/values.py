@@ -12,12 +12,14 @@ MUSIC = [
     "piano", "guitar", "classical", "punk", "swing", "ambient", "gospel",
 ]  # fmt: skip
 LABELS = [
-    "pasta", "rice", "pizza", "bread", "cake", "tea", "coffee", "soup", "chicken", "fish", "eggs", "potatoes", "laundry",
+    "pasta", "rice", "pizza", "bread", "cake", "tea", "coffee", "soup", "chicken", "fish", "eggs", "potatoes",
+    "laundry",
     "oven", "cookies", "steak", "dough", "pie", "lentils", "beans", "washing", "nap", "homework", "sauna",
 ]  # fmt: skip
 ITEMS = [
     "milk", "bread", "butter", "cheese", "eggs", "rice", "pasta", "flour", "sugar", "salt", "pepper", "honey", "jam",
-    "tea", "coffee", "juice", "water", "apples", "bananas", "oranges", "lemons", "grapes", "onions", "garlic", "carrots",
+    "tea", "coffee", "juice", "water", "apples", "bananas", "oranges", "lemons", "grapes", "onions", "garlic",
+    "carrots",
     "tomatoes", "potatoes", "lettuce", "spinach", "beans", "chicken", "fish", "bacon", "yogurt", "cream", "soap",
     "shampoo", "toothpaste", "batteries", "candles", "napkins", "towels", "olives", "nuts", "chocolate", "cookies",
 ]  # fmt: skip
