@@ -1,4 +1,4 @@
-"""Tiny things made on the spot: a SentencePiece tokenizer with Gemma's pieces, and a random 6-layer Gemma 3."""
+"""Tiny things made on the spot: a SentencePiece tokenizer with Gemma's pieces, a random 6-layer Gemma 3, a clone."""
 
 import io
 import json
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
+
+from clones import SMALLER, clone_working_tree, run
 
 SENTENCES = [
     "Turn on the light in the kitchen, please.",
@@ -121,3 +123,16 @@ def write_params(tmp_path, monkeypatch):
         return tmp_path / "params.yaml"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory) -> Path:
+    """A clone of the working tree, nothing run yet. What a test changes here, later tests see."""
+    return clone_working_tree(tmp_path_factory.mktemp("clone") / "repository")
+
+
+@pytest.fixture(scope="session")
+def reproduced(clone):
+    """The clone after its first experiment, and what that printed: every stage has run once, with smaller settings."""
+    changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
+    return clone, run(clone, "dvc", "exp", "run", *changes)

@@ -1,70 +1,11 @@
 """The whole DAG in a temporary clone, with smaller settings, as its users run it: repro, chat, experiments."""
 
-import os
-import re
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from imports import ROOT
-
-# A base that knows next to nothing, an adapter that has seen little: every part is real, only the score is not.
-SMALLER = {
-    "model.tiny.steps": 20,
-    "train.max_steps": 10,
-    "train.epochs": 1,
-    "evaluate.max_examples": 4,
-    "evaluate.max_tokens": 8,
-    "export.prefill_lengths": "[8,64]",
-    "check.min_exact_match": 0.0,
-    "check.max_faulty_answers": 1.0,
-    "check.min_runtime_agreement": 0.0,
-}
-
-
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory) -> Path:
-    """A Git clone of the working tree, what is not committed yet included, without any output of a stage."""
-    directory = tmp_path_factory.mktemp("clone") / "repository"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, directory / name)
-    for command in ("init -q -b main", "add -A", "-c user.name=test -c user.email=test@example.org commit -qm start"):
-        subprocess.run(["git", *command.split()], cwd=directory, check=True)
-    return directory
-
-
-def run(clone, *command, ok=True):
-    """Runs a command in the clone with this environment's Python first in the PATH; returns all it printed."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command, cwd=clone, env=os.environ | {"PATH": path}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert (done.returncode == 0) == ok, done.stdout[-4000:]
-    return done.stdout
-
-
-def stages_run(output):
-    """The stages that a repro ran, in order: names without their matrix suffix count once."""
-    return list(dict.fromkeys(name.split("@")[0] for name in re.findall(r"Running stage '([\w@]+)'", output)))
-
-
-@pytest.fixture(scope="session")
-def reproduced(clone):
-    """The clone after its first experiment: every stage has run once."""
-    changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
-    output = run(clone, "dvc", "exp", "run", *changes)
-    return clone, output
+from clones import run, stages_run
 
 
 def test_every_stage_runs_and_leaves_its_outputs(reproduced):

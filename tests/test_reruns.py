@@ -1,0 +1,174 @@
+"""What a change runs again: every parameter and every file of scripts/, against README.md's table and the imports.
+
+Stand-ins take the place of models and data, and `dvc commit` records them, so nothing is trained to know.
+"""
+
+import functools
+import re
+import shutil
+from pathlib import Path
+
+import dvc.dependency.param
+import networkx
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from clones import clone_working_tree, git, run
+from imports import ROOT, SCRIPTS, imported_files
+
+MARKS = "●○"  # runs; runs if what it reads came out different
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+FILES = (path for path in SCRIPTS.rglob("*") if path.is_file() and path.suffix != ".pyc")
+CODE = sorted(path.relative_to(ROOT).as_posix() for path in FILES)
+IMPORTS = {stage: imported_files(SCRIPTS / f"{stage}.py") for stage in STAGES}
+GATE = "Lock, code and parameters agree"
+
+
+def read_table():
+    """README.md's table of reruns: {first cell: [{stages marked ●}, {stages marked ○}]}."""
+    rows = re.findall(r"^\| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    header, *body = [cells for cells in (row.split(" | ") for row in rows) if len(cells) == 1 + len(STAGES)]
+    assert header[1:] == STAGES
+    return {first: [stages_marked(mark, marks) for mark in MARKS] for first, *marks in body}
+
+
+def stages_marked(mark, marks):
+    return {stage for stage, cell in zip(STAGES, marks, strict=True) if cell == mark}
+
+
+TABLE = read_table()
+
+
+def row_of(key):
+    """The row that names a parameter; a name in full goes before its section (`train.*`)."""
+    rows = {name: marks for first, marks in TABLE.items() for name in re.findall(r"`([^`]+)`", first)}
+    return rows.get(key) or rows[key.split(".")[0] + ".*"]
+
+
+def leaves(node, path=()):
+    if not isinstance(node, dict):
+        return [".".join(path)]
+    return [leaf for key, value in node.items() for leaf in leaves(value, (*path, key))]
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """A clone whose dvc.lock holds its code, its parameters and stand-ins for every output."""
+    directory = clone_working_tree(tmp_path_factory.mktemp("reruns") / "repository")
+    with pytest.MonkeyPatch.context() as patch, Repo(str(directory)) as repo:
+        patch.chdir(directory)
+        paths = {Path(item.fs_path) for stage in repo.index.stages for item in (*stage.outs, *stage.deps)}
+        for path in sorted(paths, reverse=True):  # what lies in a folder, then the folder
+            make_stand_in(path)
+        repo.commit(force=True)
+        git(directory, "add", "-A")
+        git(directory, "commit", "-qm", "stand-ins")
+        yield directory
+
+
+def make_stand_in(path):
+    if not path.exists() and path.suffix:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    elif not path.exists():
+        make_stand_in(path / "stand-in.txt")
+
+
+@pytest.fixture(scope="module")
+def shared_repo(committed):
+    with Repo(str(committed)) as repo:
+        yield repo
+
+
+@pytest.fixture
+def repo(shared_repo, monkeypatch):
+    """DVC's view of the clone, for changes that leave it the same stages; the changes are undone after the test."""
+    load_once = functools.cache(dvc.dependency.param.load_path)  # every stage parses params.yaml anew: most of the time
+    monkeypatch.setattr(dvc.dependency.param, "load_path", load_once)
+    monkeypatch.chdir(shared_repo.root_dir)
+    yield shared_repo
+    git(shared_repo.root_dir, "checkout", "-q", ".")
+
+
+def reruns(repo):
+    """[Stages that would run, stages that follow them and would run if what they read came out different]."""
+    with repo.lock:  # not repo.status(): it reads dvc.yaml and dvc.lock anew each time
+        changed = {stage.addressing for stage in repo.index.stages if stage.changed()}
+    graph = networkx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing).reverse()
+    after = set().union(*(networkx.descendants(graph, stage) for stage in changed))
+    return [changed, after - changed]
+
+
+def plain(stage_sets):
+    return [{stage.split("@")[0] for stage in stages} for stages in stage_sets]
+
+
+def change_parameter(key, value="changed", folder="."):
+    path = Path(folder, "params.yaml")
+    params = yaml.safe_load(path.read_text())
+    *parents, last = key.split(".")
+    functools.reduce(dict.__getitem__, parents, params)[last] = value
+    path.write_text(yaml.safe_dump(params))
+
+
+def change_file(path):
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def test_nothing_would_run_before_anything_changes(repo):
+    assert reruns(repo) == [set(), set()]
+
+
+@pytest.mark.parametrize("key", [key for key in leaves(PARAMS) if key != "export.quantizations"])
+def test_a_parameter_reruns_what_the_readme_says(repo, key):
+    change_parameter(key)
+    assert plain(reruns(repo)) == row_of(key)
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "new"),
+    [("one less", ["int8"], set()), ("one more", ["int8", "int4", "int4_embedding"], {"int4_embedding"})],
+)
+def test_a_list_of_other_quantizations_leaves_those_that_stay_alone(repo, change, names, new):
+    change_parameter("export.quantizations", names)
+    with Repo() as other_stages:
+        stages = reruns(other_stages)
+    assert plain(stages) == TABLE[f"`export.quantizations`, {change}"]
+    assert {stage.split("@")[1] for stage in stages[0] if "@" in stage} == new
+
+
+def test_raw_data_reruns_what_the_readme_says(repo):
+    change_file(next(Path("data/raw").glob("*.jsonl")))
+    assert plain(reruns(repo)) == TABLE["`data/raw`"]
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_a_file_of_code_reruns_the_stages_that_import_it_and_no_other(repo, name):
+    change_file(Path(name))
+    importing = {stage for stage, files in IMPORTS.items() if name in files}
+    recipe = {"quantize"} if Path(name).stem in PARAMS["export"]["quantizations"] else set()
+    assert plain(reruns(repo))[0] == importing | recipe
+
+
+def gate(clone, ok):
+    """CI's own command, run as GitHub's runner does."""
+    steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["test"]["steps"]
+    command = next(step["run"] for step in steps if step.get("name") == GATE)
+    return run(clone, "bash", "-e", "-c", command.replace(". .venv/bin/activate", ""), ok=ok)
+
+
+@pytest.mark.parametrize("pulled", [True, False])
+def test_cis_gate_fails_where_lock_and_parameters_or_code_disagree(committed, tmp_path, pulled):
+    """`dvc repro --dry` ends in success where stages would run, unless what they read is missing."""
+    clone = shutil.copytree(committed, tmp_path / "clone")
+    if not pulled:
+        shutil.rmtree(clone / "models")
+        shutil.rmtree(clone / ".dvc/cache")
+    gate(clone, ok=True)
+    change_parameter("lora.rank", 16, folder=clone)
+    gate(clone, ok=False)
+    git(clone, "checkout", "-q", ".")
+    change_file(clone / "scripts/check.py")
+    gate(clone, ok=False)
