@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from gto.constants import check_string_is_valid
 
 from imports import ROOT, SCRIPTS, imported_files
 
@@ -18,6 +19,11 @@ THIRTEEN = "validate convert dedup format base train merge tflite quantize bundl
 def listed(stage, kind):
     """The paths or keys of a stage's `deps`, `outs`, ...; an entry may be a mapping {path: options}."""
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in STAGES[stage].get(kind, [])]
+
+
+def options_of(stage, kind):
+    """What is said of each of a stage's outs, metrics or plots beside its path."""
+    return [next(iter(entry.values())) if isinstance(entry, dict) else {} for entry in STAGES[stage].get(kind, [])]
 
 
 def loaded_sections(path):
@@ -72,8 +78,14 @@ def test_metrics_and_plots_live_in_git_and_models_and_data_in_the_cache():
 
 def test_every_stage_but_the_report_keeps_its_run_cache():
     """DVC 3.67 stores no run of a stage with a `cache: false` out; under `metrics` and `plots` it does."""
-    uncached = [stage for stage, content in STAGES.items() for out in content.get("outs", []) if isinstance(out, dict)]
+    uncached = [stage for stage in STAGES for options in options_of(stage, "outs") if options.get("cache") is False]
     assert uncached == ["report"]
+
+
+def test_what_is_under_models_goes_to_the_remote_of_models():
+    for stage in STAGES:
+        for path, options in zip(listed(stage, "outs"), options_of(stage, "outs"), strict=True):
+            assert options.get("remote") == ("models" if path.startswith("models/") else None)
 
 
 def test_no_interpolation_hides_in_params():
@@ -107,3 +119,12 @@ def test_scripts_say_how_to_run_them():
         assert f"python scripts/{script.name}" in text.split('"""')[1], (
             f"{script.name}: the docstring lacks its command"
         )
+
+
+def test_artifacts_are_outputs_of_stages_under_names_that_can_be_tagged():
+    names = yaml.safe_load((ROOT / "dvc.yaml").read_text())["artifacts"]
+    outs = [out for stage in STAGES for out in listed(stage, "outs")]
+    made = {out.replace("${item.quantization}", name) for out in outs for name in PARAMS["export"]["quantizations"]}
+    for name, artifact in names.items():
+        assert check_string_is_valid(name) and artifact["path"] in made
+        assert artifact["type"] == "model" and artifact["desc"] and artifact["labels"]
