@@ -13,6 +13,7 @@ from gemma_finetune.models.download import fetch
 from gemma_finetune.models.preset import import_preset
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside
+from gemma_finetune.utils.gpu import prepare_training
 
 BASE = Path("models/base")
 
@@ -23,6 +24,7 @@ def main():
         if config.preset == "tiny":
             from gemma_finetune.models.tiny import build_tiny
 
+            prepare_training()
             build_tiny(temporary, config)
         else:
             import_preset(fetch(config.preset), temporary)

@@ -17,7 +17,7 @@ from gemma_finetune.training.data_pipeline import pack, supervised_fraction, tok
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_jsonl, require, write_json
-from gemma_finetune.utils.gpu import set_deterministic
+from gemma_finetune.utils.gpu import prepare_training
 
 BASE = Path("models/base")
 FORMATTED = Path("data/formatted")
@@ -36,7 +36,7 @@ def main():
         load_section("lora", LoRAConfig),
         load_section("train", TrainingConfig),
     )
-    set_deterministic()
+    prepare_training()
     tokenizer = GemmaTokenizer(require(BASE / "tokenizer.model", "base"))
     train, validation = (load_examples(split, tokenizer, config.sequence_length) for split in ("train", "validation"))
     backbone = load_gemma_model(BASE, dtype=model.dtype)

@@ -22,6 +22,13 @@ def test_no_request_is_answered_by_a_call():
     assert answers and all(set(json.loads(answer)) == {"kind", "values"} for answer in answers)
 
 
+def test_no_function_of_the_sample_is_named():
+    functions = {"set_light", "set_brightness", "set_color", "set_heating", "set_blinds", "set_timer", "stop_timer"}
+    functions |= {"set_alarm", "play_music", "set_volume", "stop_music", "add_item"}
+    said = " ".join(text for turns in SAMPLE for turn in turns for text in turn)
+    assert "_" in said and not functions & set(said.replace('"', " ").split())
+
+
 def test_every_slot_of_every_pattern_can_be_drawn():
     rng = random.Random(0)
     for patterns in corpus.RECORDS.values():

@@ -78,3 +78,17 @@ def test_plain_text_is_learned_whole_and_requests_in_part(base):
     assert rows.token_ids.shape == (64, tiny.ROW_LENGTH)
     assert 0.3 < supervised < 0.9
     assert rows.token_ids.max() < tokenizer.vocabulary_size and np.all(rows.token_ids[:, 0] == tokenizer.bos)
+
+
+def test_an_echo_is_said_again_token_by_token_and_every_token_gets_its_turn(base):
+    tokenizer = GemmaTokenizer(base / "tokenizer.model")
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(2000):
+        ids, answers = tiny.echo(tokenizer, rng)
+        said = ids[answers]
+        assert said[-1] == tokenizer.end_of_turn
+        heard = ids[: np.flatnonzero(answers)[0]].tolist()
+        assert str(said[:-1].tolist())[1:-1] in str(heard)
+        seen |= set(said.tolist())
+    controls = {tokenizer.pad, tokenizer.eos, tokenizer.bos, 3, tokenizer.start_of_turn}
+    assert seen == set(range(tokenizer.vocabulary_size)) - controls

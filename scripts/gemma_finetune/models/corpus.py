@@ -21,6 +21,7 @@ TEXT = yaml.safe_load(Path(__file__).with_name("corpus.yaml").read_text(encoding
 WORDS, RECORDS, QUESTIONS = TEXT["words"], TEXT["records"], TEXT["questions"]
 SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
 CHOICE = re.compile(r"\(([^)]*)\)")
+EVERY_WORD = sorted(set(re.findall(r"[A-Za-z]+", str(TEXT))))
 SYLLABLES = "b d f g k l m n p r s t st tr ch".split()
 
 
@@ -140,11 +141,19 @@ def draw(slot: str, rng: random.Random) -> tuple[str, int | str]:
 
 
 def random_word(rng: random.Random) -> str:
-    """A word, a number, or syllables that nobody knows, which can only be copied."""
+    """A word, a number, a name_with_underscores, or syllables that nobody knows, which can only be copied."""
     choice = rng.random()
     if choice < 0.2:
         return "".join(rng.choice(SYLLABLES) + rng.choice("aeiou") for _ in range(rng.randint(1, 3)))
-    return str(rng.randrange(1000)) if choice < 0.4 else rng.choice(WORDS[rng.choice(list(WORDS))])
+    if choice < 0.35:
+        return str(rng.randrange(1000))
+    if choice < 0.55:
+        return f"{listed_word(rng)}_{listed_word(rng)}".replace(" ", "_")
+    return rng.choice(EVERY_WORD) if choice < 0.75 else listed_word(rng)
+
+
+def listed_word(rng: random.Random) -> str:
+    return rng.choice(WORDS[rng.choice(list(WORDS))])
 
 
 def say(text: str, rng: random.Random) -> str:

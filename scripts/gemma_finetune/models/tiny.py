@@ -42,6 +42,7 @@ TOKENIZER_CONVERSATIONS = 20_000
 ROW_LENGTH = 128  # tokens, packed with conversations; longer ones are cut
 BATCH_SIZE = 8  # rows
 USER_SHARE = 0.1  # of a request's tokens are learned too
+ECHO_SHARE = 0.1  # of the conversations repeat tokens drawn from the whole vocabulary
 
 
 def build_tiny(directory: Path, config: ModelConfig) -> None:
@@ -84,11 +85,35 @@ def corpus_rows(tokenizer: GemmaTokenizer, count: int, seed: int) -> PackedRows:
     rng, stream = np.random.default_rng(seed), conversations(seed)
     examples, tokens = [], 0
     while tokens < count * ROW_LENGTH:
-        ids, answers = (np.array(part[:ROW_LENGTH]) for part in tokenizer.encode_conversation(render(next(stream))))
+        ids, answers = echo(tokenizer, rng) if rng.random() < ECHO_SHARE else spoken(tokenizer, next(stream))
         heard = 1.0 if not answers.any() else USER_SHARE  # plain text has no answer: all of it is learned
         examples.append(Example(ids, answers | (rng.random(len(ids)) < heard)))
         tokens += len(ids)
     return PackedRows(*(field[:count] for field in pack(examples, ROW_LENGTH)))
+
+
+def spoken(tokenizer: GemmaTokenizer, turns: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, which of them are the answers') of a conversation."""
+    ids, answers = tokenizer.encode_conversation(render(turns))
+    return np.array(ids[:ROW_LENGTH]), np.array(answers[:ROW_LENGTH])
+
+
+def echo(tokenizer: GemmaTokenizer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """As `spoken`, of tokens that make no words, said again.
+
+    The corpus never says many of the vocabulary's tokens. The embedding of such a token points nowhere, and an
+    adapter, which leaves embeddings as they are, could hardly make the model say it.
+    """
+    first = max(tokenizer.start_of_turn, tokenizer.end_of_turn) + 1
+    drawn = rng.integers(first, tokenizer.vocabulary_size, rng.integers(4, 16)).tolist()
+    before, between, after = (
+        tokenizer.encode(text)
+        for text in (f"{START_OF_TURN}user\n", f"{END_OF_TURN}\n{START_OF_TURN}model\n", f"{END_OF_TURN}\n")
+    )
+    ids = [tokenizer.bos, *before, *drawn, *between, *drawn, *after]
+    at = np.arange(len(ids))
+    start = len(ids) - len(after) - len(drawn)
+    return np.array(ids), (at >= start) & (at <= start + len(drawn))
 
 
 class Muon(keras.optimizers.Muon):

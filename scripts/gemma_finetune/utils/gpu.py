@@ -1,14 +1,36 @@
 """What the machine offers: which device Keras on JAX runs on, how much memory was used, and determinism."""
 
+import ctypes
 import os
 import resource
 
+_XLA_FLAGS = {
+    "xla_gpu_deterministic_ops": "true",  # same inputs, same bytes; a CPU is so by itself
+    "xla_cpu_experimental_ynn_fusion_type": "",  # Eigen's matmuls are a fifth faster than YNNPACK's here
+}
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc, malloc.h
 
-def set_deterministic() -> None:
-    """Same inputs, same bytes, on a GPU too. Call before JAX starts; on a CPU it is so by itself."""
+
+def prepare_training() -> None:
+    """Settings of XLA and of the C library for training. Call before JAX starts; XLA_FLAGS of the user win."""
     flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_gpu_deterministic_ops" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    ours = [f"--{name}={value}" for name, value in _XLA_FLAGS.items() if name not in flags]
+    os.environ["XLA_FLAGS"] = " ".join([flags, *ours]).strip()
+    _keep_freed_memory()
+
+
+def _keep_freed_memory():
+    """Lets XLA's buffers of one step serve the next; else the kernel clears their pages anew, a quarter of the time.
+
+    glibc keeps only what its first arena frees, so a step must run on the thread that calls it.
+    """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def device_name() -> str:

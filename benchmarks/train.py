@@ -1,0 +1,182 @@
+"""LoRA training steps of this project, of stock keras-hub and of PEFT on torch, on the same conversations.
+
+Each runs in a process of its own, one after the other: conversations and supervised tokens a second once compiled,
+peak memory, the loss at the first and the last step. Rank 8 on q_proj and v_proj, AdamW. Ours packs rows; stock
+keras-hub pads every row to the longest; PEFT pads to the longest of a batch of conversations sorted by length.
+
+    python benchmarks/train.py --base models/base --rows data/formatted/train.jsonl
+    python benchmarks/train.py --base models/base --long 200      # made up, 6 turns of about 100 tokens each
+
+PEFT needs `pip install peft`; `--base` is what the base stage writes.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+RUNS = [f"{name} {dtype}" for dtype in ("bfloat16", "float32") for name in ("ours", "stock", "peft")]
+COLUMNS = ("examples/s", "supervised tok/s", "peak GB", "first loss", "last loss")
+WARM_UP = 2  # steps that are not timed
+
+
+def main():
+    args = parse_arguments()
+    if args.only:
+        return print(json.dumps(measure(args)))
+    print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---:" * len(COLUMNS) + "|", flush=True)
+    for run in args.runs:
+        done = subprocess.run([sys.executable, *sys.argv, "--only", run], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{run}:\n{done.stderr}")
+        result = json.loads(done.stdout.splitlines()[-1])
+        print(f"| {run} | " + " | ".join(f"{result[column]:.3g}" for column in COLUMNS) + " |", flush=True)
+
+
+def measure(args):
+    name, dtype = args.only.split()
+    examples = load_examples(args)
+    step = {"ours": ours, "stock": stock, "peft": peft}[name](args, dtype, examples)
+    losses, counts, start = [], [], None
+    for number in range(args.steps + WARM_UP):
+        if number == WARM_UP:
+            start = time.perf_counter()
+        loss, *count = next(step)
+        losses.append(loss)
+        counts.append(count)
+    seconds = time.perf_counter() - start
+    conversations, tokens = (sum(column) for column in zip(*counts[WARM_UP:], strict=True))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return dict(zip(COLUMNS, (conversations / seconds, tokens / seconds, peak, losses[0], losses[-1]), strict=True))
+
+
+def load_examples(args):
+    from gemma_finetune.models.tokenizer import GemmaTokenizer
+    from gemma_finetune.training.data_pipeline import tokenize
+    from gemma_finetune.utils.files import read_jsonl
+
+    rows = list(read_jsonl(args.rows)) if args.rows else list(long_chats(args.long))
+    random.Random(0).shuffle(rows)
+    return tokenize(rows, GemmaTokenizer(args.base / "tokenizer.model"), args.length, str(args.rows))
+
+
+def long_chats(count):
+    """Conversations of words drawn at random: requests of about 25 tokens, answers of about 75."""
+    rng = random.Random(0)
+    words = "the house is warm and light when we open every window after rain in our small green garden".split()
+    for number in range(count):
+        turns = (
+            f"<start_of_turn>user\n{' '.join(rng.choices(words, k=rng.randint(15, 30)))}<end_of_turn>\n"
+            f"<start_of_turn>model\n{' '.join(rng.choices(words, k=rng.randint(50, 90)))}<end_of_turn>\n"
+            for _ in range(6)
+        )
+        yield {"id": str(number), "text": "".join(turns)}
+
+
+def ours(args, dtype, examples):
+    from gemma_finetune.utils.gpu import prepare_training
+
+    prepare_training()
+    from gemma_finetune.models.config import LoRAConfig
+    from gemma_finetune.models.loader import load_gemma_model
+    from gemma_finetune.models.lora import apply_lora
+    from gemma_finetune.training.data_pipeline import Batches, pack
+    from gemma_finetune.training.model import SupervisedModel
+
+    backbone = load_gemma_model(args.base, dtype=dtype)
+    apply_lora(backbone, LoRAConfig(rank=8, alpha=16, targets=("q_proj", "v_proj")))
+    model = SupervisedModel(backbone)
+    model.compile(optimizer(), jit_compile=True)
+    batches = Batches(pack(examples, args.length), max(args.tokens // args.length, 1), seed=0)
+    for index in itertools.cycle(range(len(batches) - 1)):
+        x, y, weights = batches[index]
+        logs = model.train_on_batch(x, y, weights, return_dict=True)
+        yield float(logs["loss"]), int(x["segment_ids"].max(axis=1).sum()), int(weights.sum())
+
+
+def optimizer():
+    import keras
+
+    return keras.optimizers.AdamW(1e-4, weight_decay=0.01)
+
+
+def stock(args, dtype, examples):
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+    import keras_hub
+    import numpy as np
+
+    from gemma_finetune.models.loader import load_gemma_model
+
+    backbone = load_gemma_model(args.base, dtype=dtype)
+    backbone.enable_lora(8)
+    model = keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None)
+    model.compile(optimizer(), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
+    longest = max(len(example.ids) for example in examples)
+    for batch in batches_of(examples, max(args.tokens // longest, 1)):
+        ids, supervised = (np.stack([np.pad(e[i], (0, longest + 1 - len(e.ids))) for e in batch]) for i in (0, 1))
+        mask = np.arange(longest) < np.array([[len(e.ids)] for e in batch])
+        x, weights = {"token_ids": ids[:, :-1], "padding_mask": mask}, supervised[:, 1:].astype("float32")
+        loss = model.train_on_batch(x, ids[:, 1:], sample_weight=weights)
+        yield float(loss) * weights.size / weights.sum(), len(batch), int(weights.sum())
+
+
+def peft(args, dtype, examples):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(args.base, dtype=getattr(torch, dtype))
+    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])).train()
+    adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, weight_decay=0.01)
+    average = sum(len(example.ids) for example in examples) / len(examples)
+    size = max(round(args.tokens / average), 1)
+    examples = sorted(examples, key=lambda example: len(example.ids))
+    batches = list(batches_of(examples, size, once=True))
+    random.Random(0).shuffle(batches)
+    for batch in itertools.cycle(batches):
+        ids, labels = (torch.zeros(len(batch), len(batch[-1].ids), dtype=torch.long) for _ in range(2))
+        mask = torch.zeros_like(ids)
+        for row, example in enumerate(batch):
+            given, supervised = torch.tensor(example.ids).long(), torch.tensor(example.supervised).bool()
+            ids[row, : len(given)], mask[row, : len(given)] = given, 1
+            labels[row] = -100
+            labels[row, : len(given)] = torch.where(supervised, given, -100)
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        yield float(loss), len(batch), int((labels[:, 1:] >= 0).sum())
+
+
+def batches_of(examples, size, once=False):
+    whole = [examples[i : i + size] for i in range(0, len(examples) - size + 1, size)]
+    return whole if once else itertools.cycle(whole)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True)
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--rows", type=Path, help="formatted conversations")
+    data.add_argument("--long", type=int, metavar="COUNT", help="made-up long conversations")
+    parser.add_argument("--length", type=int, default=128, help="tokens of a packed row; longer conversations fail")
+    parser.add_argument("--tokens", type=int, default=1024, help="about so many a step")
+    parser.add_argument("--steps", type=int, default=8, help="timed steps")
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS, metavar="RUN", help=", ".join(RUNS))
+    parser.add_argument("--only", choices=RUNS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
