@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro test chat lint lock clean
+.PHONY: help repro test chat lint bench readme lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,8 +16,14 @@ test: .venv/installed  ## Run every test
 chat: .venv/installed  ## Talk to the model that `make repro` made
 	python scripts/chat.py
 
-lint: .venv/installed  ## Check style
+lint: .venv/installed  ## Check style and types
 	ruff check . && ruff format --check .
+
+bench: .venv/installed  ## Measure how fast the models answer; benchmarks/README.md has more
+	python benchmarks/decode.py --prefill 256 models/tflite/int8.tflite models/tflite/int4.tflite models/bundle/int8.task
+
+readme: .venv/installed  ## Write the parts of README.md that come from the code
+	python tests/readme.py
 
 lock:  ## Write requirements.lock anew from requirements.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
