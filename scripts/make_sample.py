@@ -18,7 +18,7 @@ from sample.broken import broken_lines, duplicates
 from sample.dialogue import SPLITS, Turn, conversations
 
 RAW = Path("data/raw")
-SIZES = {"train": 4000, "validation": 200, "test": 180}
+SIZES = {"train": 6000, "validation": 200, "test": 180}
 SYSTEM = ["You are the assistant of this home.", "You run a smart home.", "Answer with one call or a short sentence."]
 
 

@@ -9,13 +9,16 @@ ONES = (
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 SHARES = {25: "a quarter", 50: "half", 75: "three quarters"}
 HOURS = {
-    15: "a quarter of an hour",
-    30: "half an hour",
-    45: "three quarters of an hour",
-    60: "an hour",
-    90: "an hour and a half",
-    120: "two hours",
-    180: "three hours",
+    15: ["a quarter of an hour"],
+    30: ["half an hour"],
+    45: ["three quarters of an hour"],
+    60: ["an hour", "one hour", "1 hour"],
+    90: ["an hour and a half", "one and a half hours"],
+    120: ["two hours", "2 hours"],
+    150: ["two and a half hours"],
+    180: ["three hours", "3 hours"],
+    240: ["four hours", "4 hours"],
+    300: ["five hours", "5 hours"],
 }
 
 
@@ -44,7 +47,7 @@ def say_degrees(number: int, rng: random.Random) -> str:
 
 def say_minutes(number: int, rng: random.Random) -> str:
     if number in HOURS and rng.random() < 0.6:
-        return HOURS[number]
+        return rng.choice(HOURS[number])
     return f"{say_number(number, rng)} minute" + ("" if number == 1 else "s")
 
 
@@ -85,7 +88,7 @@ def draw_time(rng: random.Random) -> str:
 # slot -> (draws a value, says it)
 NUMBERS = {
     "number": (lambda rng: rng.choice([rng.randrange(1, 13), rng.randrange(1, 100)]), say_number),
-    "minutes": (lambda rng: rng.choice([rng.randrange(1, 61), rng.randrange(1, 181), *list(HOURS)[1::2]]), say_minutes),
+    "minutes": (lambda rng: rng.choice([rng.randrange(1, 61), rng.randrange(1, 181), *HOURS]), say_minutes),
     "percent": (lambda rng: rng.choice([rng.randrange(101), 5 * rng.randrange(21), 0, 100, *SHARES]), say_percent),
     "degrees": (lambda rng: rng.choice([rng.randrange(10, 31), 10 * rng.randrange(3, 25)]), say_degrees),
     "time": (draw_time, say_time),
