@@ -14,6 +14,13 @@ PARAMS = str(Path(__file__).parents[1] / "params.yaml")
 def test_the_defaults_are_the_papers():
     config = load_section("lora", LoRAConfig, PARAMS)
     assert (config.rank, config.alpha, config.targets) == (8, 16, ("q_proj", "v_proj"))
+    assert (config.scale, config.dropout) == (2, 0)
+
+
+@pytest.mark.parametrize("value", ["all-linear", ["all-linear"]])
+def test_all_linear_is_every_projection(write_params, value):
+    config = load_section("lora", LoRAConfig, str(write_params({"lora.targets": value})))
+    assert config.targets == ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def test_a_config_is_frozen():
@@ -37,6 +44,9 @@ def test_scientific_notation_that_yaml_reads_as_text_is_a_number(write_params):
         ("lora.targets", ["q_proj", "qproj"], "lora.targets"),
         ("lora.targets", "q_proj", "lora.targets"),
         ("lora.targets", [], "lora.targets"),
+        ("lora.targets", ["all-linear", "q_proj"], "lora.targets"),
+        ("lora.dropout", 1.0, "lora.dropout: .*found 1"),
+        ("lora.use_rslora", "yes", "lora.use_rslora"),
     ],
 )
 def test_a_bad_value_is_refused_by_key(write_params, key, value, says):
@@ -45,9 +55,9 @@ def test_a_bad_value_is_refused_by_key(write_params, key, value, says):
         load_section("lora", LoRAConfig, str(path))
 
 
-def test_float16_is_refused(write_params):
+def test_float16_is_refused_with_the_reason(write_params):
     path = write_params({"model.dtype": "float16"})
-    with pytest.raises(UserError, match="model.dtype.*float16"):
+    with pytest.raises(UserError, match="model.dtype: activations of Gemma 3 overflow in float16; use bfloat16"):
         load_section("model", ModelConfig, str(path))
 
 

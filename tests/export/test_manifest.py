@@ -11,7 +11,7 @@ from gemma_finetune.utils.files import sha256
 
 
 def test_traces_a_bundle_to_its_run(bundles, parts):
-    config = LoRAConfig(rank=1, alpha=2.0, targets=("q_proj",))
+    config = LoRAConfig(rank=1, alpha=2.0, use_rslora=False, dropout=0.0, targets=("q_proj",))
     adapter = Adapter(weights={"m.lora_A": np.zeros((1, 2), np.float32)}, config=config, base_sha256="b" * 64)
     made_of = manifest(
         contents=BundleFile(bundles["litertlm"]).contents(),
@@ -24,7 +24,13 @@ def test_traces_a_bundle_to_its_run(bundles, parts):
     made_of = json.loads(json.dumps(made_of))
     assert made_of["bundles"]["int8.task"]["sha256"] == sha256(bundles["task"])
     assert made_of["contents"]["model_sha256"] == sha256(parts.tflite)
-    assert made_of["adapter"] == {"rank": 1, "alpha": 2.0, "targets": ["q_proj"]}
+    assert made_of["adapter"] == {
+        "rank": 1,
+        "alpha": 2.0,
+        "use_rslora": False,
+        "dropout": 0.0,
+        "targets": ["q_proj"],
+    }
     assert made_of["data"] == {"tokenizer.model": sha256(parts.tokenizer)}
     assert made_of["quantization"]["layers.1.v_proj"] == "INT8 CHANNELWISE"
     assert made_of["packages"]["mediapipe"][0].isdigit()

@@ -8,7 +8,7 @@ from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.lora_file import Adapter, base_digest
 from gemma_finetune.utils.cli import UserError
 
-CONFIG = LoRAConfig(rank=4, alpha=8, targets=("q_proj", "v_proj"))
+CONFIG = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
 PROMPTS = [list(range(4, 40)), list(range(60, 90))]
 
 

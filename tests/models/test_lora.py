@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import adapter_weights, apply_lora, set_adapter_weights
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+CONFIG = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
 IDS = np.arange(5, 45)[None].astype("int32")
 
 
@@ -23,7 +26,7 @@ def random_weights(adapters, seed=0):
 def test_a_fresh_adapter_changes_nothing_and_only_it_is_trainable(base_dir):
     backbone = load_gemma_model(base_dir)
     before = call(backbone)
-    adapters = apply_lora(backbone, LoRAConfig(rank=4, alpha=8, targets=ALL))
+    adapters = apply_lora(backbone, replace(CONFIG, targets=ALL))
     np.testing.assert_array_equal(call(backbone), before)
     assert len(adapters) == 6 * 7
     assert {w.name for w in backbone.trainable_weights} == {"lora_A", "lora_B"}
@@ -32,7 +35,7 @@ def test_a_fresh_adapter_changes_nothing_and_only_it_is_trainable(base_dir):
 
 def test_shapes_and_names_are_hugging_faces(base_dir):
     backbone = load_gemma_model(base_dir)
-    weights = adapter_weights(apply_lora(backbone, LoRAConfig(rank=4, alpha=8, targets=("q_proj", "v_proj"))))
+    weights = adapter_weights(apply_lora(backbone, CONFIG))
     assert len(weights) == 24
     assert weights["model.layers.0.self_attn.q_proj.lora_A"].shape == (4, 32)
     assert weights["model.layers.0.self_attn.q_proj.lora_B"].shape == (64, 4)
@@ -43,7 +46,7 @@ def test_shapes_and_names_are_hugging_faces(base_dir):
 @pytest.mark.parametrize("target", ALL)
 def test_each_target_adds_scaled_B_A(base_dir, target):
     """The adapted output equals the output with W + (alpha / rank) B A in the kernel's place."""
-    config = LoRAConfig(rank=4, alpha=8, targets=(target,))
+    config = replace(CONFIG, targets=(target,))
     adapted, folded = load_gemma_model(base_dir), load_gemma_model(base_dir)
     adapters = apply_lora(adapted, config)
     weights = random_weights(adapters)
@@ -62,7 +65,43 @@ def test_each_target_adds_scaled_B_A(base_dir, target):
 
 def test_the_adapter_stays_float32_on_a_bfloat16_base(base_dir):
     backbone = load_gemma_model(base_dir, dtype="bfloat16")
-    adapters = apply_lora(backbone, LoRAConfig(rank=4, alpha=8, targets=("q_proj",)))
+    adapters = apply_lora(backbone, replace(CONFIG, targets=("q_proj",)))
     layer = next(iter(adapters.values()))
     assert (layer.lora_A.dtype, layer.base.kernel.dtype) == ("float32", "bfloat16")
     assert call(backbone).dtype.name == "bfloat16"
+
+
+def test_rslora_scales_by_the_root_of_the_rank(base_dir):
+    assert (CONFIG.scale, replace(CONFIG, use_rslora=True).scale) == (2, 4)
+    layers = [
+        next(iter(apply_lora(load_gemma_model(base_dir), replace(CONFIG, use_rslora=on)).values()))
+        for on in (False, True)
+    ]
+    rng = np.random.default_rng(0)
+    x, B = rng.normal(size=(1, 5, 32)).astype("float32"), rng.normal(size=(64, 4)).astype("float32")
+    for layer in layers:
+        layer.lora_B.assign(B)
+    plain, stabilized = (np.asarray(layer(x) - layer.base(x)) for layer in layers)
+    np.testing.assert_allclose(stabilized, 2 * plain, atol=1e-5)
+
+
+def dropped(base_dir, seed, calls=1, **how):
+    """Outputs of one adapter's update for an input of ones, A of ones and B of ones: what is kept of the input."""
+    adapters = apply_lora(load_gemma_model(base_dir), replace(CONFIG, dropout=0.25), seed=seed)
+    layer = adapters["model.layers.0.self_attn.q_proj"]
+    layer.lora_A.assign(np.ones(layer.lora_A.shape))
+    layer.lora_B.assign(np.ones(layer.lora_B.shape))
+    x = np.ones((1, 500, 32), "float32")
+    return [np.asarray(layer(x, **how) - layer.base(x))[0, :, 0, 0] / (2 * 4 * 32) for _ in range(calls)]
+
+
+def test_dropout_keeps_the_mean_and_is_drawn_from_the_seed_anew_each_step(base_dir):
+    first, second = dropped(base_dir, seed=1, calls=2, training=True)
+    assert abs(first.mean() - 1) < 0.02 and first.std() > 0.05
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(dropped(base_dir, seed=1, training=True)[0], first)
+    assert not np.array_equal(dropped(base_dir, seed=2, training=True)[0], first)
+
+
+def test_dropout_is_for_training_only(base_dir):
+    np.testing.assert_allclose(dropped(base_dir, seed=1)[0], 1, rtol=1e-5)

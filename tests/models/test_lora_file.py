@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.lora_file import base_digest, check_fits, load_lora, save_lora
 from gemma_finetune.utils.cli import UserError
 
-CONFIG = LoRAConfig(rank=4, alpha=8, targets=("q_proj", "v_proj"))
+CONFIG = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
 
 
 def make_weights(base_dir, seed=0):
@@ -65,6 +66,10 @@ LAYER = "model.layers.5.self_attn.v_proj"
         (lambda a: a.update({f"{LAYER}.lora_A": a[f"{LAYER}.lora_A"].astype("float64")}), "expected float32 of rank 4"),
         (lambda a: a.update({"surprise": np.zeros(3)}), "surprise"),
         (lambda a: a.pop("metadata"), "has no `metadata`"),
+        (lambda a: a.update(metadata="{}"), "metadata is damaged"),
+        (lambda a: a.update(metadata="[1"), "metadata is damaged"),
+        (lambda a: a.update(metadata=json.dumps({"format_version": 1})), "written by another version"),
+        (lambda a: a.update(metadata=json.dumps({"format_version": 2, "rank": 4})), "metadata is damaged"),
     ],
 )
 def test_damage_is_named(lora_path, change, says):
@@ -107,3 +112,15 @@ def test_truncated_foreign_and_pickled_files_are_refused(lora_path, tmp_path):
         load_lora(lora_path)
     with pytest.raises(UserError, match="dvc repro train"):
         load_lora(tmp_path / "nowhere.npz")
+
+
+@pytest.mark.parametrize(("use_rslora", "scale"), [(False, 8 / 4), (True, 8 / 2)])
+def test_the_file_says_the_scale_of_its_update(lora_path, base_dir, use_rslora, scale):
+    weights = make_weights(base_dir)
+    config = replace(CONFIG, use_rslora=use_rslora, dropout=0.1)
+    save_lora(lora_path, weights, config, "")
+    adapter = load_lora(lora_path)
+    assert adapter.config == config
+    np.testing.assert_allclose(
+        adapter.delta(LAYER), scale * weights[f"{LAYER}.lora_B"] @ weights[f"{LAYER}.lora_A"], rtol=1e-6
+    )

@@ -77,7 +77,7 @@ def test_no_array_of_batch_length_vocabulary_exists(base_dir, monkeypatch):
     """Looks through the compiled training step for any array that large."""
     monkeypatch.setattr(model_module, "CHUNK_BYTES", 4 * 320 * 8)
     backbone = load_gemma_model(base_dir)
-    apply_lora(backbone, LoRAConfig(rank=2, alpha=4, targets=("q_proj",)))
+    apply_lora(backbone, LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",)))
     packed = pack([example(60) for _ in range(4)], 64)
     model = SupervisedModel(backbone)
     inputs = {"token_ids": packed.token_ids, "segment_ids": packed.segment_ids, "positions": packed.positions}

@@ -1,4 +1,4 @@
-"""Folds an adapter into its base: W + (alpha / rank) B A, in float32, tensor by tensor.
+"""Folds an adapter into its base: W + scale x B A, in float32, tensor by tensor.
 
 Works on the Hugging Face files themselves, with numpy alone: no framework can cast, transpose or drop anything
 on the way. (A merge done in bfloat16 costs 5e-3 in the logits.)

@@ -1,12 +1,26 @@
 """The `model` and `lora` sections of params.yaml."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from gemma_finetune.config import Float, section
 
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def _all_linear(value):
+    """`all-linear`, PEFT's word for every projection, as the names it stands for."""
+    if value in ("all-linear", ["all-linear"]):
+        return get_args(Target)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _not_float16(value):
+    if value == "float16":
+        raise ValueError("activations of Gemma 3 overflow in float16; use bfloat16 or float32")
+    return value
 
 
 @section
@@ -22,16 +36,22 @@ class ModelConfig:
     """Which base is fine-tuned, and the precision of its frozen weights while training."""
 
     preset: str
-    # float16 is no choice: Gemma 3's activations overflow in it.
-    dtype: Literal["bfloat16", "float32"]
+    dtype: Annotated[Literal["bfloat16", "float32"], BeforeValidator(_not_float16)]
     seed: int
     tiny: TinyConfig
 
 
 @section
 class LoRAConfig:
-    """Shape of the adapter. `targets` are Hugging Face module names."""
+    """The adapter. `targets` are Hugging Face module names; `dropout` is on its input, while training."""
 
     rank: Annotated[int, Field(ge=1)]
     alpha: Annotated[Float, Field(gt=0)]
-    targets: Annotated[tuple[Target, ...], Field(min_length=1)]
+    use_rslora: bool
+    dropout: Annotated[Float, Field(ge=0, lt=1)]
+    targets: Annotated[tuple[Target, ...], Field(min_length=1), BeforeValidator(_all_linear)]
+
+    @property
+    def scale(self) -> float:
+        """What B A is multiplied by: alpha / rank, or alpha / sqrt(rank) (Kalajdzievski, 2023, arXiv:2312.03732)."""
+        return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)

@@ -1,6 +1,6 @@
 """Low-rank adapters (Hu et al., 2021, arXiv:2106.09685) on keras-hub's Gemma 3, without a fork of it.
 
-    y = W x   ->   y = W x + (alpha / rank) B (A x)        A (rank, in), B (out, rank)
+    y = W x   ->   y = W x + scale B (A x)        A (rank, in), B (out, rank), scale = alpha / rank
 
 A and B are shaped and named as in the paper and in PEFT, under the Hugging Face module path, so an adapter
 goes both ways without loss. (keras-hub's own `enable_lora` shares B across heads and knows no alpha.)
@@ -32,25 +32,28 @@ class LoRADense(keras.layers.Layer):
     """A frozen projection with a low-rank update beside it; the update is kept and computed in float32.
 
     `base` is a keras-hub EinsumDense that maps (B, T, *in) to (B, T, *out); `in` and `out` are the products of
-    those. B starts at zero, so a fresh adapter changes nothing.
+    those. B starts at zero, so a fresh adapter changes nothing. Dropout is on the adapter's input, as in PEFT.
     """
 
-    def __init__(self, base: keras.layers.EinsumDense, rank: int, alpha: float, seed: int, **kwargs):
+    def __init__(self, base: keras.layers.EinsumDense, config: LoRAConfig, seed: int, **kwargs):
         super().__init__(dtype="float32", autocast=False, **kwargs)
         self.base = base
-        self.rank, self.scale = rank, alpha / rank
+        self.scale, self.dropout = config.scale, config.dropout
+        self.seed_generator = keras.random.SeedGenerator(seed) if config.dropout else None
         self.in_features, self.out_features = _features(base)
         # As PEFT: kaiming-uniform with a = sqrt(5) is uniform in +-1/sqrt(in).
         bound = 1 / math.sqrt(self.in_features)
         init_a = keras.initializers.RandomUniform(-bound, bound, seed=seed)
-        self.lora_A = self.add_weight(name="lora_A", shape=(rank, self.in_features), initializer=init_a)
-        self.lora_B = self.add_weight(name="lora_B", shape=(self.out_features, rank), initializer="zeros")
+        self.lora_A = self.add_weight(name="lora_A", shape=(config.rank, self.in_features), initializer=init_a)
+        self.lora_B = self.add_weight(name="lora_B", shape=(self.out_features, config.rank), initializer="zeros")
         self.built = True
 
-    def call(self, x):
+    def call(self, x, training=None):
         y = self.base(x)
-        flat = ops.reshape(x, (*ops.shape(x)[:2], self.in_features))
-        update = self.scale * (ops.cast(flat, "float32") @ ops.transpose(self.lora_A)) @ ops.transpose(self.lora_B)
+        flat = ops.cast(ops.reshape(x, (*ops.shape(x)[:2], self.in_features)), "float32")
+        if training and self.dropout:
+            flat = keras.random.dropout(flat, self.dropout, seed=self.seed_generator)
+        update = self.scale * (flat @ ops.transpose(self.lora_A)) @ ops.transpose(self.lora_B)
         return y + ops.cast(ops.reshape(update, ops.shape(y)), y.dtype)
 
     def compute_output_shape(self, input_shape):
@@ -75,9 +78,7 @@ def apply_lora(backbone, config: LoRAConfig, seed: int = 0) -> dict[str, LoRADen
         variable.trainable = False
     adapters = {}
     for number, (path, parent, attribute) in enumerate(target_modules(backbone, config.targets)):
-        adapter = LoRADense(
-            getattr(parent, attribute), config.rank, config.alpha, seed=seed * 10_007 + number, name=attribute + "_lora"
-        )
+        adapter = LoRADense(getattr(parent, attribute), config, seed * 10_007 + number, name=attribute + "_lora")
         parent._tracker.unlock()  # Keras locks a built layer; its own enable_lora does the same
         setattr(parent, attribute, adapter)
         parent._tracker.lock()

@@ -1,8 +1,8 @@
 """`lora.npz`: an adapter and all that is needed to use it, readable without Keras.
 
 float32 arrays under their Hugging Face module path ("model.layers.0.self_attn.q_proj.lora_A", shape (rank, in);
-"….lora_B", shape (out, rank)) and one JSON string, `metadata`: format version, rank, alpha, targets, and the
-SHA-256 of the base weights it was trained on. Read with `allow_pickle=False`.
+"….lora_B", shape (out, rank)) and one JSON string, `metadata`: format version, the `lora` settings, and the SHA-256
+of the base weights it was trained on. Read with `allow_pickle=False`.
 """
 
 import json
@@ -16,7 +16,7 @@ from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, require, sha256
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,8 @@ class Adapter:
         return sorted({name.rsplit(".", 1)[0] for name in self.weights})
 
     def delta(self, module: str) -> np.ndarray:
-        """The update of a module's weight: (alpha / rank) B A, float32 (out, in)."""
-        scale = np.float32(self.config.alpha / self.config.rank)
-        return scale * (self.weights[f"{module}.lora_B"] @ self.weights[f"{module}.lora_A"])
+        """The update of a module's weight: scale x B A, float32 (out, in)."""
+        return np.float32(self.config.scale) * (self.weights[f"{module}.lora_B"] @ self.weights[f"{module}.lora_A"])
 
 
 def base_digest(base: str | Path) -> str:
@@ -61,16 +60,23 @@ def load_lora(path: str | Path) -> Adapter:
         raise UserError(f"{path}: not a readable npz file ({error}); run `dvc repro train`")
     if "metadata" not in arrays:
         raise UserError(f"{path}: has no `metadata`, so it was not written by this project's train stage")
-    metadata = json.loads(str(arrays.pop("metadata")))
-    if metadata.pop("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path}: written by another version of this project; run `dvc repro train`")
-    base_sha256 = metadata.pop("base_sha256")
-    config = LoRAConfig(**{**metadata, "targets": tuple(metadata["targets"])})
-    _check_shapes(path, arrays, config)
+    config, base_sha256 = _read_metadata(path, str(arrays.pop("metadata")))
+    check_shapes(path, arrays, config)
     return Adapter(weights=arrays, config=config, base_sha256=base_sha256)
 
 
-def _check_shapes(path, arrays, config):
+def _read_metadata(path, text):
+    try:
+        metadata = json.loads(text)
+        if metadata.pop("format_version") != FORMAT_VERSION:
+            raise UserError(f"{path}: written by another version of this project; run `dvc repro train`")
+        return LoRAConfig(**{key: metadata[key] for key in metadata if key != "base_sha256"}), metadata["base_sha256"]
+    except (ValueError, KeyError, AttributeError) as error:  # pydantic's own error is a ValueError
+        raise UserError(f"{path}: its metadata is damaged ({error}); run `dvc repro train`")
+
+
+def check_shapes(path: str | Path, arrays: dict[str, np.ndarray], config: LoRAConfig) -> None:
+    """UserError unless every array is float32, of the config's rank, and has its counterpart."""
     for name, array in arrays.items():
         module, _, kind = name.rpartition(".")
         other = f"{module}.{'lora_B' if kind == 'lora_A' else 'lora_A'}"

@@ -53,6 +53,23 @@ def summed_loss(hidden, embeddings, labels, weights):
     return jax.lax.map(lambda args: chunk_loss(*args), (hidden, labels, weights)).sum()
 
 
+class Forward(keras.layers.Layer):
+    """The backbone's states at the supervised positions.
+
+    A layer of its own, because Keras hands `training` down from the outermost layer that is called, and a train step
+    calls no model, but its `call`: without it the adapters would never hear that they are being trained.
+    """
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.built = True
+
+    def call(self, inputs, training=None):
+        hidden = hidden_states(self.backbone, inputs["token_ids"], inputs["segment_ids"])
+        return jnp.take_along_axis(hidden, inputs["positions"][:, :, None], axis=1)  # (B, S, D)
+
+
 class SupervisedModel(keras.Model):
     """A backbone whose `fit` minimizes the mean cross-entropy over supervised tokens.
 
@@ -62,7 +79,7 @@ class SupervisedModel(keras.Model):
 
     def __init__(self, backbone):
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.forward = backbone, Forward(backbone)
         self.token_loss = keras.metrics.Mean(name="loss")
         self.built = True
 
@@ -70,9 +87,8 @@ class SupervisedModel(keras.Model):
     def metrics(self):
         return [self.token_loss]
 
-    def call(self, inputs):
-        hidden = hidden_states(self.backbone, inputs["token_ids"], inputs["segment_ids"])
-        return jnp.take_along_axis(hidden, inputs["positions"][:, :, None], axis=1)  # (B, S, D)
+    def call(self, inputs, training=None):
+        return self.forward(inputs, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         embeddings = self.backbone.token_embedding.embeddings.value
