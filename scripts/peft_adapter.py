@@ -1,0 +1,64 @@
+"""Carries an adapter to PEFT and back, without loss.
+
+    python scripts/peft_adapter.py export models/peft                   # models/lora.npz -> a PEFT directory
+    python scripts/peft_adapter.py import path/to/peft models/lora.npz  # a PEFT directory -> lora.npz
+
+`import` reads the base the adapter was trained on (--base, models/base if not given): its digest goes into the file,
+and an adapter that doesn't fit it is refused. `dvc commit -f train && dvc repro` then takes an imported
+models/lora.npz for what the train stage made, and goes on from there.
+"""
+
+import argparse
+from pathlib import Path
+
+from gemma_finetune.export.merge import target_shapes
+from gemma_finetune.models.lora_file import Adapter, base_digest, check_fits, check_shapes, load_lora, save_lora
+from gemma_finetune.models.peft_adapter import read_peft, write_peft
+from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.files import aside
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.output.exists() and not args.force:
+        raise UserError(f"{args.output} exists; name another place, or add --force to replace it")
+    adapter = (export_adapter if args.direction == "export" else import_adapter)(args.input, args.output, args.base)
+    config = adapter.config
+    print(f"{len(adapter.modules)} modules, rank {config.rank}, {', '.join(config.targets)} -> {args.output}")
+
+
+def export_adapter(lora: Path, directory: Path, base: Path) -> Adapter:
+    """lora.npz -> a new PEFT directory."""
+    adapter = load_lora(lora)
+    check_fits(lora, adapter, base, target_shapes(base, adapter.config.targets))
+    with aside(directory) as temporary:
+        write_peft(temporary, adapter, str(base))
+    return adapter
+
+
+def import_adapter(directory: Path, lora: Path, base: Path) -> Adapter:
+    """A PEFT directory -> lora.npz, for `base`."""
+    adapter = read_peft(directory, base_digest(base))
+    check_shapes(directory, adapter.weights, adapter.config)
+    check_fits(directory, adapter, base, target_shapes(base, adapter.config.targets))
+    save_lora(lora, adapter.weights, adapter.config, adapter.base_sha256)
+    return adapter
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Carry an adapter to PEFT and back, without loss.")
+    directions = parser.add_subparsers(dest="direction", required=True)
+    out = directions.add_parser("export", help="lora.npz -> a PEFT directory")
+    out.add_argument("output", type=Path, metavar="DIRECTORY", help="to write, such as models/peft")
+    out.add_argument("--lora", dest="input", type=Path, default=Path("models/lora.npz"), help="the adapter")
+    back = directions.add_parser("import", help="a PEFT directory -> lora.npz")
+    back.add_argument("input", type=Path, metavar="DIRECTORY", help="what PEFT's save_pretrained wrote")
+    back.add_argument("output", type=Path, metavar="LORA.npz", help="to write, such as models/lora.npz")
+    for command in (out, back):
+        command.add_argument("--base", type=Path, default=Path("models/base"), help="the base it was trained on")
+        command.add_argument("--force", action="store_true", help="replace what is there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)
