@@ -126,7 +126,7 @@ def stock(args, dtype, examples):
         ids, supervised = (np.stack([np.pad(e[i], (0, longest + 1 - len(e.ids))) for e in batch]) for i in (0, 1))
         mask = np.arange(longest) < np.array([[len(e.ids)] for e in batch])
         x, weights = {"token_ids": ids[:, :-1], "padding_mask": mask}, supervised[:, 1:].astype("float32")
-        loss = model.train_on_batch(x, ids[:, 1:], sample_weight=weights)
+        loss = model.train_on_batch(x, ids[:, 1:], sample_weight=weights, return_dict=True)["loss"]
         yield float(loss) * weights.size / weights.sum(), len(batch), int(weights.sum())
 
 
