@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from gemma_finetune.data.formatter import CHAT_TEMPLATE
 from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task, expected_contents
+from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.export.manifest import manifest, notice
 from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.models.lora_file import load_lora
@@ -30,7 +30,7 @@ def main():
     parts = Parts(
         tflite=require(f"models/tflite/{name}.tflite", "quantize"),
         tokenizer=require("models/merged/tokenizer.model", "merge"),
-        chat_template=CHAT_TEMPLATE,
+        chat_template=LITERTLM_TEMPLATE,
         notice=notice(params["model"]["preset"]),
     )
     task, litertlm = Path(f"models/bundle/{name}.task"), Path(f"models/bundle/{name}.litertlm")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from gemma_finetune.data.formatter import CHAT_TEMPLATE
+from gemma_finetune.export.chat_template import CHAT_TEMPLATE
 from gemma_finetune.export.merge import merge_lora_weights, read_tensors, target_shapes
 from gemma_finetune.export.merge_proof import prove_merge
 from gemma_finetune.models.hf_layout import finish_layout
@@ -40,8 +40,7 @@ def write_merged(directory: Path, adapter: Adapter) -> None:
     save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})
     for name in ("config.json", "tokenizer.model"):
         shutil.copyfile(BASE / name, directory / name)
-    # As Google's: transformers adds no BOS of its own to a rendered chat, and without it the model is lost.
-    (directory / "chat_template.jinja").write_text("{{ bos_token }}" + CHAT_TEMPLATE, encoding="utf-8")
+    (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
     finish_layout(directory, dtype="float32")
 
 

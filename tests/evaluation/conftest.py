@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gemma_finetune.data.formatter import CHAT_TEMPLATE, render
+from gemma_finetune.data.formatter import render
 from gemma_finetune.evaluation import dataset
 from gemma_finetune.evaluation.measure import TestSet
 
@@ -45,6 +45,7 @@ def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
     """A folder with params.yaml, data/formatted/test.jsonl and all of models/, made by the stages' own functions."""
     import merge
     from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
+    from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
     from gemma_finetune.export.converter import convert_to_tflite
     from gemma_finetune.export.quantizer import quantize
     from gemma_finetune.models.lora_file import base_digest, load_lora, save_lora
@@ -65,7 +66,7 @@ def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
     for name in QUANTIZATIONS:
         path = models / f"tflite/{name}.tflite"
         quantize(models / "tflite/float32.tflite", path, ROOT / f"scripts/recipes/{name}.json")
-        parts = Parts(tflite=path, tokenizer=models / "merged/tokenizer.model", chat_template=CHAT_TEMPLATE)
+        parts = Parts(tflite=path, tokenizer=models / "merged/tokenizer.model", chat_template=LITERTLM_TEMPLATE)
         create_mediapipe_task(parts, models / f"bundle/{name}.task")
         create_litertlm(parts, models / f"bundle/{name}.litertlm")
     return root

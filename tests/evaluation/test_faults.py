@@ -9,13 +9,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from gemma_finetune.config import load_section
-from gemma_finetune.data.formatter import CHAT_TEMPLATE
 from gemma_finetune.evaluation import bundle_rung, identity
 from gemma_finetune.evaluation.config import CheckConfig
 from gemma_finetune.evaluation.gate import checks, failure
 from gemma_finetune.evaluation.measure import Spoken, exact_by_logits, exact_match, keep, measure, runtime
 from gemma_finetune.evaluation.tflite_rung import tflite_logits
 from gemma_finetune.export import bundle
+from gemma_finetune.export.chat_template import CHAT_TEMPLATE, LITERTLM_TEMPLATE
 from gemma_finetune.utils.cli import UserError
 
 from .conftest import CACHE_LENGTH, QUANTIZATIONS, ROOT
@@ -148,7 +148,7 @@ def test_a_whole_tflite_passes(chain, name):
 def test_a_truncated_tflite_is_named(copy, part):
     path = copy / "models/tflite/int8.tflite"
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
-    with pytest.raises(UserError, match="int8.tflite: hop quantize@int8: damaged or cut short"):
+    with pytest.raises(UserError, match="hop quantize@int8: .*int8.tflite: .* a damaged one"):
         identity.check_whole(path, "quantize@int8")
 
 
@@ -181,7 +181,9 @@ def write_task(root, **changes):
     """An int8.task whose contents are not what they should be; the bundler itself minds nothing."""
     models = root / "models"
     parts = bundle.Parts(
-        tflite=models / "tflite/int8.tflite", tokenizer=models / "merged/tokenizer.model", chat_template=CHAT_TEMPLATE
+        tflite=models / "tflite/int8.tflite",
+        tokenizer=models / "merged/tokenizer.model",
+        chat_template=LITERTLM_TEMPLATE,
     )
     contents = replace(bundle.expected_contents(parts), **changes)
     (models / "bundle/int8.task").unlink()
@@ -194,7 +196,9 @@ def write_litertlm(root, edit, tokenizer):
 
     models = root / "models"
     parts = bundle.Parts(
-        tflite=models / "tflite/int8.tflite", tokenizer=models / "merged/tokenizer.model", chat_template=CHAT_TEMPLATE
+        tflite=models / "tflite/int8.tflite",
+        tokenizer=models / "merged/tokenizer.model",
+        chat_template=LITERTLM_TEMPLATE,
     )
     contents = bundle.expected_contents(parts)
     message = llm_metadata_pb2.LlmMetadata.FromString(bundle._llm_metadata(contents, tokenizer))
@@ -271,14 +275,25 @@ def test_the_runtime_would_have_shown_a_tasks_wrong_turns_too(copy, test_set, to
 
 @pytest.mark.parametrize(
     "template",
-    ["<bos>" + CHAT_TEMPLATE, CHAT_TEMPLATE.replace("role + '\\n'", "role")],
+    ["<bos>" + LITERTLM_TEMPLATE, LITERTLM_TEMPLATE.replace("role + '\\n'", "role")],
     ids=["second-bos", "no-newline-after-role"],
 )
 def test_a_litertlm_with_another_template_is_caught(copy, test_set, tokenizer, template):
-    assert template != CHAT_TEMPLATE
+    assert template != LITERTLM_TEMPLATE
     write_litertlm(copy, lambda message: setattr(message, "jinja_prompt_template", template), tokenizer)
     with pytest.raises(UserError, match="int8.litertlm: hop bundle: it has another chat template than training had"):
         answers(copy, "litertlm", test_set, tokenizer)
+
+
+def test_a_litertlm_that_loses_the_line_break_behind_an_answer_is_caught(copy, test_set, tokenizer):
+    """A template that ends turns with it, as most do: right in every first turn, and in all of transformers."""
+    template = LITERTLM_TEMPLATE.replace("{%- if not loop.first -%}{{ '\\n' }}{%- endif -%}", "")
+    template = template.replace("'\\n<start_of_turn>model", "'<start_of_turn>model")
+    template = template.replace("<end_of_turn>'", "<end_of_turn>\\n'")
+    write_litertlm(copy, lambda message: setattr(message, "jinja_prompt_template", template), tokenizer)
+    assert len(answers(copy, "litertlm", test_set, tokenizer)) == len(test_set.turns)
+    with pytest.raises(UserError, match="int8.litertlm: hop bundle: it opens a later turn otherwise than training"):
+        list(bundle_rung.follow_ups(copy / "models/bundle/int8.litertlm", test_set.conversations, 24))
 
 
 @pytest.mark.parametrize(
@@ -348,9 +363,9 @@ def test_the_healthy_template_passes(chain, test_set, tokenizer):
 @pytest.mark.parametrize(
     "template",
     [
-        CHAT_TEMPLATE,
-        "{{ bos_token + bos_token }}" + CHAT_TEMPLATE,
-        "{{ bos_token }}" + CHAT_TEMPLATE.replace("\\n", ""),
+        LITERTLM_TEMPLATE,
+        "{{ bos_token }}" + CHAT_TEMPLATE,
+        CHAT_TEMPLATE.replace("\\n", ""),
     ],
     ids=["no-bos", "second-bos", "no-newlines"],
 )

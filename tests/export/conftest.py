@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gemma_finetune.data.formatter import CHAT_TEMPLATE
 from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
+from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.export.converter import convert_to_tflite
 from gemma_finetune.export.quantizer import quantize
 
@@ -66,7 +66,7 @@ def quantized(float32) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def parts(quantized, merged) -> Parts:
-    return Parts(tflite=quantized["int8"], tokenizer=merged / "tokenizer.model", chat_template=CHAT_TEMPLATE)
+    return Parts(tflite=quantized["int8"], tokenizer=merged / "tokenizer.model", chat_template=LITERTLM_TEMPLATE)
 
 
 @pytest.fixture(scope="session")

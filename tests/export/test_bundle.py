@@ -9,7 +9,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from gemma_finetune.data.formatter import render_prompt
 from gemma_finetune.export.bundle import check_contents, create_litertlm, create_mediapipe_task, expected_contents
-from gemma_finetune.export.bundle_file import read_bundle
+from gemma_finetune.export.bundle_file import BundleFile
 from gemma_finetune.utils.cli import UserError
 
 CREATE = {"task": create_mediapipe_task, "litertlm": create_litertlm}
@@ -86,17 +86,15 @@ def test_refuses_a_template_with_a_start_token(parts, start):
     ],
 )
 def test_names_what_a_bundle_does_not_hold(bundles, parts, field, value):
-    found = dataclasses.replace(read_bundle(bundles["litertlm"]), **{field: value})
+    found = dataclasses.replace(BundleFile(bundles["litertlm"]).contents(), **{field: value})
     with pytest.raises(UserError, match=f"(?s)int8.litertlm.*{field}: put in"):
         check_contents(bundles["litertlm"], expected_contents(parts), found)
 
 
 @pytest.mark.parametrize("kind", CREATE)
 def test_a_bundle_that_came_out_wrong_is_not_left(parts, tmp_path, monkeypatch, kind):
-    def another(path):
-        return dataclasses.replace(read_bundle(path), start_token="<pad>")
-
-    monkeypatch.setattr("gemma_finetune.export.bundle.read_bundle", another)
+    right = BundleFile.contents
+    monkeypatch.setattr(BundleFile, "contents", lambda self: dataclasses.replace(right(self), start_token="<pad>"))
     with pytest.raises(UserError, match="start_token"):
         CREATE[kind](parts, tmp_path / f"int8.{kind}")
     assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from gemma_finetune.export.bundle_file import read_bundle
+from gemma_finetune.export.bundle_file import BundleFile
 from gemma_finetune.export.manifest import manifest, notice
 from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.models.config import LoRAConfig
@@ -14,7 +14,7 @@ def test_traces_a_bundle_to_its_run(bundles, parts):
     config = LoRAConfig(rank=1, alpha=2.0, targets=("q_proj",))
     adapter = Adapter(weights={"m.lora_A": np.zeros((1, 2), np.float32)}, config=config, base_sha256="b" * 64)
     made_of = manifest(
-        contents=read_bundle(bundles["litertlm"]),
+        contents=BundleFile(bundles["litertlm"]).contents(),
         weights=TFLiteFile(parts.tflite).weights(),
         adapter=adapter,
         data=[parts.tokenizer],

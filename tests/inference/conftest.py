@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gemma_finetune.config import START_OF_TURN
-from gemma_finetune.data.formatter import CHAT_TEMPLATE
 from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
+from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.export.converter import convert_to_tflite
 from gemma_finetune.inference.backend import open_backend
 from gemma_finetune.inference.config import GenerateConfig
@@ -81,7 +81,9 @@ def models(tmp_path_factory, merged) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     convert_to_tflite(merged, folder / "float32.tflite", PREFILL_LENGTHS, CONTEXT_LENGTH)
     shutil.copyfile(merged / "tokenizer.model", folder / "tokenizer.model")
-    parts = Parts(tflite=folder / "float32.tflite", tokenizer=folder / "tokenizer.model", chat_template=CHAT_TEMPLATE)
+    parts = Parts(
+        tflite=folder / "float32.tflite", tokenizer=folder / "tokenizer.model", chat_template=LITERTLM_TEMPLATE
+    )
     create_mediapipe_task(parts, folder / "float32.task")
     create_litertlm(parts, folder / "float32.litertlm")
     return {"keras": merged} | {kind: folder / f"float32.{kind}" for kind in ("tflite", "task", "litertlm")}

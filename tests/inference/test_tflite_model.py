@@ -68,5 +68,5 @@ def test_opens_and_closes_without_a_word(models, capfd):
 def test_a_file_that_is_no_model_is_named(tmp_path):
     path = tmp_path / "x.tflite"
     path.write_bytes(b"not a model")
-    with pytest.raises(UserError, match="x.tflite: not a TFLite model"):
+    with pytest.raises(UserError, match="x.tflite: no TFLite model"):
         TFLiteModel(path, threads=1)

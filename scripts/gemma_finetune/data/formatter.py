@@ -4,6 +4,7 @@
     -> "<start_of_turn>user\\nHi<end_of_turn>\\n<start_of_turn>model\\nHello<end_of_turn>\\n"
 
 The text carries no <bos>: every runtime puts its own start token in front, and two are as bad as none.
+export/chat_template.py says the same in Jinja, for runtimes.
 Rendering the first n messages gives a prefix of rendering all of them, so a chat can append to a KV cache.
 """
 
@@ -13,26 +14,6 @@ from gemma_finetune.config import END_OF_TURN, START_OF_TURN
 from gemma_finetune.data.control import find_control
 
 GENERATION_PROMPT = f"{START_OF_TURN}model\n"
-
-# The same rendering as `render`, for transformers' `apply_chat_template` and for LiteRT-LM's bundle.
-CHAT_TEMPLATE = """\
-{%- macro text(content) -%}
-{%- if content is string -%}{{ content | trim }}
-{%- else -%}{%- for part in content -%}{{ part['text'] | trim }}{%- endfor -%}{%- endif -%}
-{%- endmacro -%}
-{%- set system = text(messages[0]['content']) if messages[0]['role'] == 'system' else '' -%}
-{%- set turns = messages[1:] if messages[0]['role'] == 'system' else messages -%}
-{%- for message in turns -%}
-{%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
-{%- if role != ('user' if loop.index0 % 2 == 0 else 'model') -%}
-{{ raise_exception('Turns must alternate user, assistant, user, ...') }}
-{%- endif -%}
-{{ '<start_of_turn>' + role + '\\n' }}
-{%- if loop.first and system -%}{{ system + '\\n\\n' }}{%- endif -%}
-{{ text(message['content']) + '<end_of_turn>\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<start_of_turn>model\\n' }}{%- endif -%}
-"""
 
 _TURN = re.compile(
     rf"{START_OF_TURN}(user|model)\n((?:(?!{START_OF_TURN}|{END_OF_TURN}).)*){END_OF_TURN}\n", re.DOTALL

@@ -53,8 +53,8 @@ def answers(path: str | Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer, 
 def follow_ups(path: str | Path, conversations: Sequence[Conversation], max_tokens: int) -> Iterator[FollowUp]:
     """LiteRT-LM's second answer in a chat that it holds itself, as on a phone, for each conversation that has one.
 
-    No prompt is checked here: the runtime itself may feed the model less than training did. LiteRT-LM appends what
-    the template adds to what it rendered before, and a line break after the model's own <end_of_turn> gets lost.
+    A `.litertlm` must append to the first answer exactly what training has there. A `.task` cannot: it lacks the line
+    break after the model's `<end_of_turn>` (export/bundle.py), so the measured answer is the phone's, break missing.
     """
     with opened(path) as engine:
         for conversation in conversations:
@@ -62,6 +62,7 @@ def follow_ups(path: str | Path, conversations: Sequence[Conversation], max_toke
                 first, second = conversation.turns[:2]
                 with engine.create_conversation(sampler_config=GREEDY) as chat:
                     said = _send(path, chat, first, max_tokens).text
+                    _check_follow_up(path, chat, second)
                     answer = _send(path, chat, second, max_tokens)
                 yield FollowUp(second, answer, same_start=said.strip() == first.answer.strip())
 
@@ -91,6 +92,17 @@ def _answer(path, engine, turn, tokenizer, max_tokens):
             f"{len(expected)}, BOS included; look for a missing or second <bos> in its template and start token"
         )
     return answer
+
+
+def _check_follow_up(path, chat, turn):
+    """What the runtime appends to its own answer against what training has behind an answer's <end_of_turn>."""
+    question = turn.messages[-1]
+    rendered, text = chat.render_message_to_string(question["content"]), "\n" + render_prompt([question])
+    if rendered != (text if Path(path).suffix == ".litertlm" else text.removeprefix("\n")):
+        raise UserError(
+            f"{path}: hop bundle: it opens a later turn otherwise than training; run `dvc repro bundle`\n"
+            f"  bundle:   {rendered!r}\n  training: {text!r}"
+        )
 
 
 def _check_prompt(path, engine, rendered, turn, expected):

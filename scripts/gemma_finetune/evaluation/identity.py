@@ -1,27 +1,18 @@
 """Every rung is what it says and reads what the others read. Asserted before anything is scored."""
 
-import mmap
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from ai_edge_litert import schema_py_generated as schema
-
-from gemma_finetune.config import BOS, END_OF_TURN, EOS, START_OF_TURN
+from gemma_finetune.config import BOS, END_OF_TURN, EOS
 from gemma_finetune.evaluation.dataset import Tokens, Turn, prompt_ids
 from gemma_finetune.evaluation.ladder import RUNTIMES
-from gemma_finetune.evaluation.tflite_rung import cache_length
 from gemma_finetune.evaluation.torch_rung import torch_prompt_ids
-from gemma_finetune.export.bundle_file import Contents, read_bundle
+from gemma_finetune.export.bundle_file import BundleFile, Contents
+from gemma_finetune.export.chat_template import AFFIXES
+from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import require, sha256
-
-# What MediaPipe and LiteRT-LM write around each turn: (prefix, suffix), as training's template has it.
-AFFIXES = {
-    "user": (f"{START_OF_TURN}user\n", f"{END_OF_TURN}\n"),
-    "model": (f"{START_OF_TURN}model\n", f"{END_OF_TURN}\n"),
-}
 
 
 def check_tokenizers(base: Path, merged: Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer) -> None:
@@ -42,20 +33,14 @@ def check_tokenizers(base: Path, merged: Path, turns: Sequence[Turn], tokenizer:
 def check_whole(path: Path, stage: str) -> None:
     """UserError if a `.tflite`, made by `stage`, is cut short: LiteRT reads on regardless, and the process dies."""
     try:
-        with open(require(path, stage), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            model = schema.Model.GetRootAs(content)
-            for buffer in map(model.Buffers, range(model.BuffersLength())):
-                if length := buffer.DataLength():
-                    buffer.Data(length - 1)
-                if buffer.Offset() + buffer.Size() > len(content):
-                    raise ValueError(f"a weight ends at byte {buffer.Offset() + buffer.Size()} of {len(content)}")
-    except (ValueError, TypeError, IndexError, struct.error) as error:  # whatever a reader stumbles over
-        raise UserError(f"{path}: hop {stage}: damaged or cut short ({error}); run `dvc repro -f {stage}`")
+        TFLiteFile(require(path, stage))
+    except UserError as error:
+        raise UserError(f"hop {stage}: {error}")
 
 
 def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
     """UserError where a sequence is longer than the exported model's KV cache."""
-    longest, room = max(len(s.ids) for s in sequences), cache_length(require(path, "tflite"))
+    longest, room = max(len(s.ids) for s in sequences), TFLiteFile(require(path, "tflite")).cache_length()
     if longest > room:
         raise UserError(
             f"{path}: its cache holds {room} tokens, the longest test sequence (or the probe past the sliding window) "
@@ -70,7 +55,7 @@ def check_bundles(tflite: Path, bundle: Path, merged: Path, quantizations: Seque
     for name in quantizations:
         for kind in RUNTIMES:
             path = require(bundle / f"{name}.{kind}", f"bundle@{name}")
-            if wrong := bundle_fault(read_bundle(path), name, models, tokenizer):
+            if wrong := bundle_fault(BundleFile(path).contents(), name, models, tokenizer):
                 raise UserError(f"{path}: hop bundle@{name}: {wrong}; run `dvc repro -f bundle@{name}`")
 
 

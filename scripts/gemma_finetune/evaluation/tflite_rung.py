@@ -27,8 +27,3 @@ def tflite_logits(path: str | Path, sequences: Sequence[Tokens]) -> Iterator[np.
             model.prefill(sequence.ids[model.position : position])
             rows.append(model.decode(int(sequence.ids[position])))
         yield np.stack(rows)
-
-
-def cache_length(path: str | Path) -> int:
-    """Tokens that the model's KV cache holds."""
-    return TFLiteModel(path, threads=1).cache_length

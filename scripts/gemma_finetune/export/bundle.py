@@ -3,6 +3,12 @@
 Neither bundler checks a token, so tokens are looked up in the tokenizer here, and each file is opened again after
 writing and compared with what went in. The same parts give the same bytes: what the bundlers stamp with the time
 and with random numbers is fixed.
+
+A `.litertlm` carries the chat template, and LiteRT-LM renders every turn as in training. A `.task` has room for a
+prefix and a suffix of each role only. LiteRT-LM makes a template of them, which differs in three ways no prefix mends:
+from the second turn on the line break after the model's `<end_of_turn>` is missing, spaces around a message stay, and
+a system text stands before the first `<start_of_turn>` (an app should put it into the first message). Our own chat
+gives the runtime the template instead (inference/bundle_inference.py).
 """
 
 import os
@@ -15,17 +21,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-from gemma_finetune.config import BOS, END_OF_TURN, EOS, START_OF_TURN
-from gemma_finetune.export.bundle_file import Contents, read_bundle
+from gemma_finetune.config import BOS, END_OF_TURN, EOS
+from gemma_finetune.export.bundle_file import BundleFile, Contents
+from gemma_finetune.export.chat_template import AFFIXES
 from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, sha256
 
-AFFIXES = {
-    "user": (f"{START_OF_TURN}user\n", f"{END_OF_TURN}\n"),
-    "model": (f"{START_OF_TURN}model\n", f"{END_OF_TURN}\n"),
-}
 _EPOCH = struct.pack("<HH", 0, 1 << 5 | 1)  # DOS time and date: 1980-01-01 00:00, the earliest there is
 _LOCAL_TIME, _CENTRAL_TIME = 10, 12  # where a zip's two headers of an entry keep them
 _CENTRAL_HEADER = 46
@@ -33,7 +36,7 @@ _CENTRAL_HEADER = 46
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a bundle is made of. `chat_template` is Jinja; `notice` is the licence notice, or empty."""
+    """What a bundle is made of. `chat_template`: Jinja, for a `.litertlm`. `notice`: of the licence, or empty."""
 
     tflite: Path
     tokenizer: Path
@@ -48,7 +51,7 @@ def create_mediapipe_task(parts: Parts, path: str | Path) -> None:
         written = Path(folder) / "bundle.task"
         _mediapipe_bundle(parts, contents, written)
         _stamp_dates(written)
-        check_contents(path, contents, read_bundle(written))
+        check_contents(path, contents, BundleFile(written).contents())
         os.replace(written, temporary)
 
 
@@ -59,7 +62,7 @@ def create_litertlm(parts: Parts, path: str | Path) -> None:
         written, metadata = Path(folder) / "bundle.litertlm", Path(folder) / "metadata.pb"
         metadata.write_bytes(_llm_metadata(contents, GemmaTokenizer(parts.tokenizer)))
         _litertlm_bundle(parts, contents, metadata, written)
-        check_contents(path, contents, read_bundle(written))
+        check_contents(path, contents, BundleFile(written).contents())
         os.replace(written, temporary)
 
 

@@ -16,6 +16,7 @@ from litert_lm_builder import litertlm_peek
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 from sentencepiece import SentencePieceProcessor
 
+from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 
 _TASK_ENTRIES = {"TF_LITE_PREFILL_DECODE": "model", "TOKENIZER_MODEL": "tokenizer", "METADATA": "metadata"}
@@ -45,18 +46,54 @@ class Contents:
     context_length: int | None
 
 
-def read_parts(path: str | Path) -> dict[str, memoryview]:
-    """{"model", "tokenizer", "metadata"}: the bytes of each. UserError for a file that is damaged or cut short."""
+class BundleFile:
+    """An opened bundle. UserError if the file is none, or is damaged or cut short."""
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        self._parts = _read_parts(path)
+
+    def model(self) -> TFLiteFile:
+        """The model inside, as the `.tflite` that went in."""
+        return TFLiteFile(self.path, self._parts["model"])
+
+    def tokenizer(self) -> SentencePieceProcessor:
+        try:
+            return SentencePieceProcessor(model_proto=bytes(self._parts["tokenizer"]))
+        except RuntimeError as error:
+            raise _not_a_bundle(self.path, f"tokenizer: {error}")
+
+    def contents(self) -> Contents:
+        """All that two bundles can be compared by."""
+        read_metadata = _task_metadata if Path(self.path).suffix == ".task" else _litertlm_metadata
+        tokenizer = self.tokenizer()
+        try:
+            metadata = read_metadata(bytes(self._parts["metadata"]), tokenizer)
+        except Exception as error:
+            raise _not_a_bundle(self.path, f"metadata: {type(error).__name__}: {error}")
+        digests = {f"{name}_sha256": hashlib.sha256(self._parts[name]).hexdigest() for name in ("model", "tokenizer")}
+        return Contents(**digests, **metadata)
+
+
+def _read_parts(path) -> dict[str, memoryview]:
+    """{"model", "tokenizer", "metadata"}: the bytes of each."""
     try:
         with open(path, "rb") as file:
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             places = _task_places(file) if Path(path).suffix == ".task" else _litertlm_places(path)
     except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
-        raise UserError(f"{path}: damaged or cut short ({type(error).__name__}: {error}); run `dvc repro bundle`")
-    missing = set(_TASK_ENTRIES.values()) - set(places)
-    if missing or max(end for _, end in places.values()) > len(content):
-        raise UserError(f"{path}: cut short, or without {' and '.join(missing) or 'its end'}; run `dvc repro bundle`")
+        raise _not_a_bundle(path, f"{type(error).__name__}: {error}")
+    if missing := set(_TASK_ENTRIES.values()) - set(places):
+        raise _not_a_bundle(path, f"it holds no {' and no '.join(sorted(missing))}")
+    if (end := max(end for _, end in places.values())) > len(content):
+        raise _not_a_bundle(path, f"it should have {end} bytes and has {len(content)}")
     return {name: content[start:end] for name, (start, end) in places.items()}
+
+
+def _not_a_bundle(path, reason):
+    return UserError(
+        f"{path}: no language model's bundle, or a damaged one ({reason}); run the stage that makes it again"
+    )
 
 
 def _task_places(file):
@@ -64,33 +101,22 @@ def _task_places(file):
     places = {}
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
-            with archive.open(entry):
-                start = file.tell()  # zipfile has read the local header
-            places[_TASK_ENTRIES[entry.filename]] = (start, start + entry.file_size)
+            if part := _TASK_ENTRIES.get(entry.filename):
+                with archive.open(entry):
+                    start = file.tell()  # zipfile has read the local header
+                places[part] = (start, start + entry.file_size)
     return places
 
 
 def _litertlm_places(path):
     table = litertlm_peek.read_litertlm_header(str(path), io.StringIO()).SectionMetadata()
     sections = [table.Objects(i) for i in range(table.ObjectsLength())]
-    return {_LITERTLM_SECTIONS[s.DataType()]: (s.BeginOffset(), s.EndOffset()) for s in sections}
+    known = [s for s in sections if s.DataType() in _LITERTLM_SECTIONS]
+    return {_LITERTLM_SECTIONS[s.DataType()]: (s.BeginOffset(), s.EndOffset()) for s in known}
 
 
-def read_bundle(path: str | Path) -> Contents:
-    """What the bundle at `path` holds. UserError for a file that is damaged."""
-    parts = read_parts(path)
-    read_metadata = _task_metadata if Path(path).suffix == ".task" else _litertlm_metadata
-    try:
-        metadata = read_metadata(parts)
-    except Exception as error:
-        raise UserError(f"{path}: its metadata is damaged ({type(error).__name__}: {error}); run `dvc repro bundle`")
-    digests = {f"{name}_sha256": hashlib.sha256(parts[name]).hexdigest() for name in ("model", "tokenizer")}
-    return Contents(**digests, **metadata)
-
-
-def _litertlm_metadata(parts) -> dict:
-    message = llm_metadata_pb2.LlmMetadata.FromString(bytes(parts["metadata"]))
-    pieces = SentencePieceProcessor(model_proto=bytes(parts["tokenizer"]))
+def _litertlm_metadata(content: bytes, pieces: SentencePieceProcessor) -> dict:
+    message = llm_metadata_pb2.LlmMetadata.FromString(content)
     stops = [pieces.IdToPiece(i) for token in message.stop_tokens for i in token.token_ids.ids]
     templates = {"user": message.prompt_templates.user, "model": message.prompt_templates.model}
     return {
@@ -102,8 +128,8 @@ def _litertlm_metadata(parts) -> dict:
     }
 
 
-def _task_metadata(parts) -> dict:
-    message = _fields(bytes(parts["metadata"]))
+def _task_metadata(content: bytes, _) -> dict:
+    message = _fields(content)
     templates = {number: _fields(value[0]) for number, value in _fields(message[_PROMPT_TEMPLATES][0]).items()}
     return {
         "start_token": message[_START_TOKEN][0].decode(),

@@ -4,7 +4,9 @@ The file is mapped, not loaded: a 4 GB model costs a few MB here.
 """
 
 import mmap
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from gemma_finetune.utils.cli import UserError
 
-_CACHE_AXIS = 2  # of kv_cache_k_0: (1, key/value heads, cache length, head dimension)
 _WEIGHT_OPS = {
     schema.BuiltinOperator.FULLY_CONNECTED: "FULLY_CONNECTED",
     schema.BuiltinOperator.EMBEDDING_LOOKUP: "EMBEDDING_LOOKUP",
@@ -35,32 +36,36 @@ class Weight:
 
 
 class TFLiteFile:
-    """An opened `.tflite`. UserError if the file is not one, or is cut short."""
+    """A `.tflite`, as a file or as the `content` of a larger one. UserError if it is none, or is cut short."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, content: memoryview | None = None):
         self.path = path
-        with open(path, "rb") as file:
-            header = file.read(8)
-            if header[4:8] != b"TFL3":
-                raise UserError(f"{path}: not a TFLite model, or damaged; run the stage that makes it again")
-            self._model = schema.Model.GetRootAs(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        with _reading(path):
+            self._model = _whole_model(_mapped(path) if content is None else content)
 
     def signatures(self) -> dict[str, int]:
         """{signature: its subgraph}."""
-        model = self._model
-        found = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
-        return {s.SignatureKey().decode(): s.SubgraphIndex() for s in found}
+        with _reading(self.path):
+            found = map(self._model.SignatureDefs, range(self._model.SignatureDefsLength()))
+            return {s.SignatureKey().decode(): s.SubgraphIndex() for s in found}
 
     def cache_length(self) -> int:
-        """How many tokens the KV cache of the `decode` signature holds."""
-        for i in range(self._model.SignatureDefsLength()):
-            signature = self._model.SignatureDefs(i)
-            inputs = [signature.Inputs(j) for j in range(signature.InputsLength())]
-            caches = [t.TensorIndex() for t in inputs if t.Name() == b"kv_cache_k_0"]
-            if signature.SignatureKey() == b"decode" and caches:
-                subgraph = self._model.Subgraphs(signature.SubgraphIndex())
-                return int(subgraph.Tensors(caches[0]).ShapeAsNumpy()[_CACHE_AXIS])
-        raise UserError(f"{self.path}: not a language model: no `decode` signature with a KV cache")
+        """How many tokens the KV cache holds."""
+        return self._decode_shape("Inputs", b"mask")[-1]
+
+    def vocabulary_size(self) -> int:
+        """How many logits the model gives."""
+        return self._decode_shape("Outputs", b"logits")[-1]
+
+    def _decode_shape(self, kind, name) -> list[int]:
+        """Shape of an input or output of the signature `decode`."""
+        with _reading(self.path):
+            for signature in map(self._model.SignatureDefs, range(self._model.SignatureDefsLength())):
+                tensors = map(getattr(signature, kind), range(getattr(signature, f"{kind}Length")()))
+                index = next((tensor.TensorIndex() for tensor in tensors if tensor.Name() == name), None)
+                if signature.SignatureKey() == b"decode" and index is not None:
+                    return self._model.Subgraphs(signature.SubgraphIndex()).Tensors(index).ShapeAsNumpy().tolist()
+        raise UserError(f"{self.path}: no language model of this project: its `decode` has no {name.decode()}")
 
     def weights(self) -> list[Weight]:
         """Every weight matrix once, in the order of the graph; signatures share them."""
@@ -95,6 +100,38 @@ class TFLiteFile:
             bytes=self._size(tensor),
             scopes=tuple(dict.fromkeys(scopes)),
         )
+
+
+@contextmanager
+def _reading(path):
+    try:
+        yield
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        struct.error,
+    ) as error:  # whatever a reader stumbles over
+        raise UserError(f"{path}: no TFLite model, or a damaged one ({error}); run the stage that makes it again")
+
+
+def _mapped(path):
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _whole_model(content):
+    """The model, once the last byte of each buffer is known to be there. LiteRT would read on, and the process die."""
+    if content[4:8] != b"TFL3":
+        raise ValueError("no TFLite header")
+    model = schema.Model.GetRootAs(content)
+    for buffer in map(model.Buffers, range(model.BuffersLength())):
+        if length := buffer.DataLength():
+            buffer.Data(length - 1)
+        if buffer.Offset() + buffer.Size() > len(content):
+            raise ValueError(f"a weight ends at byte {buffer.Offset() + buffer.Size()} of {len(content)}")
+    return model
 
 
 def _weight_name(tensor_name: str, scopes) -> str:

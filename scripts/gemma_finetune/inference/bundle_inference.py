@@ -1,4 +1,8 @@
-"""A .task or .litertlm on LiteRT-LM, the runtime that phones use: its tokenizer, its template, its sampler."""
+"""A .task or .litertlm on LiteRT-LM, the runtime that phones use: its tokenizer, its template engine, its sampler.
+
+The template is given to every bundle: a .task has none (export/bundle.py says what is lost), and a foreign .litertlm
+may lose the line break between an answer and the next turn.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,28 +11,13 @@ import litert_lm
 
 from gemma_finetune.config import END_OF_TURN, START_OF_TURN
 from gemma_finetune.data.formatter import parse, render, render_prompt
+from gemma_finetune.export.bundle_file import BundleFile
+from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.inference.backend import Backend, PromptTooLong, Usage
-from gemma_finetune.inference.bundle_facts import read_facts
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
 
-# LiteRT-LM appends to an open conversation what the template adds behind the last answer, whose <end_of_turn> the
-# model wrote itself. Gemma's newline after it belongs to neither, and a bundle's own template loses it from the second
-# turn on. Here it opens the next turn: the same text in all, and nothing is lost.
-_TEMPLATE = """\
-{%- macro text(content) -%}
-{%- if content is string -%}{{ content }}{%- else -%}{%- for part in content -%}{{ part['text'] }}{%- endfor -%}
-{%- endif -%}
-{%- endmacro -%}
-{%- for message in messages -%}
-{%- if message['role'] == 'user' -%}
-{{ ('' if loop.first else '\\n') + '<start_of_turn>user\\n' + text(message['content']) + '<end_of_turn>\\n' }}
-{%- else -%}
-{{ '<start_of_turn>model\\n' + text(message['content']) + '<end_of_turn>' }}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<start_of_turn>model\\n' }}{%- endif -%}
-"""
+_ADVICE = "make the bundle again with `dvc repro bundle`"
 
 
 class BundleBackend(Backend):
@@ -36,13 +25,14 @@ class BundleBackend(Backend):
 
     def __init__(self, path: str | Path, threads: int):
         litert_lm.set_min_log_severity(litert_lm.LogSeverity.FATAL)
-        facts = read_facts(path)
+        bundle = BundleFile(path)
+        model = bundle.model()
+        self._vocabulary_size, self.context_length = model.vocabulary_size(), model.cache_length()
+        _check_vocabulary(path, bundle.tokenizer().GetPieceSize(), self._vocabulary_size)
         self._engine = _open_engine(path, threads)
-        _check_tokenizer(path, self._engine, facts)
-        self._vocabulary_size = facts.vocabulary_size
+        _check_turn_tokens(path, self._engine)
         self._conversation, self._turns = None, []  # the conversation that is open, and what it holds
         self.weights = Path(path)
-        self.context_length = facts.context_length
         self.description = f"LiteRT-LM on the CPU, {threads} threads: {path}"
 
     def count_tokens(self, text):
@@ -77,7 +67,7 @@ class BundleBackend(Backend):
             return self._conversation.token_count
         self._forget()
         self._conversation = self._engine.create_conversation(
-            messages=history, sampler_config=self._sampler_config(sampler), chat_template=_TEMPLATE
+            messages=history, sampler_config=self._sampler_config(sampler), chat_template=LITERTLM_TEMPLATE
         )
         return 0
 
@@ -128,14 +118,16 @@ def _open_engine(path, threads):
         raise UserError(f"{path}: LiteRT-LM cannot load it; make it again with `dvc repro bundle`")
 
 
-def _check_tokenizer(path, engine, facts):
-    """UserError unless the bundle's tokenizer is its model's, and Gemma's."""
-    advice = "make the bundle again with `dvc repro bundle`"
-    if facts.pieces != facts.vocabulary_size:
+def _check_vocabulary(path, pieces, logits):
+    """UserError unless the bundle's tokenizer is its model's."""
+    if pieces != logits:
         raise UserError(
-            f"{path}: the tokenizer is of another model: it has {facts.pieces} pieces, the model "
-            f"{facts.vocabulary_size} logits; {advice}"
+            f"{path}: the tokenizer is of another model: it has {pieces} pieces, the model {logits} logits; {_ADVICE}"
         )
+
+
+def _check_turn_tokens(path, engine):
+    """UserError unless turns open with one token and an answer ends with one, as Gemma's do."""
     start, end = engine.tokenize(START_OF_TURN), engine.tokenize(END_OF_TURN)
     if len(start) != 1 or len(end) != 1 or end not in engine.eos_token_ids:
-        raise UserError(f"{path}: {END_OF_TURN} does not end an answer; this is not a Gemma 3 bundle, or {advice}")
+        raise UserError(f"{path}: {END_OF_TURN} does not end an answer; this is not a Gemma 3 bundle, or {_ADVICE}")

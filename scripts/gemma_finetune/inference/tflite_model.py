@@ -22,6 +22,7 @@ from ai_edge_litert.environment import Environment
 from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 from ai_edge_litert.options import CpuOptions, Options
 
+from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.inference.prefill import choose_prefill
 from gemma_finetune.utils.cli import UserError
 
@@ -32,17 +33,14 @@ class TFLiteModel:
     """A `.tflite` and its KV cache. `position` is the number of tokens the cache holds."""
 
     def __init__(self, path: str | Path, threads: int):
+        file = TFLiteFile(path)  # refuses what would crash LiteRT
+        self.cache_length, self.vocabulary_size = file.cache_length(), file.vocabulary_size()
+        signatures = file.signatures()
+        self.prefill_lengths = tuple(sorted(int(n.split("_")[1]) for n in signatures if n.startswith("prefill_")))
         with _quiet():
             self._model = _load(path, threads)
-            signatures = self._model.get_signature_list()
-            inputs = {name: self._model.get_input_tensor_details(name) for name in signatures}
-            if "logits" not in signatures.get("decode", {}).get("outputs", ()) or "mask" not in inputs["decode"]:
-                raise UserError(f"{path}: not a language model of this project (no `decode` signature with a mask)")
-            logits = self._model.get_output_tensor_details("decode")["logits"]
-            self.cache_length: int = inputs["decode"]["mask"]["shape"][-1]
-            self.vocabulary_size: int = logits["shape"][-1]
-            self.prefill_lengths = tuple(sorted(int(n.split("_")[1]) for n in signatures if n.startswith("prefill_")))
-            self._cache = {n: self._zeros(n, d) for n, d in inputs["decode"].items() if n.startswith("kv_cache_")}
+            inputs = self._model.get_input_tensor_details("decode")
+            self._cache = {n: self._zeros(n, d) for n, d in inputs.items() if n.startswith("kv_cache_")}
             self._inputs = {s: self._step_inputs(s) for s in signatures}
             self._logits = self._model.create_output_buffer_by_name("decode", "logits")
         self.reset()
@@ -107,7 +105,7 @@ def _load(path, threads):
         return CompiledModel.from_file(str(path), options=options, environment=_environment())
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a TFLite model, or damaged; run the stage that makes it again ({reason})")
+        raise UserError(f"{path}: LiteRT cannot run it ({reason}); run the stage that makes it again")
 
 
 @functools.cache
