@@ -13,15 +13,15 @@ the weights: the adapter alone for `lora`, the file itself for a `.tflite` or a 
 
 import csv
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
 from gemma_finetune.config import load_section
-from gemma_finetune.evaluation import bundle_rung, dataset, keras_rung, ladder, tflite_rung, torch_rung
+from gemma_finetune.evaluation import bundle_rung, dataset, identity, keras_rung, ladder, tflite_rung, torch_rung
 from gemma_finetune.evaluation.config import EvaluateConfig
-from gemma_finetune.evaluation.identity import check_bundles, check_cache, check_tokenizers, check_whole
 from gemma_finetune.evaluation.measure import (
     Spoken,
     TestSet,
@@ -47,17 +47,30 @@ def main():
     config, quantizations = load_section("evaluate", EvaluateConfig), load_section("export", ExportConfig).quantizations
     tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
     test = _test_set(config, tokenizer)
-    check_tokenizers(BASE, MERGED, test.turns, tokenizer)
-    check_whole(TFLITE / "float32.tflite", "tflite")
-    for name in quantizations:
-        check_whole(TFLITE / f"{name}.tflite", f"quantize@{name}")
-    check_cache(TFLITE / "float32.tflite", test.sequences)
-    check_bundles(TFLITE, BUNDLE, MERGED, quantizations)
+    _check_models(test, tokenizer, quantizations)
     spoken = {name: _listen(name, path, test, tokenizer, config) for name, path in _bundles(quantizations).items()}
     metrics = _score(test, quantizations, spoken, tokenizer)
     write_json("metrics/evaluate.json", rounded(metrics))
     _write_ladder(ladder.table(rounded(metrics), quantizations))
     _print(ladder.table(metrics, quantizations))
+
+
+def _check_models(test: TestSet, tokenizer: GemmaTokenizer, quantizations) -> None:
+    """Every file is whole, and is what its name says; files that no quantization has are named."""
+    if left := identity.strays((TFLITE, BUNDLE), ("float32", *quantizations)):
+        print(
+            f"{', '.join(map(str, left))}: of no quantization in params.yaml, so not measured. Delete: DVC hashes the "
+            "whole folder, and a fresh clone has no such file",
+            file=sys.stderr,
+        )
+    identity.check_tokenizers(BASE, MERGED, test.turns, tokenizer)
+    identity.check_weights(BASE, "base")
+    identity.check_weights(MERGED, "merge")
+    identity.check_whole(TFLITE / "float32.tflite", "tflite")
+    for name in quantizations:
+        identity.check_whole(TFLITE / f"{name}.tflite", f"quantize@{name}")
+    identity.check_cache(TFLITE / "float32.tflite", test.sequences)
+    identity.check_bundles(TFLITE, BUNDLE, MERGED, quantizations)
 
 
 def _test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> TestSet:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
+import exported
 from clones import SMALLER, clone_working_tree, run
 
 SENTENCES = [
@@ -103,6 +104,24 @@ def base_dir(tmp_path_factory, tokenizer, tokenizer_path) -> Path:
     shutil.copyfile(tokenizer_path, directory / "tokenizer.model")
     finish_layout(directory, "float32")
     return directory
+
+
+@pytest.fixture(scope="session")
+def talkative(tmp_path_factory, tokenizer, tokenizer_path) -> Path:
+    """A merged model, in Hugging Face layout. Read only."""
+    directory = tmp_path_factory.mktemp("talkative")
+    exported.write_talkative(directory, tokenizer_path, tokenizer)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def float32(tmp_path_factory, talkative) -> Path:
+    """The same as `.tflite`. Read only."""
+    from gemma_finetune.export.converter import convert_to_tflite
+
+    path = tmp_path_factory.mktemp("tflite") / "float32.tflite"
+    convert_to_tflite(talkative, path, exported.PREFILL_LENGTHS, exported.CACHE_LENGTH)
+    return path
 
 
 @pytest.fixture

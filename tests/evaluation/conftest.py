@@ -13,7 +13,7 @@ import yaml
 
 from gemma_finetune.data.formatter import render
 from gemma_finetune.evaluation import dataset
-from gemma_finetune.evaluation.measure import TestSet
+from gemma_finetune.evaluation.measure import TestSet, keep
 
 ROOT = Path(__file__).parents[2]
 QUANTIZATIONS = ("int8", "int4")
@@ -119,3 +119,28 @@ def copy(chain, tmp_path, monkeypatch) -> Path:
     shutil.copytree(chain, tmp_path / "chain")
     monkeypatch.chdir(tmp_path / "chain")
     return tmp_path / "chain"
+
+
+def merged_logits(merged: Path, test_set):
+    """The logits that every other rung is compared with."""
+    from gemma_finetune.evaluation.keras_rung import keras_logits
+    from gemma_finetune.models.loader import load_gemma_model
+
+    rows = sum(len(s.positions) for s in test_set.sequences)
+    return keep(keras_logits(load_gemma_model(merged), test_set.sequences), rows)
+
+
+@pytest.fixture(scope="session")
+def reference(chain, test_set):
+    """The merged model's logits."""
+    return merged_logits(chain / "models/merged", test_set)
+
+
+def exchange_pieces(path: Path, *pieces: str):
+    """Makes a SentencePiece model another one of the same size: two pieces exchange their ids."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    one, other = (next(p for p in model.pieces if p.piece == piece) for piece in pieces)
+    one.piece, other.piece = other.piece, one.piece
+    path.write_bytes(model.SerializeToString())

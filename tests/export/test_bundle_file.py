@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exported import CACHE_LENGTH
 from gemma_finetune.export.bundle_file import BundleFile, _fields
 from gemma_finetune.export.chat_template import AFFIXES
 from gemma_finetune.export.tflite_file import TFLiteFile
@@ -32,7 +33,7 @@ def test_tokens_and_affixes_are_gemma_s(bundles, kind):
 
 def test_both_bundles_hold_the_same(bundles, parts):
     task, litertlm = (BundleFile(bundles[kind]).contents() for kind in KINDS)
-    assert (litertlm.chat_template, litertlm.context_length) == (parts.chat_template, 96)
+    assert (litertlm.chat_template, litertlm.context_length) == (parts.chat_template, CACHE_LENGTH)
     assert task == dataclasses.replace(litertlm, chat_template=None, context_length=None)
 
 

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from exported import CACHE_LENGTH, PREFILL_LENGTHS
 from gemma_finetune.export import converter
 from gemma_finetune.export.converter import Cost, check_lengths, check_memory, check_signatures, convert_to_tflite
 from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
-
-PREFILL_LENGTHS, CACHE_LENGTH = (8, 32), 96  # of the shared conversion in conftest.py
 
 
 def test_leaves_one_file_with_the_signatures_and_the_cache_asked_for(float32):
@@ -20,7 +19,7 @@ def test_leaves_one_file_with_the_signatures_and_the_cache_asked_for(float32):
     assert file.cache_length() == CACHE_LENGTH
 
 
-def test_logits_are_those_of_transformers(float32, merged):
+def test_logits_are_those_of_transformers(float32, talkative):
     """Prefill and decode of the built file against the model it was made from, over the window of the local layer."""
     import torch
     from transformers import Gemma3ForCausalLM
@@ -29,7 +28,7 @@ def test_logits_are_those_of_transformers(float32, merged):
 
     ids = [2, *np.random.default_rng(0).integers(4, 300, 40).tolist()]
     with torch.no_grad():
-        reference = Gemma3ForCausalLM.from_pretrained(merged)(torch.tensor([ids])).logits[0, -1].numpy()
+        reference = Gemma3ForCausalLM.from_pretrained(talkative)(torch.tensor([ids])).logits[0, -1].numpy()
     model = TFLiteModel(float32, threads=1)
     model.prefill(ids[:-1])
     found = model.decode(ids[-1])
@@ -52,14 +51,14 @@ def test_refuses_lengths_that_cannot_work_together(prefill, cache, at_fault):
         check_lengths(prefill, cache, 1024)
 
 
-def test_accepts_lengths_that_can(merged):
+def test_accepts_lengths_that_can(talkative):
     check_lengths(PREFILL_LENGTHS, CACHE_LENGTH, 1024)
 
 
-def test_stops_before_converting_when_memory_lacks(merged, tmp_path, monkeypatch):
+def test_stops_before_converting_when_memory_lacks(talkative, tmp_path, monkeypatch):
     monkeypatch.setattr(converter, "available_memory", lambda: 1e6)
     with pytest.raises(UserError, match="takes about 1.4 GB of memory and 0.0 GB are free"):
-        convert_to_tflite(merged, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+        convert_to_tflite(talkative, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -80,20 +79,20 @@ def test_estimate_grows_with_weights_layers_and_signatures(tmp_path):
     assert large.seconds > small.seconds and large.memory > small.memory
 
 
-def test_a_failed_conversion_leaves_nothing(merged, tmp_path, monkeypatch):
+def test_a_failed_conversion_leaves_nothing(talkative, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no")
 
     monkeypatch.setattr(converter, "_export", fail)
     with pytest.raises(RuntimeError):
-        convert_to_tflite(merged, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+        convert_to_tflite(talkative, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_without_what_was_asked_for_is_refused(float32):
     with pytest.raises(UserError, match="prefill_16"):
         check_signatures(float32, (8, 16), CACHE_LENGTH)
-    with pytest.raises(UserError, match="cache of 96"):
+    with pytest.raises(UserError, match=f"cache of {CACHE_LENGTH}"):
         check_signatures(float32, PREFILL_LENGTHS, 128)
 
 
@@ -102,7 +101,7 @@ def test_names_the_stage_that_makes_a_missing_model(tmp_path):
         convert_to_tflite(tmp_path, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
 
 
-def test_the_model_s_own_context_is_the_limit_of_the_cache(merged, tmp_path):
-    assert json.loads((merged / "config.json").read_text())["max_position_embeddings"] == 1024
+def test_the_model_s_own_context_is_the_limit_of_the_cache(talkative, tmp_path):
+    assert json.loads((talkative / "config.json").read_text())["max_position_embeddings"] == 1024
     with pytest.raises(UserError, match="1024 positions"):
-        convert_to_tflite(merged, tmp_path / "float32.tflite", PREFILL_LENGTHS, 2048)
+        convert_to_tflite(talkative, tmp_path / "float32.tflite", PREFILL_LENGTHS, 2048)

@@ -8,7 +8,7 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 def test_lists_every_weight_once_under_its_own_name(float32, tokenizer):
     weights = {weight.name: weight for weight in TFLiteFile(float32).weights()}
-    assert set(weights) == {"embedding", *(f"layers.{i}.{p}" for i in (0, 1) for p in PROJECTIONS)}
+    assert set(weights) == {"embedding", *(f"layers.{i}.{p}" for i in range(6) for p in PROJECTIONS)}
     assert weights["embedding"].shape == (tokenizer.vocabulary_size, 64)
     assert weights["layers.1.k_proj"].shape == weights["layers.1.v_proj"].shape == (32, 64)
     assert weights["layers.0.down_proj"].shape == (64, 96)

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
+from exported import CACHE_LENGTH, PREFILL_LENGTHS
 from gemma_finetune.inference.tflite_model import TFLiteModel
 from gemma_finetune.utils.cli import UserError
-
-from .conftest import CONTEXT_LENGTH, PREFILL_LENGTHS
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def reference(model):
 
 
 def test_knows_its_sizes(model, tokenizer):
-    assert (model.prefill_lengths, model.cache_length) == (PREFILL_LENGTHS, CONTEXT_LENGTH)
+    assert (model.prefill_lengths, model.cache_length) == (PREFILL_LENGTHS, CACHE_LENGTH)
     assert model.vocabulary_size == tokenizer.vocabulary_size
 
 
@@ -46,7 +45,7 @@ def test_what_a_longer_conversation_left_behind_is_not_seen(model, reference):
 def test_fills_the_cache_to_its_last_place_and_no_further(model, reference):
     ids, logits = reference
     model.reset()
-    model.prefill((ids * CONTEXT_LENGTH)[: CONTEXT_LENGTH - 1])
+    model.prefill((ids * CACHE_LENGTH)[: CACHE_LENGTH - 1])
     assert np.isfinite(model.decode(5)).all()
     with pytest.raises(ValueError, match="the cache is full"):
         model.decode(5)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from gemma_finetune.config import BOS, END_OF_TURN, EOS
 from gemma_finetune.evaluation.dataset import Tokens, Turn, prompt_ids
 from gemma_finetune.evaluation.ladder import RUNTIMES
@@ -38,6 +40,22 @@ def check_whole(path: Path, stage: str) -> None:
         raise UserError(f"hop {stage}: {error}")
 
 
+def strays(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
+    """Files of other quantizations than `names`. Nothing reads them, but DVC hashes the whole folder."""
+    found = (path for folder in folders if folder.exists() for path in sorted(folder.iterdir()))
+    return [path for path in found if path.stem not in names and not path.name.startswith(".")]
+
+
+def check_weights(directory: Path, stage: str) -> None:
+    """UserError if the weights of a Hugging Face directory, made by `stage`, are cut short."""
+    path = require(directory / "model.safetensors", stage)
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"hop {stage}: {path}: damaged or cut short ({error}); run `dvc repro -f {stage}`")
+
+
 def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
     """UserError where a sequence is longer than the exported model's KV cache."""
     longest, room = max(len(s.ids) for s in sequences), TFLiteFile(require(path, "tflite")).cache_length()
@@ -55,8 +73,15 @@ def check_bundles(tflite: Path, bundle: Path, merged: Path, quantizations: Seque
     for name in quantizations:
         for kind in RUNTIMES:
             path = require(bundle / f"{name}.{kind}", f"bundle@{name}")
-            if wrong := bundle_fault(BundleFile(path).contents(), name, models, tokenizer):
+            if wrong := bundle_fault(_contents(path, name), name, models, tokenizer):
                 raise UserError(f"{path}: hop bundle@{name}: {wrong}; run `dvc repro -f bundle@{name}`")
+
+
+def _contents(path, name):
+    try:
+        return BundleFile(path).contents()
+    except UserError as error:
+        raise UserError(f"hop bundle@{name}: {error}")
 
 
 def bundle_fault(contents: Contents, name: str, models: dict[str, str], tokenizer: str) -> str | None:

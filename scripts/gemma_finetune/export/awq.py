@@ -22,6 +22,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from gemma_finetune.utils.files import read_json
+from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 BITS, BLOCK = 4, 32  # of the quantization to prepare for
 EXPONENTS = np.linspace(0, 1, 11)
@@ -146,9 +147,11 @@ def scale(tensors: Tensors, config: Mapping, inputs: Mapping[str, np.ndarray]) -
 
 def collect_inputs(merged: str | Path, rows: Iterable[Sequence[int]], config: Mapping) -> dict[str, np.ndarray]:
     """{first consumer of each group: its inputs, (N, in)} while the merged model reads `rows` of token ids."""
-    import torch
-    from transformers import Gemma3ForCausalLM
-
+    with quiet_unless_it_fails():
+        import torch
+        from transformers import Gemma3ForCausalLM
+        from transformers.utils.logging import disable_progress_bar
+    disable_progress_bar()
     model = Gemma3ForCausalLM.from_pretrained(merged, dtype=torch.float32)
     collected = {group.consumers[0]: [] for group in groups(config)}
     for name, seen in collected.items():

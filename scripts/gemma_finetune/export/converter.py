@@ -23,6 +23,7 @@ from tqdm import tqdm
 from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, require
+from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GB = 1e9
 
@@ -117,8 +118,10 @@ def _export(merged, folder, prefill_lengths, cache_length) -> Path:
     log = io.StringIO()
     try:
         with redirect_stdout(log):
-            from litert_torch.generative.export_hf import export  # 8 s: only once the checks have passed
-
+            with quiet_unless_it_fails():
+                from litert_torch.generative.export_hf import export  # 8 s: only once the checks have passed
+                from transformers.utils.logging import disable_progress_bar
+            disable_progress_bar()
             with _progress_bar(signatures=len(prefill_lengths) + 1):
                 export.export(
                     model=str(merged),

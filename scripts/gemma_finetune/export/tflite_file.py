@@ -106,13 +106,7 @@ class TFLiteFile:
 def _reading(path):
     try:
         yield
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        struct.error,
-    ) as error:  # whatever a reader stumbles over
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, struct.error) as error:  # a reader's stumbles
         raise UserError(f"{path}: no TFLite model, or a damaged one ({error}); run the stage that makes it again")
 
 

@@ -1,0 +1,139 @@
+"""Faults planted in weights, configs and recipes: the gate fails, and names the hop that broke.
+
+One fault at a time, in an otherwise healthy chain; so in the other three test_..._faults.py.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from gemma_finetune.config import load_section
+from gemma_finetune.evaluation.config import CheckConfig
+from gemma_finetune.evaluation.gate import checks, failure
+from gemma_finetune.evaluation.measure import exact_by_logits, exact_match, measure
+from gemma_finetune.evaluation.tflite_rung import tflite_logits
+
+from .conftest import QUANTIZATIONS, ROOT, merged_logits
+
+
+@pytest.fixture(scope="module")
+def lora_logits(chain, test_set):
+    from gemma_finetune.evaluation.keras_rung import base_with_adapter, keras_logits
+
+    model = base_with_adapter(chain / "models/base", chain / "models/lora.npz")
+    return list(keras_logits(model, test_set.sequences))
+
+
+@pytest.fixture
+def broken_hop(metrics, test_set, tokenizer):
+    """The hop and message of the gate when `rung` has these logits: all other rungs as in the healthy chain."""
+
+    def judge(rung, logits, reference, **thresholds):
+        outcome = measure(test_set, logits, reference)
+        merged = measure(test_set, reference, reference)
+        exact = [exact_by_logits(test_set, o, tokenizer.stop_ids) for o in (outcome, merged)]
+        figures = metrics[rung] | outcome.figures | exact_match(test_set, *exact)
+        config = replace(load_section("check", CheckConfig, str(ROOT / "params.yaml")), **thresholds)
+        message = failure(checks(metrics | {rung: figures}, config, QUANTIZATIONS))
+        return message and message.split("at hop ")[1].split(":")[0]
+
+    return judge
+
+
+def edit_tensors(merged: Path, change):
+    """Rewrites models/merged/model.safetensors by `change(tensors)`."""
+    tensors = load_file(merged / "model.safetensors")
+    save_file(tensors | change(tensors), merged / "model.safetensors", metadata={"format": "pt"})
+
+
+def edit_config(merged: Path, **changes):
+    path = merged / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# -- merge: the merged model is not the base with its adapter on --
+
+
+def lora_dropped(base, merged):
+    return base
+
+
+def alpha_ignored(base, merged):
+    return {name: base[name] + (merged[name] - base[name]) / 2 for name in merged}  # alpha / rank is 2
+
+
+def kernel_transposed(base, merged):
+    name = "model.layers.2.mlp.gate_proj.weight"
+    return {name: np.ascontiguousarray(merged[name].T).reshape(merged[name].shape)}
+
+
+@pytest.mark.parametrize("fault", [lora_dropped, alpha_ignored, kernel_transposed])
+def test_a_wrong_merge_is_caught_at_merge(copy, test_set, lora_logits, broken_hop, fault):
+    base = load_file(copy / "models/base/model.safetensors")
+    edit_tensors(copy / "models/merged", lambda merged: fault(base, merged))
+    assert broken_hop("lora", lora_logits, merged_logits(copy / "models/merged", test_set)) == "merge"
+
+
+def test_a_sliding_window_off_by_one_in_the_merged_config_is_caught_at_merge(copy, test_set, lora_logits, broken_hop):
+    edit_config(copy / "models/merged", sliding_window=17)
+    assert broken_hop("lora", lora_logits, merged_logits(copy / "models/merged", test_set)) == "merge"
+
+
+# -- transformers: the directory says something else than the weights were trained with --
+
+
+def rope(theta):
+    return {"rope_type": "linear", "factor": 1.0, "rope_theta": theta}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rope_parameters": {"sliding_attention": rope(1e6), "full_attention": rope(1e6)}},
+        {"rope_parameters": {"sliding_attention": rope(1e4), "full_attention": rope(1e4)}},
+        {"sliding_window": 15},
+        {"query_pre_attn_scalar": 64},
+        {"layer_types": ["full_attention"] * 6},
+    ],
+    ids=["rope-of-local-layers", "rope-of-global-layers", "window-off-by-one", "query-scale", "no-local-layers"],
+)
+def test_a_wrong_config_is_caught_at_transformers(copy, test_set, reference, broken_hop, changes):
+    from gemma_finetune.evaluation.torch_rung import torch_logits
+
+    edit_config(copy / "models/merged", **changes)
+    logits = torch_logits(copy / "models/merged", test_set.sequences)
+    assert broken_hop("transformers", logits, reference) == "transformers"
+
+
+# -- tflite: converted otherwise than transformers computes --
+
+
+def test_a_kernel_transposed_in_the_conversion_is_caught_at_tflite(copy, test_set, reference, broken_hop):
+    right = load_file(copy / "models/merged/model.safetensors")["model.layers.2.mlp.gate_proj.weight"]
+    wrong = np.ascontiguousarray(right.T)
+    content = (copy / "models/tflite/float32.tflite").read_bytes()
+    assert content.count(right.tobytes()) == 1
+    (copy / "wrong.tflite").write_bytes(content.replace(right.tobytes(), wrong.tobytes()))
+    logits = tflite_logits(copy / "wrong.tflite", test_set.sequences)
+    assert broken_hop("tflite_float32", logits, reference) == "tflite"
+
+
+# -- quantize --
+
+
+def test_channelwise_int4_is_caught_at_quantize(chain, tmp_path, metrics, test_set, reference, broken_hop):
+    """The threshold stands a third above what blocks of 32 cost here: so small a model loses little either way."""
+    from gemma_finetune.export.quantizer import quantize
+
+    recipe = json.loads((ROOT / "scripts/recipes/int4.json").read_text())
+    for operation in recipe:
+        operation["op_config"]["weight_tensor_config"]["granularity"] = "CHANNELWISE"
+    (tmp_path / "channelwise.json").write_text(json.dumps(recipe))
+    quantize(chain / "models/tflite/float32.tflite", tmp_path / "wrong.tflite", tmp_path / "channelwise.json")
+    logits = tflite_logits(tmp_path / "wrong.tflite", test_set.sequences)
+    max_kl = {"int8": 0.02, "int4": 1.33 * metrics["tflite_int4"]["kl"]}
+    assert broken_hop("tflite_int4", logits, reference, max_kl=max_kl) == "quantize@int4"
