@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from clones import clone_working_tree, git, run
+from clones import clone_working_tree, commit_stand_ins, git, run
 from imports import ROOT, SCRIPTS, imported_files
 
 MARKS = "●○"  # runs; runs if what it reads came out different
@@ -57,23 +57,7 @@ def leaves(node, path=()):
 def committed(tmp_path_factory):
     """A clone whose dvc.lock holds its code, its parameters and stand-ins for every output."""
     directory = clone_working_tree(tmp_path_factory.mktemp("reruns") / "repository")
-    with pytest.MonkeyPatch.context() as patch, Repo(str(directory)) as repo:
-        patch.chdir(directory)
-        paths = {Path(item.fs_path) for stage in repo.index.stages for item in (*stage.outs, *stage.deps)}
-        for path in sorted(paths, reverse=True):  # what lies in a folder, then the folder
-            make_stand_in(path)
-        repo.commit(force=True)
-        git(directory, "add", "-A")
-        git(directory, "commit", "-qm", "stand-ins")
-        yield directory
-
-
-def make_stand_in(path):
-    if not path.exists() and path.suffix:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(path.name)
-    elif not path.exists():
-        make_stand_in(path / "stand-in.txt")
+    return commit_stand_ins(directory)
 
 
 @pytest.fixture(scope="module")
