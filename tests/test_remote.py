@@ -1,5 +1,6 @@
 """The remote as a team uses it: push, clone, pull. In a folder as it is, and over S3's protocol on this machine."""
 
+import shutil
 import socket
 import subprocess
 
@@ -7,23 +8,23 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from clones import clone_working_tree, commit_stand_ins, git, run
+from clones import git, run
 
 ANOTHER_RANK = ("dvc", "exp", "run", "--pull", "--allow-missing", "-S", "lora.rank=16")
 CREDENTIALS = {"access_key_id": "someone", "secret_access_key": "their secret"}
 
 
 @pytest.fixture(scope="module")
-def pushed_to_folder(tmp_path_factory):
-    """A clone whose outputs, small stand-ins, are in the remote that .dvc/config names, and the README's setting."""
-    clone = commit_stand_ins(clone_working_tree(tmp_path_factory.mktemp("folder") / "a"))
+def pushed_to_folder(stand_ins, tmp_path_factory):
+    """A clone whose outputs are in the remote that .dvc/config names, and what a teammate needs for access: nothing."""
+    clone = shutil.copytree(stand_ins, tmp_path_factory.mktemp("folder") / "a")
     run(clone, "dvc", "push", "--run-cache")
     return clone, {}
 
 
 @pytest.fixture(scope="module")
-def pushed_to_s3(tmp_path_factory):
-    clone = commit_stand_ins(clone_working_tree(tmp_path_factory.mktemp("s3") / "a"))
+def pushed_to_s3(stand_ins, tmp_path_factory):
+    clone = shutil.copytree(stand_ins, tmp_path_factory.mktemp("s3") / "a")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
