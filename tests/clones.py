@@ -72,7 +72,13 @@ def run(clone, *command, ok=True):
     """Runs a command in the clone with this environment's Python first in the PATH; returns all it printed."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=clone, env=os.environ | {"PATH": path}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=clone,
+        env=os.environ | {"PATH": path},
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert (done.returncode == 0) == ok, done.stdout[-4000:]
     return done.stdout
