@@ -9,7 +9,7 @@ import pytest
 import sentencepiece
 
 import exported
-from clones import SMALLER, clone_working_tree, run
+from clones import SMALLER, clone_working_tree, commit_stand_ins, run
 
 SENTENCES = [
     "Turn on the light in the kitchen, please.",
@@ -155,3 +155,9 @@ def reproduced(clone):
     """The clone after its first experiment, and what that printed: every stage has run once, with smaller settings."""
     changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
     return clone, run(clone, "dvc", "exp", "run", *changes)
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory) -> Path:
+    """A clone whose dvc.lock holds its code, its parameters and stand-ins for every output. Copy it; read only."""
+    return commit_stand_ins(clone_working_tree(tmp_path_factory.mktemp("stand-ins") / "repository"))

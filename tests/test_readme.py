@@ -38,8 +38,8 @@ FILLED_IN = {
     "make repro": "make -o .venv/installed repro",
     "dvc exp apply NAME": "dvc exp apply {experiment}",
     "dvc exp branch NAME rank-16": "dvc exp branch {experiment} rank-16",
+    "gto register": "git commit -qam Remotes && gto register",
     "dvc artifacts get URL": "dvc artifacts get .",
-    "gto register": "git -c user.name=test -c user.email=test@example.org config -l > list && gto register",
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from clones import clone_working_tree, git, run
+from clones import git, run
 from imports import ROOT, SCRIPTS, imported_files
 
 MARKS = "●○"  # runs; runs if what it reads came out different
@@ -54,31 +54,8 @@ def leaves(node, path=()):
 
 
 @pytest.fixture(scope="module")
-def committed(tmp_path_factory):
-    """A clone whose dvc.lock holds its code, its parameters and stand-ins for every output."""
-    directory = clone_working_tree(tmp_path_factory.mktemp("reruns") / "repository")
-    with pytest.MonkeyPatch.context() as patch, Repo(str(directory)) as repo:
-        patch.chdir(directory)
-        paths = {Path(item.fs_path) for stage in repo.index.stages for item in (*stage.outs, *stage.deps)}
-        for path in sorted(paths, reverse=True):  # what lies in a folder, then the folder
-            make_stand_in(path)
-        repo.commit(force=True)
-        git(directory, "add", "-A")
-        git(directory, "commit", "-qm", "stand-ins")
-        yield directory
-
-
-def make_stand_in(path):
-    if not path.exists() and path.suffix:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(path.name)
-    elif not path.exists():
-        make_stand_in(path / "stand-in.txt")
-
-
-@pytest.fixture(scope="module")
-def shared_repo(committed):
-    with Repo(str(committed)) as repo:
+def shared_repo(stand_ins, tmp_path_factory):
+    with Repo(str(shutil.copytree(stand_ins, tmp_path_factory.mktemp("reruns") / "clone"))) as repo:
         yield repo
 
 
@@ -160,9 +137,9 @@ def gate(clone, ok):
 
 
 @pytest.mark.parametrize("pulled", [True, False])
-def test_cis_gate_fails_where_lock_and_parameters_or_code_disagree(committed, tmp_path, pulled):
+def test_cis_gate_fails_where_lock_and_parameters_or_code_disagree(stand_ins, tmp_path, pulled):
     """`dvc repro --dry` ends in success where stages would run, unless what they read is missing."""
-    clone = shutil.copytree(committed, tmp_path / "clone")
+    clone = shutil.copytree(stand_ins, tmp_path / "clone")
     if not pulled:
         shutil.rmtree(clone / "models")
         shutil.rmtree(clone / ".dvc/cache")
