@@ -3,6 +3,8 @@
 data/formatted/{train,validation}.jsonl, models/base -> models/lora.npz, metrics/train.json, metrics/training_log.csv
 
     python scripts/train.py
+
+Killed, and run again with nothing changed, it goes on from the last state saved in .resume/.
 """
 
 from pathlib import Path
@@ -14,6 +16,7 @@ from gemma_finetune.models.lora_file import base_digest, save_lora
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import pack, supervised_fraction, tokenize
+from gemma_finetune.training.resume import RunFile, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_jsonl, require, write_json
@@ -41,13 +44,18 @@ def main():
     train, validation = (load_examples(split, tokenizer, config.sequence_length) for split in ("train", "validation"))
     backbone = load_gemma_model(BASE, dtype=model.dtype)
     trainer = GemmaTrainer(backbone, lora, config)
+    inputs = [*sorted(BASE.iterdir()), FORMATTED / "train.jsonl", FORMATTED / "validation.jsonl"]
+    unfinished = RunFile(run_key([model, lora, config], [Path(__file__), *inputs]))
     result = trainer.fit(
-        pack(train, config.sequence_length), pack(validation, config.sequence_length) if validation else None
+        pack(train, config.sequence_length),
+        pack(validation, config.sequence_length) if validation else None,
+        unfinished,
     )
     save_lora("models/lora.npz", result.weights, lora, base_digest(BASE))
     result.log.write("metrics/training_log.csv")
     metrics = {"examples": len(train), "supervised_fraction": round(supervised_fraction(train), 4)} | result.metrics
     write_json("metrics/train.json", metrics)
+    unfinished.remove()
     print(f"{len(train)} conversations, {metrics['steps']} steps -> models/lora.npz")
     print(f"validation loss {metrics.get('base_val_loss')} -> {metrics.get('val_loss')}")
 

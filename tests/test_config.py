@@ -61,6 +61,12 @@ def test_float16_is_refused_with_the_reason(write_params):
         load_section("model", ModelConfig, str(path))
 
 
+def test_something_must_end_the_training(write_params):
+    path = write_params({"train.epochs": None, "train.max_steps": None})
+    with pytest.raises(UserError, match="train.max_steps: set this or train.epochs, so that training ends; found None"):
+        load_section("train", TrainingConfig, str(path))
+
+
 def test_a_missing_key_and_a_missing_file_are_named(tmp_path):
     path = tmp_path / "params.yaml"
     with pytest.raises(UserError, match="cannot be read"):

@@ -48,18 +48,38 @@ def test_a_prediction_never_crosses_into_another_conversation():
         np.testing.assert_array_equal(segments[used], segments[used + 1])
 
 
+def token_ids(batches):
+    return np.concatenate([batches[i][0]["token_ids"] for i in range(len(batches))])
+
+
 def test_batches_have_one_shape_and_see_every_row_each_epoch_in_a_new_seeded_order():
     rows = pack(make_examples([30] * 7), 32)
-    batches, again = Batches(rows, 2, seed=1), Batches(rows, 2, seed=1)
     orders = []
-    for _ in range(2):
+    for epoch in (1, 2):
+        batches = Batches(rows, 2, seed=1, epoch=epoch)
         seen = [batches[i] for i in range(len(batches))]
         assert {x["token_ids"].shape for x, _, _ in seen} == {(2, 32)}
-        orders.append(np.concatenate([x["token_ids"] for x, _, _ in seen]))
-        np.testing.assert_array_equal(orders[-1], np.concatenate([again[i][0]["token_ids"] for i in range(len(again))]))
         assert sum(weights.sum() for _, _, weights in seen) == rows.weights.sum()
-        batches.on_epoch_end(), again.on_epoch_end()
+        orders.append(token_ids(batches))
+        np.testing.assert_array_equal(orders[-1], token_ids(Batches(rows, 2, seed=1, epoch=epoch)))
     assert not np.array_equal(*orders)
+
+
+def test_a_part_of_an_epoch_is_what_the_whole_has_there():
+    rows = pack(make_examples([30] * 7), 32)
+    whole = token_ids(Batches(rows, 2, seed=1))
+    np.testing.assert_array_equal(token_ids(Batches(rows, 2, seed=1, stop=1)), whole[:2])
+    np.testing.assert_array_equal(token_ids(Batches(rows, 2, seed=1, start=1, stop=4)), whole[2:])
+
+
+def test_a_batch_knows_its_conversations():
+    examples = make_examples([20, 30, 10, 32, 25, 7])
+    batches = Batches(pack(examples, 32), 2, seed=1)
+    numbers = [batches.numbers(i) for i in range(len(batches))]
+    assert sorted(n for some in numbers for n in some) == [1, 2, 3, 4, 5, 6]
+    for index, some in enumerate(numbers):
+        tokens = batches[index][0]["token_ids"]
+        assert sorted(tokens[tokens > 0]) == sorted(np.concatenate([examples[n - 1].ids for n in some]))
 
 
 GOOD = {"text": "<start_of_turn>user\nhello<end_of_turn>\n<start_of_turn>model\nhi<end_of_turn>\n"}

@@ -92,3 +92,27 @@ def test_no_array_of_batch_length_vocabulary_exists(base_dir, monkeypatch):
     assert f"x{vocabulary}x" in text  # chunks of logits are there
     assert f"tensor<{packed.positions.size}x{vocabulary}x" not in text
     assert f"tensor<4x64x{vocabulary}x" not in text
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(base_dir):
+    """Of parts that hold very unequal numbers of supervised tokens, and one that holds none."""
+    backbone = load_gemma_model(base_dir)
+    adapters = apply_lora(backbone, LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",)))
+    for layer in adapters.values():
+        layer.lora_B.assign(RNG.normal(0, 0.1, layer.lora_B.shape))
+    model = SupervisedModel(backbone, accumulation_steps=3)
+    model.compile(optimizer="sgd")
+    model.optimizer.build(model.trainable_variables)
+    packed = pack([example(60), example(40), example(36), example(50)], 64)
+    weights = packed.weights.copy()
+    weights[1, 4:] = 0
+    rows = [np.concatenate([field, np.zeros_like(field[:2])]) for field in (*packed[:4], weights)]
+    inputs = dict(zip(("token_ids", "segment_ids", "positions"), rows, strict=False))
+    variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+    state = [[v.value for v in some] for some in (*variables, model.metrics_variables)]
+    loss, gradients, _, metrics = jax.jit(model._accumulated_gradients)(state, (inputs, rows[3], rows[4]))
+    wanted, wanted_gradients, _, wanted_metrics = jax.jit(model._gradients)(state, (inputs, rows[3], rows[4]))
+    np.testing.assert_allclose([loss, *metrics], [wanted, *wanted_metrics], rtol=1e-5)
+    scale = max(float(jnp.abs(g).max()) for g in wanted_gradients)
+    for ours, theirs in zip(gradients, wanted_gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * scale)

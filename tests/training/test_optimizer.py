@@ -1,6 +1,10 @@
+import keras
 import numpy as np
 
-from gemma_finetune.training.optimizer import cosine_schedule
+from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.models.loader import load_gemma_model
+from gemma_finetune.models.lora import apply_lora
+from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
 
 
 def rates(train_config, steps, **changes):
@@ -21,3 +25,19 @@ def test_without_warm_up_the_first_step_has_the_full_rate(train_config):
 def test_a_run_shorter_than_its_warm_up_still_decays(train_config):
     got = rates(train_config, 4, learning_rate=1e-3, warmup_steps=20)
     assert np.all(got > 0) and got[-1] == got.max()
+
+
+def test_weights_of_the_adapter_decay_and_norms_do_not(base_dir, train_config):
+    """With no gradient at all, only what AdamW decays moves: W (1 - rate x decay)."""
+    backbone = load_gemma_model(base_dir)
+    adapters = apply_lora(
+        backbone, LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
+    )
+    before = [np.array(v) for v in backbone.variables]
+    optimizer = make_optimizer(train_config(learning_rate=0.1, warmup_steps=0, weight_decay=0.5), steps=10)
+    trained = backbone.trainable_variables
+    optimizer.apply([keras.ops.zeros(v.shape) for v in trained], trained)
+    moved = {id(v) for v, old in zip(backbone.variables, before, strict=True) if not np.array_equal(v, old)}
+    assert moved == {id(layer.lora_A) for layer in adapters.values()}  # B is zero, and stays so
+    for v, old in zip(backbone.variables, before, strict=True):
+        np.testing.assert_allclose(v, old * (1 - 0.1 * 0.5 if id(v) in moved else 1), rtol=1e-6)

@@ -7,7 +7,8 @@ import pytest
 
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model
-from gemma_finetune.training.data_pipeline import Example, pack
+from gemma_finetune.training.callbacks import StopOnNaN
+from gemma_finetune.training.data_pipeline import Batches, Example, pack
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError
 
@@ -61,9 +62,39 @@ def test_a_bfloat16_base_learns_too(fit):
     assert result.metrics["val_loss"] < result.metrics["base_val_loss"] - 0.5
 
 
-def test_a_broken_loss_stops_the_run_and_says_at_which_step(fit):
-    with pytest.raises(UserError, match=r"loss is nan at step \d+; lower train.learning_rate"):
+def test_steps_alone_can_say_how_long(fit):
+    assert fit(epochs=None, max_steps=13).metrics["steps"] == 13
+
+
+def test_it_stops_early_when_the_validation_loss_no_longer_falls(fit):
+    metrics = fit(learning_rate=1e-30, early_stopping_patience=1).metrics  # too low to change anything
+    assert (metrics["best_epoch"], metrics["steps"]) == (1, 2 * 4)
+
+
+def test_early_stopping_without_validation_is_refused(base_dir, train_config):
+    trainer = GemmaTrainer(load_gemma_model(base_dir), LORA, train_config(early_stopping_patience=1))
+    with pytest.raises(UserError, match="early_stopping_patience: there is no validation loss"):
+        trainer.fit(make_rows(4, 0), None)
+
+
+def test_accumulated_small_batches_train_as_one_large_one(fit):
+    whole, parts = fit().log.rows, fit(batch_size=2, gradient_accumulation_steps=2).log.rows
+    assert [row[-1] for row in whole] == [row[-1] for row in parts]
+    np.testing.assert_allclose([row[2] for row in parts], [row[2] for row in whole], rtol=1e-3)
+
+
+def test_a_broken_loss_stops_the_run_and_says_at_which_step_and_on_which_rows(fit):
+    lines = r"(\d+, ){11}\d+"  # 4 rows of 3 conversations
+    with pytest.raises(UserError, match=rf"loss is nan at step 2, on lines {lines} of data/formatted/train.jsonl; low"):
         fit(learning_rate=1e30)
+
+
+@pytest.mark.parametrize(("logs", "says"), [((np.inf, 1), "loss is inf"), ((1, np.nan), "gradient norm is nan")])
+def test_a_broken_gradient_is_as_bad(logs, says):
+    stop = StopOnNaN(Batches(make_rows(6, 0), 1), steps_before=10)
+    stop.on_train_batch_end(0, {"loss": 1.0, "grad_norm": 1.0})
+    with pytest.raises(UserError, match=f"{says} at step 12, on lines 4, 5, 6 of"):
+        stop.on_train_batch_end(1, dict(zip(("loss", "grad_norm"), logs, strict=True)))
 
 
 def test_dropout_acts_in_training_from_its_seed(fit):

@@ -10,13 +10,17 @@ import keras
 from tqdm import tqdm
 
 from gemma_finetune.models.lora import LoRADense, adapter_weights
+from gemma_finetune.training.data_pipeline import Batches
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside
 from gemma_finetune.utils.gpu import device_name, peak_memory
 
 
 class LoRASave(keras.callbacks.Callback):
-    """Keeps the adapter of the lowest validation loss in `weights`, or the last one where nothing validates."""
+    """Keeps the adapter of the lowest validation loss in `weights`, or the last one where nothing validates.
+
+    `best_epoch` counts from 1; 0: none yet.
+    """
 
     def __init__(self, adapters: dict[str, LoRADense]):
         super().__init__()
@@ -71,30 +75,30 @@ def _short(value):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the run at the first loss that is not a number, and says where."""
+    """Ends the run at the first loss or gradient that is not a number, and says at which step and on which rows."""
 
-    def __init__(self):
+    def __init__(self, batches: Batches, steps_before: int):
         super().__init__()
-        self.step = 0
+        self.batches, self.steps_before = batches, steps_before
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        if not math.isfinite(float(logs["loss"])):
-            raise UserError(
-                f"train: the loss is {float(logs['loss'])} at step {self.step}; lower train.learning_rate "
-                "or lengthen train.warmup_steps"
-            )
+        for name, value in (("loss", float(logs["loss"])), ("gradient norm", float(logs["grad_norm"]))):
+            if not math.isfinite(value):
+                lines = ", ".join(map(str, self.batches.numbers(batch)))
+                raise UserError(
+                    f"train: the {name} is {value} at step {self.steps_before + batch + 1}, on lines {lines} of "
+                    "data/formatted/train.jsonl; lower train.learning_rate or lengthen train.warmup_steps"
+                )
 
 
 class Progress(keras.callbacks.Callback):
     """One line on the terminal: steps done, time left, loss, tokens a second."""
 
-    def __init__(self, steps: int, tokens_per_step: int):
+    def __init__(self, steps: int, steps_before: int, tokens_per_step: int):
         super().__init__()
-        self.steps, self.tokens_per_step, self.val_loss = steps, tokens_per_step, None
-
-    def on_train_begin(self, logs=None):
-        self.bar = tqdm(total=self.steps, unit="step", desc=f"train on {device_name()}", mininterval=1)
+        self.tokens_per_step, self.val_loss = tokens_per_step, None
+        name = f"train on {device_name()}"
+        self.bar = tqdm(total=steps, initial=steps_before, unit="step", desc=name, mininterval=1)
 
     def on_train_batch_end(self, batch, logs=None):
         rate = self.bar.format_dict["rate"]
@@ -107,12 +111,19 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.val_loss = logs.get("val_loss")
 
-    def on_train_end(self, logs=None):
+    def close(self):
         self.bar.close()
 
 
 class MemoryMonitor(keras.callbacks.Callback):
-    """Prints the peak memory of the run, host and device, when it ends."""
+    """Knows the peak memory of the run, host and device, as of its last epoch's end; as text: "host 1.23 GB"."""
 
-    def on_train_end(self, logs=None):
-        print("peak memory: " + ", ".join(f"{where} {size:.2f} GB" for where, size in peak_memory().items()))
+    def __init__(self):
+        super().__init__()
+        self.peak = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.peak = peak_memory()
+
+    def __str__(self):
+        return ", ".join(f"{where} {size:.2f} GB" for where, size in self.peak.items())

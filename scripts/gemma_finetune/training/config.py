@@ -2,21 +2,34 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gemma_finetune.config import Float, section
 
 
 @section
 class TrainingConfig:
-    """Optimization. A step reads `batch_size` rows of `sequence_length` tokens, packed with whole conversations."""
+    """Optimization. Rows have `sequence_length` tokens, packed with whole conversations.
+
+    A step reads `batch_size` of them, `gradient_accumulation_steps` times; patience counts epochs.
+    """
 
     learning_rate: Annotated[Float, Field(gt=0)]
     warmup_steps: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[Float, Field(ge=0)]
     clip_norm: Annotated[Float, Field(gt=0)]
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)] | None
     max_steps: Annotated[int, Field(ge=1)] | None
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None
     batch_size: Annotated[int, Field(ge=1)]
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)]
     sequence_length: Annotated[int, Field(ge=16)]
+    save_every_steps: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0)]
+
+    @field_validator("max_steps")
+    @classmethod
+    def _something_ends_it(cls, value, info):
+        if value is None and info.data.get("epochs", 1) is None:
+            raise ValueError("set this or train.epochs, so that training ends")
+        return value

@@ -22,10 +22,11 @@ class Example(NamedTuple):
 
 
 class PackedRows(NamedTuple):
-    """Rows of L tokens; S is the largest number of supervised tokens in a row, rounded up.
+    """N rows of L tokens; S is the largest number of supervised tokens in a row, rounded up.
 
     token_ids, segment_ids (N, L): segment 0 is padding, 1, 2, … are the row's conversations.
     positions, labels, weights (N, S): the hidden state at `positions` predicts `labels`; weight 0 is filling.
+    numbers (N, C): the row's conversations by their number, from 1, among those packed; 0 is filling.
     """
 
     token_ids: np.ndarray
@@ -33,6 +34,7 @@ class PackedRows(NamedTuple):
     positions: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
+    numbers: np.ndarray
 
 
 def tokenize(rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str) -> list[Example]:
@@ -84,9 +86,11 @@ def pack(examples: Sequence[Example], sequence_length: int) -> PackedRows:
         np.zeros(shape_s, "int32"),
         np.zeros(shape_s, "int32"),
         np.zeros(shape_s, "float32"),
+        np.zeros((len(rows), max(map(len, rows))), "int32"),
     )
     for number, row in enumerate(rows):
         _fill(packed, number, [examples[i] for i in row])
+        packed.numbers[number, : len(row)] = np.add(row, 1)
     return packed
 
 
@@ -106,32 +110,32 @@ def _fill(packed, number, examples):
 class Batches(keras.utils.PyDataset):
     """Batches of packed rows for `fit`: (inputs, labels, weights), in an order drawn from (seed, epoch).
 
-    The last batch is filled with rows of weight 0, so that every step has one shape.
+    One epoch of them, from batch `start` to before `stop`. The epoch's last batch is filled with rows of weight 0, so
+    that every step has one shape.
     """
 
-    def __init__(self, rows: PackedRows, batch_size: int, seed: int | None = None):
+    def __init__(self, rows: PackedRows, batch_size: int, seed: int | None = None, epoch=1, start=0, stop=None):
         super().__init__(workers=1)
-        self.rows, self.batch_size, self.seed, self.epoch = rows, batch_size, seed, 0
-        self._order = self._draw()
-
-    def _draw(self):
-        count = len(self.rows.token_ids)
-        return (
-            np.arange(count) if self.seed is None else np.random.default_rng((self.seed, self.epoch)).permutation(count)
-        )
+        self.rows, self.batch_size = rows, batch_size
+        count = len(rows.token_ids)
+        order = np.arange(count) if seed is None else np.random.default_rng((seed, epoch)).permutation(count)
+        self._order = order[start * batch_size : None if stop is None else stop * batch_size]
 
     def __len__(self):
         return -(-len(self._order) // self.batch_size)
 
     def __getitem__(self, index):
-        picked = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        picked = self._picked(index)
         batch = PackedRows(*(_fill_up(field[picked], self.batch_size) for field in self.rows))
         inputs = {"token_ids": batch.token_ids, "segment_ids": batch.segment_ids, "positions": batch.positions}
         return inputs, batch.labels, batch.weights
 
-    def on_epoch_end(self):
-        self.epoch += 1
-        self._order = self._draw()
+    def numbers(self, index: int) -> list[int]:
+        """The conversations of a batch, by their number among those packed."""
+        return sorted(set(self.rows.numbers[self._picked(index)].ravel().tolist()) - {0})
+
+    def _picked(self, index):
+        return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 
 
 def _fill_up(array, count):

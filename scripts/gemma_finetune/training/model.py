@@ -74,11 +74,13 @@ class SupervisedModel(keras.Model):
     """A backbone whose `fit` minimizes the mean cross-entropy over supervised tokens.
 
     Inputs: token_ids, segment_ids (B, T) and positions (B, S); labels and sample weights (B, S).
-    Reports per step `loss`, `tokens` (supervised) and, in training, `grad_norm`.
+    Reports per step `loss`, `tokens` (supervised) and, in training, `grad_norm`. A training batch is worked off in
+    `accumulation_steps` parts of equal size, for the memory of one; its gradient is that of the whole batch.
     """
 
-    def __init__(self, backbone):
+    def __init__(self, backbone, accumulation_steps: int = 1):
         super().__init__()
+        self.accumulation_steps = accumulation_steps
         self.backbone, self.forward = backbone, Forward(backbone)
         self.token_loss = keras.metrics.Mean(name="loss")
         self.built = True
@@ -96,16 +98,41 @@ class SupervisedModel(keras.Model):
         return total / jnp.maximum(sample_weight.sum(), 1.0)
 
     def train_step(self, state, data):
-        trainable, non_trainable, optimizer, metrics = state
-        x, y, weights = data
-        gradient = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
-        (loss, (_, _, non_trainable, metrics)), grads = gradient(
-            trainable, non_trainable, metrics, x, y, weights, training=True, optimizer_variables=optimizer
-        )
+        trainable, _, optimizer, _ = state
+        gradients = self._gradients if self.accumulation_steps == 1 else self._accumulated_gradients
+        loss, grads, non_trainable, metrics = gradients(state, data)
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, grads, trainable)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in grads))
-        logs = {"loss": loss, "grad_norm": norm, "tokens": weights.sum()}
+        logs = {"loss": loss, "grad_norm": norm, "tokens": data[2].sum()}
         return logs, (trainable, non_trainable, optimizer, metrics)
+
+    def _gradients(self, state, data):
+        """(loss, its gradients, non-trainable variables, metrics) after a forward and a backward pass."""
+        trainable, non_trainable, optimizer, metrics = state
+        gradient = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
+        (loss, (_, _, non_trainable, metrics)), grads = gradient(
+            trainable, non_trainable, metrics, *data, training=True, optimizer_variables=optimizer
+        )
+        return loss, grads, non_trainable, metrics
+
+    def _accumulated_gradients(self, state, data):
+        """The same, part by part. Each part's mean is weighed by its share of the batch's supervised tokens:
+
+        parts hold unequal numbers of them, and a mean of means would weigh the tokens unequally.
+        """
+        trainable, non_trainable, optimizer, metrics = state
+        parts = jax.tree.map(lambda a: a.reshape(-1, self.accumulation_steps, *a.shape[1:]).swapaxes(0, 1), data)
+        tokens = jnp.maximum(data[2].sum(), 1.0)
+
+        def add(sums, part):
+            loss, grads, non_trainable, metrics = sums
+            part_loss, part_grads, *state = self._gradients((trainable, non_trainable, optimizer, metrics), part)
+            share = part[2].sum() / tokens
+            grads = [total + share * more for total, more in zip(grads, part_grads, strict=True)]
+            return (loss + share * part_loss, grads, *state), None
+
+        zeros = [jnp.zeros_like(variable) for variable in trainable]
+        return jax.lax.scan(add, (jnp.float32(0), zeros, non_trainable, metrics), parts)[0]
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return self.get_metrics_result()

@@ -17,7 +17,10 @@ def cosine_schedule(config: TrainingConfig, steps: int) -> keras.optimizers.sche
 
 
 def make_optimizer(config: TrainingConfig, steps: int) -> keras.optimizers.AdamW:
-    """AdamW over the adapter, clipped by global norm; state in float32, as the adapter is."""
+    """AdamW over the adapter, clipped by global norm; state in float32, as the adapter is.
+
+    All that is trained, and so decays, are the adapter's matrices: norms are frozen, and Gemma 3 has no biases.
+    """
     return keras.optimizers.AdamW(
         learning_rate=cosine_schedule(config, steps),
         weight_decay=config.weight_decay,

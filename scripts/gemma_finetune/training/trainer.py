@@ -1,5 +1,7 @@
 """LoRA fine-tuning from packed rows to an adapter. Knows nothing of files."""
 
+import sys
+from contextlib import closing
 from dataclasses import dataclass
 
 import keras
@@ -12,6 +14,8 @@ from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import Batches, PackedRows
 from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
+from gemma_finetune.training.resume import RunFile, SaveState
+from gemma_finetune.utils.cli import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,33 +38,66 @@ class GemmaTrainer:
         keras.utils.set_random_seed(config.seed)
         self.config = config
         self.adapters = apply_lora(backbone, lora, seed=config.seed)
-        self.model = SupervisedModel(backbone)
+        self.model = SupervisedModel(backbone, config.gradient_accumulation_steps)
+        self._step_rows = config.batch_size * config.gradient_accumulation_steps
 
-    def fit(self, train: PackedRows, validation: PackedRows | None) -> TrainingResult:
-        """Trains for `epochs`, or until `max_steps`; validates before the first epoch and after each."""
+    def fit(self, train: PackedRows, validation: PackedRows | None, file: RunFile | None = None) -> TrainingResult:
+        """Trains for `epochs` or `max_steps`, what ends first; validates before the first epoch and after each.
+
+        With a `file`, saves the state of the run there as it goes, and goes on from what an earlier run left.
+        """
         config = self.config
-        batches = Batches(train, config.batch_size, seed=config.seed)
+        if config.early_stopping_patience and not validation:
+            raise UserError("train.early_stopping_patience: there is no validation loss to wait for; set it to null")
+        steps = self._count_steps(train)
         held_out = Batches(validation, config.batch_size) if validation else None
-        steps = min(len(batches) * config.epochs, config.max_steps or np.iinfo("int32").max)
         self.model.compile(optimizer=make_optimizer(config, steps), jit_compile=True)
-        first = self._evaluate(held_out)
-        save = LoRASave(self.adapters)
+        first = self.model.evaluate(held_out, verbose=0, return_dict=True)["loss"] if held_out else None
+        best, memory = LoRASave(self.adapters), MemoryMonitor()
         log = MetricsLogger(cosine_schedule(config, steps), first)
-        progress = Progress(steps, config.batch_size * train.token_ids.shape[1])
-        self.model.fit(
-            batches,
-            epochs=-(-steps // len(batches)),
-            validation_data=held_out,
-            shuffle=False,
-            verbose=0,
-            callbacks=[StopOnNaN(), save, log, progress, MemoryMonitor(), _StopAfter(steps)],
-        )
-        return TrainingResult(weights=save.weights, log=log, metrics=self._metrics(train, log, save, first))
+        state = [self._restored_state(file, best, log)] if file else []
+        with closing(Progress(steps, len(log.rows), self._step_rows * train.token_ids.shape[1])) as progress:
+            for epoch, batches in self._epochs(train, steps, best, log):
+                self.model.fit(
+                    batches,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    validation_data=held_out,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[StopOnNaN(batches, len(log.rows)), best, log, progress, memory, *state],
+                )
+        print(f"peak memory: {memory}")
+        return TrainingResult(weights=best.weights, log=log, metrics=self._metrics(train, log, best, first))
 
-    def _evaluate(self, batches):
-        return self.model.evaluate(batches, verbose=0, return_dict=True)["loss"] if batches else None
+    def _epoch_steps(self, train):
+        return -(-len(train.token_ids) // self._step_rows)
 
-    def _metrics(self, train, log, save, first):
+    def _count_steps(self, train):
+        in_epochs = self._epoch_steps(train) * self.config.epochs if self.config.epochs else None
+        return min(limit for limit in (in_epochs, self.config.max_steps) if limit)
+
+    def _epochs(self, train, steps, best, log):
+        """(epoch from 0, its batches) from where the log ends until `steps`, or the patience, are used up."""
+        epoch_steps, patience = self._epoch_steps(train), self.config.early_stopping_patience
+        while (done := len(log.rows)) < steps:
+            epoch, start = divmod(done, epoch_steps)
+            if patience and epoch - best.best_epoch >= patience:
+                break
+            stop = min(epoch_steps, steps - epoch * epoch_steps)
+            yield epoch, Batches(train, self._step_rows, self.config.seed, epoch + 1, start, stop)
+
+    def _restored_state(self, file, best, log):
+        """The callback that saves the state of the run; what was saved before is restored."""
+        self.model.optimizer.build(self.model.trainable_variables)
+        seeds = [layer.seed_generator.state for layer in self.adapters.values() if layer.seed_generator]
+        variables = [*self.model.trainable_variables, *self.model.optimizer.variables, *seeds]
+        state = SaveState(file, self.config.save_every_steps, variables, best, log)
+        if state.restore():
+            print(f"goes on after step {len(log.rows)} of a run that was stopped", file=sys.stderr)
+        return state
+
+    def _metrics(self, train, log, best, first):
         fill = float((train.segment_ids > 0).mean())
         metrics = {
             "steps": len(log.rows),
@@ -72,19 +109,7 @@ class GemmaTrainer:
         if first is not None:
             metrics |= {
                 "base_val_loss": round(first, 5),
-                "val_loss": round(save.best, 5),
-                "best_epoch": save.best_epoch,
+                "val_loss": round(best.best, 5),
+                "best_epoch": best.best_epoch,
             }
         return metrics
-
-
-class _StopAfter(keras.callbacks.Callback):
-    """Ends `fit` after a number of steps, within an epoch if need be."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        self.model.stop_training = self.left == 0
