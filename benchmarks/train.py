@@ -85,7 +85,7 @@ def long_chats(count):
 def ours(args, dtype, examples):
     from gemma_finetune.utils.gpu import prepare_training
 
-    prepare_training()
+    prepare_training((args.base / "model.safetensors").stat().st_size)
     from gemma_finetune.models.config import LoRAConfig
     from gemma_finetune.models.loader import load_gemma_model
     from gemma_finetune.models.lora import apply_lora

@@ -24,7 +24,7 @@ def main():
         if config.preset == "tiny":
             from gemma_finetune.models.tiny import build_tiny
 
-            prepare_training()
+            prepare_training(weights=0)
             build_tiny(temporary, config)
         else:
             import_preset(fetch(config.preset), temporary)

@@ -39,7 +39,7 @@ def main():
         load_section("lora", LoRAConfig),
         load_section("train", TrainingConfig),
     )
-    prepare_training()
+    prepare_training(require(BASE / "model.safetensors", "base").stat().st_size)
     tokenizer = GemmaTokenizer(require(BASE / "tokenizer.model", "base"))
     train, validation = (load_examples(split, tokenizer, config.sequence_length) for split in ("train", "validation"))
     backbone = load_gemma_model(BASE, dtype=model.dtype)

@@ -4,19 +4,24 @@ import ctypes
 import os
 import resource
 
-_XLA_FLAGS = {
-    "xla_gpu_deterministic_ops": "true",  # same inputs, same bytes; a CPU is so by itself
-    "xla_cpu_experimental_ynn_fusion_type": "",  # Eigen's matmuls are a fifth faster than YNNPACK's here
-}
+SMALL_MODEL = 256 << 20  # bytes of weights
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc, malloc.h
 
 
-def prepare_training() -> None:
-    """Settings of XLA and of the C library for training. Call before JAX starts; XLA_FLAGS of the user win."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    ours = [f"--{name}={value}" for name, value in _XLA_FLAGS.items() if name not in flags]
-    os.environ["XLA_FLAGS"] = " ".join([flags, *ours]).strip()
-    _keep_freed_memory()
+def prepare_training(weights: int) -> None:
+    """Settings of XLA and of the C library for a model of so many bytes of weights. Call before JAX starts.
+
+    Same inputs, same bytes: on a GPU that has to be asked for. A small model's steps on a CPU are mostly overhead,
+    which halves by Eigen's matmuls in place of YNNPACK's and by keeping freed memory; a large one's gain nothing, and
+    take twice the memory.
+    """
+    flags = {"xla_gpu_deterministic_ops": "true"}
+    if weights < SMALL_MODEL:
+        flags["xla_cpu_experimental_ynn_fusion_type"] = ""
+        _keep_freed_memory()
+    given = os.environ.get("XLA_FLAGS", "")  # the user's win
+    ours = [f"--{name}={value}" for name, value in flags.items() if name not in given]
+    os.environ["XLA_FLAGS"] = " ".join([given, *ours]).strip()
 
 
 def _keep_freed_memory():
