@@ -58,4 +58,4 @@ def read_params() -> dict:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=1)

@@ -30,6 +30,7 @@ def main() -> None:
         if args.prompt is not None:
             answer(session, args.prompt)
         elif not sys.stdin.isatty():
+            sys.stdin.reconfigure(errors="replace")
             converse_piped(session, sys.stdin)
         else:
             print(f"{backend.description}\n/help lists the commands, Ctrl-D leaves.", file=sys.stderr)
@@ -48,4 +49,4 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `chat.py | head` ends without a traceback
-    run(main)
+    run(main, arguments=None)

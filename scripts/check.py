@@ -8,6 +8,7 @@ Verdicts: pass, fail, and inconclusive where the test set is too small to tell. 
 """
 
 from collections import Counter
+from pathlib import Path
 
 from gemma_finetune.config import load_section
 from gemma_finetune.evaluation.config import CheckConfig
@@ -28,6 +29,7 @@ def main():
     for check in found:
         print(f"{check.verdict:<13}{check}")
     if message := failure(found):
+        Path("metrics/report.md").unlink(missing_ok=True)  # an earlier model's card, which says it passed
         raise UserError(message)
     if counts[INCONCLUSIVE]:
         print(f"{counts[INCONCLUSIVE]} of {len(found)} inconclusive: more test conversations would decide them")

@@ -9,6 +9,7 @@ model, and `generate` of params.yaml. Stopped half-way, the same command goes on
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -23,6 +24,8 @@ from gemma_finetune.utils.files import sha256
 def main() -> None:
     args = parse_arguments()
     config = load_section("generate", GenerateConfig)
+    if Path(args.output).is_dir() or Path(args.output).resolve() == Path(args.input).resolve():
+        raise UserError(f"{args.output}: name another file for the answers")
     requests = read_requests(args.input)
     with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
         settings = asdict(config) | {"input": sha256(args.input), "model": sha256(backend.weights)}
@@ -48,4 +51,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=None)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gemma_finetune.export.merge import target_shapes
 from gemma_finetune.models.lora_file import Adapter, base_digest, check_fits, check_shapes, load_lora, save_lora
-from gemma_finetune.models.peft_adapter import read_peft, write_peft
+from gemma_finetune.models.peft_adapter import CONFIG, read_peft, write_peft
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside
 
@@ -22,6 +22,8 @@ def main() -> None:
     args = parse_arguments()
     if args.output.exists() and not args.force:
         raise UserError(f"{args.output} exists; name another place, or add --force to replace it")
+    if args.direction == "export" and args.output.exists() and not (args.output / CONFIG).is_file():
+        raise UserError(f"{args.output} is no PEFT adapter, so --force does not replace it; name another place")
     adapter = (export_adapter if args.direction == "export" else import_adapter)(args.input, args.output, args.base)
     config = adapter.config
     print(f"{len(adapter.modules)} modules, rank {config.rank}, {', '.join(config.targets)} -> {args.output}")
@@ -61,4 +63,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=None)

@@ -25,8 +25,3 @@ def test_wrong_values_are_named(write_params, changes, message):
     write_params(changes)
     with pytest.raises(UserError, match=message):
         load_section("data", DataConfig)
-
-
-def test_raw_may_be_globs(write_params):
-    write_params({"data.raw": ["a/*.jsonl", "b/*.gz"]})
-    assert load_section("data", DataConfig).raw == ("a/*.jsonl", "b/*.gz")

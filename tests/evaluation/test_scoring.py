@@ -86,3 +86,8 @@ def test_teacher_forcing_foretells_real_greedy_decoding(seed, length):
 def test_split_turns():
     parts = split_turns(np.arange(6), [1, 3, 2])
     assert [p.tolist() for p in parts] == [[0], [1, 2, 3], [4, 5]]
+
+
+def test_nan_stays_nan():
+    broken = np.full_like(logits(0), np.nan)
+    assert np.isnan(summary(score(broken, np.arange(7), logits(0)))["kl"])

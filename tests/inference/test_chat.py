@@ -216,7 +216,10 @@ def test_stats_tell_what_an_answer_took():
     assert chat.context_used() == (len(render(chat.messages)), 1000)
 
 
-def test_decode_speed_leaves_the_wait_for_the_first_token_out():
-    usage = Usage(prompt=9, read=9, answer=11, complete=True)
-    assert Stats(usage, first_token=1.0, total=3.0).tokens_per_second() == 5.0
-    assert Stats(Usage(9, 9, 1, True), 1.0, 1.0).tokens_per_second() == 0.0
+def test_speed_is_of_the_whole_answer():
+    usage = Usage(prompt=9, read=9, answer=12, complete=True)
+    assert Stats(usage, first_token=1.0, total=3.0).tokens_per_second() == 4.0
+
+
+def test_a_broken_byte_of_the_keyboard_is_no_text():
+    assert as_text("caf\udce9 on") == "caf? on"

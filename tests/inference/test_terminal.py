@@ -106,3 +106,13 @@ def test_ctrl_c_at_the_prompt_gives_a_new_one_and_mistakes_are_forgiven(typed, c
     terminal.converse(chat)
     assert contents(chat) == ["one", "ONE"]
     assert re.search(r"error: no command /nope", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", ["/save", "/load"])
+def test_a_file_that_cannot_be_used_is_a_mistake_not_the_end(command, tmp_path):
+    chat = session()
+    terminal.answer(chat, "one")
+    for path in (tmp_path, "/proc/nothing/here"):
+        with pytest.raises(UserError):
+            terminal.respond(chat, f"{command} {path}")
+    assert len(chat.messages) == 2

@@ -174,4 +174,12 @@ def test_the_script_goes_both_ways_and_replaces_nothing_unasked(base_dir, tmp_pa
     call("import", peft, lora)
     assert lora.read_bytes() == before
     call("export", peft, "--lora", lora, "--force")
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter.txt").touch()
+    with pytest.raises(UserError, match="no PEFT adapter, so --force does not replace it"):
+        call("export", thesis, "--lora", lora, "--force")
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        call("import", peft, thesis, "--force")
+    assert (thesis / "chapter.txt").exists()
     shutil.rmtree(peft)

@@ -53,5 +53,21 @@ def test_a_users_mistake_is_one_line_and_a_non_zero_exit(capsys):
         raise UserError("params.yaml: lora.rank: too small")
 
     with pytest.raises(SystemExit) as stop:
-        run(main)
+        run(main, arguments=None)
     assert stop.value.code == "error: params.yaml: lora.rank: too small"  # what Python prints, with exit status 1
+
+
+def test_a_file_never_replaces_a_folder(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "kept").touch()
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        write_json(folder, {})
+    assert [p.name for p in tmp_path.rglob("*")] == ["out", "kept"]
+
+
+def test_bytes_that_are_no_text_are_named_by_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n\xff\xfe\n')
+    with pytest.raises(UserError, match=r"rows.jsonl:2: not valid JSON"):
+        list(read_jsonl(path))

@@ -17,7 +17,7 @@ Fraction = Annotated[Float, Field(ge=0, le=1)]
 class DataConfig:
     """What goes in, what is refused, what counts as the same, and how it is split."""
 
-    raw: str | tuple[str, ...]
+    raw: str
     format: Literal["auto", "sharegpt", "alpaca", "chatml"]
     repairs: Repairs
     max_rejected_fraction: Fraction

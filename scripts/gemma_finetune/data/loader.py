@@ -4,7 +4,6 @@ Reads JSON Lines, one JSON array, and plain `<|im_start|>` text; as they are, in
 without a byte-order mark. What a row means and whether it is valid is for `validation`.
 """
 
-import glob
 import gzip
 import io
 import json
@@ -28,11 +27,9 @@ Row = tuple[int, bytes]  # the line of its file where it starts, its bytes
 Placed = tuple[str, int, bytes]  # the same with the file
 
 
-def find_files(raw: str | Iterable[str]) -> list[Path]:
-    """The data files of a folder or of globs, sorted. UserError where there are none, or one of unknown kind."""
-    patterns = [raw] if isinstance(raw, str) else raw
-    patterns = [os.path.join(p, "**") if os.path.isdir(p) else p for p in patterns]
-    paths = {Path(p) for pattern in patterns for p in glob.glob(pattern, recursive=True)}
+def find_files(raw: str) -> list[Path]:
+    """The data files of a folder, sorted, or the one file. UserError where there are none, or one of unknown kind."""
+    paths = Path(raw).rglob("[!.]*") if os.path.isdir(raw) else [Path(raw)]
     files = sorted(path for path in paths if path.is_file() and path.suffix not in NOT_DATA)
     if not files:
         raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")

@@ -57,7 +57,7 @@ def summary(scores: TokenScores) -> dict[str, float]:
         "loss": loss,
         "perplexity": math.exp(min(loss, 700)),
         "top1_agreement": float(scores.agrees.mean()),
-        "kl": max(0.0, float(scores.kl.mean())),
+        "kl": float(np.maximum(scores.kl.mean(), 0.0)),  # nan stays nan
         "max_logit_diff": float(scores.diff.max()),
     }
 

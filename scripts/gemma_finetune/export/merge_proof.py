@@ -29,7 +29,7 @@ def prove_merge(base: Path, merged: Path, adapter: Adapter, prompts: Sequence[Se
         "merged_vs_lora": _difference(merged_logits, lora_logits),
         "merged_vs_base": _difference(merged_logits, base_logits),
     }
-    if proof["merged_vs_lora"] > TOLERANCE:
+    if not proof["merged_vs_lora"] <= TOLERANCE:  # nan, too
         raise UserError(
             f"merge: merged logits differ from the adapter's by {proof['merged_vs_lora']:.1e} relative "
             f"(at most {TOLERANCE:.0e}); models/lora.npz and models/base do not belong together"

@@ -27,9 +27,8 @@ class Stats:
     total: float  # seconds from the question to the end
 
     def tokens_per_second(self) -> float:
-        """Decode speed, the first token's wait left out; 0 for answers too short to tell."""
-        decoding = self.total - self.first_token
-        return (self.usage.answer - 1) / decoding if self.usage.answer > 1 and decoding > 0 else 0.0
+        """Tokens of the answer by the time from question to end: LiteRT-LM hands out text late and in lumps."""
+        return self.usage.answer / self.total
 
 
 class ChatSession:
@@ -112,7 +111,7 @@ class ChatSession:
 
 def as_text(content: str) -> str:
     """`content` with every control piece broken by a space: what a person types is text, never a turn."""
-    content = content.strip()
+    content = content.strip().encode(errors="replace").decode()  # a broken byte of the keyboard's is no text
     while piece := find_control(content):
         content = content.replace(piece, f"{piece[0]} {piece[1:]}")
     return content

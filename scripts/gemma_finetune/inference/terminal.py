@@ -64,11 +64,15 @@ def answer(session: ChatSession, text: str) -> None:
 
 def _command(session, line):
     name, _, file = line.partition(" ")
+    file = os.path.expanduser(file.strip())
     if name in ("/save", "/load"):
-        if not file.strip():
+        if not file:
             raise UserError(f"{name} needs a file: {name} FILE")
-        (session.save if name == "/save" else session.load)(file.strip())
-        _note(f"{len(session.messages)} messages {'saved to' if name == '/save' else 'loaded from'} {file.strip()}")
+        try:
+            (session.save if name == "/save" else session.load)(file)
+        except OSError as error:
+            raise UserError(f"{file}: {error.strerror}")
+        _note(f"{len(session.messages)} messages {'saved to' if name == '/save' else 'loaded from'} {file}")
     elif name == "/reset":
         session.reset()
         _note("conversation forgotten")

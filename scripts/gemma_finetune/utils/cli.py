@@ -2,18 +2,35 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 class UserError(Exception):
     """A mistake the user can mend. The message says where, what was found, and what to do."""
 
 
-def run(main: Callable[..., None], *args) -> None:
-    """Calls `main(*args)`; prints a UserError as `error: …` and exits with 1; Ctrl-C exits with 130."""
+def run(main: Callable[[], None], arguments: int | None = 0) -> None:
+    """Calls `main`; prints a UserError as `error: …` and exits with 1; Ctrl-C exits with 130.
+
+    `arguments`: how many the script takes on its command line, -h and --help apart; None: it reads them itself.
+    """
     try:
-        main(*args)
+        if arguments is None or not _asks_for_help(arguments):
+            main()
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _asks_for_help(arguments):
+    """Prints what the script says of itself, if that is asked for. UserError for the wrong number of arguments."""
+    script, *given = sys.argv
+    usage = (sys.modules["__main__"].__doc__ or "").strip()
+    if {"-h", "--help"} & set(given):
+        print(usage)
+        return True
+    if len(given) != arguments:
+        raise UserError(f"{Path(script).name} takes {arguments} arguments, not {len(given)}\n\n{usage}")
+    return False

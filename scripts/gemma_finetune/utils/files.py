@@ -24,6 +24,8 @@ def aside(path: str | Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         if path.is_dir() and not path.is_symlink():
+            if not temporary.is_dir():
+                raise UserError(f"{path} is a folder; name a file")
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
@@ -77,13 +79,13 @@ def write_jsonl(path: str | Path, rows: Iterable) -> int:
 
 
 def read_jsonl(path: str | Path) -> Iterator:
-    """The rows of a JSONL file that one of our own stages wrote. UserError names the line at fault."""
-    with open(path, encoding="utf-8") as file:
+    """The rows of a JSONL file. UserError names the line at fault."""
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}:{number}: not valid JSON ({error}); run the stage that makes it again")
+            except ValueError as error:  # broken UTF-8 is one, too
+                raise UserError(f"{path}:{number}: not valid JSON ({error}); mend it, or make the file again")
 
 
 def sha256(path: str | Path) -> str:
