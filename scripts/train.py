@@ -16,6 +16,7 @@ from gemma_finetune.models.lora_file import base_digest, save_lora
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import pack, supervised_fraction, tokenize
+from gemma_finetune.training.distribution import set_distribution
 from gemma_finetune.training.resume import RunFile, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import run
@@ -42,6 +43,7 @@ def main():
     prepare_training(require(BASE / "model.safetensors", "base").stat().st_size)
     tokenizer = GemmaTokenizer(require(BASE / "tokenizer.model", "base"))
     train, validation = (load_examples(split, tokenizer, config.sequence_length) for split in ("train", "validation"))
+    set_distribution(config.distribution, BASE, config.batch_size)
     backbone = load_gemma_model(BASE, dtype=model.dtype)
     trainer = GemmaTrainer(backbone, lora, config)
     inputs = [*sorted(BASE.iterdir()), FORMATTED / "train.jsonl", FORMATTED / "validation.jsonl"]

@@ -1,6 +1,6 @@
 """The `train` section of params.yaml."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -25,6 +25,7 @@ class TrainingConfig:
     gradient_accumulation_steps: Annotated[int, Field(ge=1)]
     sequence_length: Annotated[int, Field(ge=16)]
     save_every_steps: Annotated[int, Field(ge=1)]
+    distribution: Literal["none", "data_parallel", "model_parallel"]
     seed: Annotated[int, Field(ge=0)]
 
     @field_validator("max_steps")

@@ -1,0 +1,51 @@
+"""Training on several devices of one machine, through keras.distribution: copies of the model, or one in parts."""
+
+from pathlib import Path
+
+import jax
+import keras
+
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import read_json
+
+
+def set_distribution(kind: str, base: Path, batch_size: int) -> None:
+    """Makes all that is built from now on live on every device. Call before the model is loaded.
+
+    data_parallel: each device holds the model and reads its share of each batch. model_parallel: each holds a part of
+    every large matrix and reads the whole batch, for a base too large for one device.
+    """
+    count = jax.device_count()
+    if kind == "data_parallel":
+        if batch_size % count:
+            raise UserError(f"train.batch_size: {batch_size} rows cannot be shared equally by {count} devices")
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    elif kind == "model_parallel":
+        mesh = keras.distribution.DeviceMesh((1, count), ("batch", "model"))
+        layouts = gemma_layout_map(mesh, read_json(base / "config.json"))
+        keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layouts))
+
+
+def gemma_layout_map(mesh: keras.distribution.DeviceMesh, config: dict) -> keras.distribution.LayoutMap:
+    """How Gemma 3's matrices are cut along the mesh's "model" axis; keras-hub has none for Gemma 3.
+
+    As Megatron (Shoeybi et al., 2019, arXiv:1909.08053): attention by heads, the feed-forward by its inner features,
+    the embedding by its tokens. What doesn't divide by the number of devices stays whole: Gemma 3's single key/value
+    head. So do the adapter and its optimizer state, which are small.
+    """
+    cuts = {  # layer of a block: (what must divide, the axes of its kernel)
+        "attention/query": (config["num_attention_heads"], ("model", None, None)),
+        "attention/key": (config["num_key_value_heads"], ("model", None, None)),
+        "attention/value": (config["num_key_value_heads"], ("model", None, None)),
+        "attention/attention_output": (config["num_attention_heads"], ("model", None, None)),
+        "ffw_gating": (config["intermediate_size"], (None, "model")),
+        "ffw_gating_2": (config["intermediate_size"], (None, "model")),
+        "ffw_linear": (config["intermediate_size"], ("model", None)),
+    }
+    cuts = {rf"decoder_block_\d+/{layer}/kernel": cut for layer, cut in cuts.items()}
+    cuts["token_embedding/embeddings"] = (config["vocab_size"], ("model", None))
+    layouts = keras.distribution.LayoutMap(mesh)
+    for path, (size, axes) in cuts.items():
+        if size % mesh.shape[1] == 0:
+            layouts[path] = axes
+    return layouts
