@@ -25,8 +25,8 @@ NOT_RUN = {
     "dvc exp run -S lora.rank=16": "minutes; test_pipeline.py runs it with another rank",
     "dvc queue start --jobs 2": "minutes; test_queue.py runs a queue of its own",
     "dvc exp run --pull --allow-missing -S lora.rank=16": "minutes; test_remote.py runs it up to what it fetches",
-    "dvc exp run -S model.preset=hf://google/gemma-3-270m-it -S train.learning_rate=0.0002 "
-    "-S train.sequence_length=512": "needs an account",
+    "dvc exp run -S model.preset=hf://google/gemma-3-270m-it -S model.dtype=bfloat16 -S train.learning_rate=0.0002 "
+    "-S train.sequence_length=512 -S export.cache_length=1280 -S 'export.prefill_lengths=[8,128,512]'": "an account",
     '.venv/bin/pip install "jax[cuda12]==0.10.2"': "needs a GPU",
     "dvc push --run-cache": "test_remote.py",
     "dvc pull --run-cache": "test_remote.py",

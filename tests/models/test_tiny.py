@@ -83,7 +83,7 @@ def test_plain_text_is_learned_whole_and_requests_in_part(base):
 def test_an_echo_is_said_again_token_by_token_and_every_token_gets_its_turn(base):
     tokenizer = GemmaTokenizer(base / "tokenizer.model")
     rng, seen = np.random.default_rng(0), set()
-    for _ in range(2000):
+    for _ in range(5000):
         ids, answers = tiny.echo(tokenizer, rng)
         said = ids[answers]
         assert said[-1] == tokenizer.end_of_turn
