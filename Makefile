@@ -17,7 +17,7 @@ chat: .venv/installed  ## Talk to the model that `make repro` made
 	python scripts/chat.py
 
 lint: .venv/installed  ## Check style and types
-	ruff check . && ruff format --check .
+	ruff check . && ruff format --check . && mypy
 
 bench: .venv/installed  ## Measure how fast the models answer; benchmarks/README.md has more
 	python benchmarks/decode.py --prefill 256 models/tflite/int8.tflite models/tflite/int4.tflite models/bundle/int8.task

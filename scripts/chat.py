@@ -30,7 +30,7 @@ def main() -> None:
         if args.prompt is not None:
             answer(session, args.prompt)
         elif not sys.stdin.isatty():
-            sys.stdin.reconfigure(errors="replace")
+            sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
             converse_piped(session, sys.stdin)
         else:
             print(f"{backend.description}\n/help lists the commands, Ctrl-D leaves.", file=sys.stderr)

@@ -32,9 +32,8 @@ def write_merged(directory: Path, adapter: Adapter) -> None:
     directory.mkdir()
     tensors = read_tensors(BASE)
     merged = merge_lora_weights(tensors, adapter)
-    unchanged = [
-        module for module in adapter.modules if np.array_equal(*(t[f"{module}.weight"] for t in (tensors, merged)))
-    ]
+    names = {module: f"{module}.weight" for module in adapter.modules}
+    unchanged = [module for module, name in names.items() if np.array_equal(tensors[name], merged[name])]
     if unchanged:
         raise UserError(f"{LORA}: changes nothing in {unchanged[0]} (and {len(unchanged) - 1} more); train longer")
     save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})

@@ -63,10 +63,10 @@ def table(header):
 
 
 def commands():
-    """Every command of README.md's `sh` blocks, without its comment, on one line, in order."""
+    """Every command of README.md's `sh` blocks, without its comment, in order."""
     blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    blocks = [re.sub(r"\s*\\\n\s*", " ", block) for block in blocks]
-    lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    joined = re.sub(r"\s*\\\n\s*", " ", "".join(blocks))  # a line that ends in a backslash goes on
+    lines = [re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()]
     return [line for line in lines if line]
 
 

@@ -87,7 +87,7 @@ def _im_text(text):
 
 def canonical(turns: Turns, split: str | None, source: dict) -> dict:
     """The canonical conversation of repaired turns; its id is a hash of its content alone."""
-    conversation = {"id": content_id(turns)}
+    conversation: dict = {"id": content_id(turns)}
     if turns[0][0] == "system":
         conversation["system"] = turns[0][1]
     conversation["conversations"] = [{"from": role, "value": text} for role, text in turns if role != "system"]

@@ -56,7 +56,7 @@ def find_twins(index: Features, text: Callable[[int], str], threshold: float) ->
     _, start, group = np.unique(index.exact[order], return_index=True, return_inverse=True)
     leader = start[group]  # of the rows with equal text the first, as a place in the order
     first = np.flatnonzero(leader == np.arange(len(order)))
-    near, score = _near_twins(index.bands[order[first]], lambda n: text(order[first[n]]), threshold)
+    near, score = _near_twins(index.bands[order[first]], lambda n: text(int(order[first[n]])), threshold)
 
     place = np.searchsorted(first, leader)  # of each row's leader, in `first`
     removed = near[place] >= 0

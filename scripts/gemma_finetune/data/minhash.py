@@ -38,14 +38,14 @@ def band_keys(shingles: np.ndarray, offsets: np.ndarray, threshold: float, seed:
 
 def shared_buckets(bands: np.ndarray) -> Iterator[tuple[int, list[int]]]:
     """(row, its buckets) of every row that shares one, in order; a bucket is the rows of equal key in a band."""
-    rows, buckets, total = [], [], 0
+    row_parts, bucket_parts, total = [], [], 0
     for column in bands.T:
         _, bucket, count = np.unique(column, return_inverse=True, return_counts=True)
         shared = np.flatnonzero(count[bucket] > 1)
-        rows.append(shared)
-        buckets.append(bucket[shared] + total)
+        row_parts.append(shared)
+        bucket_parts.append(bucket[shared] + total)
         total += len(count)
-    rows, buckets = np.concatenate(rows), np.concatenate(buckets)
+    rows, buckets = np.concatenate(row_parts), np.concatenate(bucket_parts)
     order = np.argsort(rows, kind="stable")
     buckets = buckets[order]
     ids, start, count = np.unique(rows[order], return_index=True, return_counts=True)

@@ -71,7 +71,7 @@ class Alpaca(Row):
     history: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
 
 
-FORMATS = {"sharegpt": (ShareGPT,), "alpaca": (Alpaca,), "chatml": (ChatML, ChatMLText)}
+FORMATS: dict[str, tuple] = {"sharegpt": (ShareGPT,), "alpaca": (Alpaca,), "chatml": (ChatML, ChatMLText)}
 
 
 def detect(row: dict) -> str:

@@ -24,6 +24,6 @@ def tflite_logits(path: str | Path, sequences: Sequence[Tokens]) -> Iterator[np.
         model.reset()
         rows = []
         for position in sequence.positions:
-            model.prefill(sequence.ids[model.position : position])
+            model.prefill(sequence.ids[model.position : position].tolist())
             rows.append(model.decode(int(sequence.ids[position])))
         yield np.stack(rows)

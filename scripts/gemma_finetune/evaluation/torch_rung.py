@@ -27,5 +27,6 @@ def torch_prompt_ids(directory: str | Path, prompts: Sequence[Sequence[dict[str,
     """Token ids of each prompt by transformers' own tokenizer and the directory's chat template."""
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     return [
-        tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False) for prompt in prompts
+        tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False)  # type: ignore[misc]
+        for prompt in prompts
     ]

@@ -71,8 +71,8 @@ class BundleFile:
             metadata = read_metadata(bytes(self._parts["metadata"]), tokenizer)
         except Exception as error:
             raise _not_a_bundle(self.path, f"metadata: {type(error).__name__}: {error}")
-        digests = {f"{name}_sha256": hashlib.sha256(self._parts[name]).hexdigest() for name in ("model", "tokenizer")}
-        return Contents(**digests, **metadata)
+        model, tokens = (hashlib.sha256(self._parts[name]).hexdigest() for name in ("model", "tokenizer"))
+        return Contents(model_sha256=model, tokenizer_sha256=tokens, **metadata)
 
 
 def _read_parts(path) -> dict[str, memoryview]:

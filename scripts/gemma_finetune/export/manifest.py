@@ -54,6 +54,6 @@ def manifest(
     }
 
 
-def quantization(weights: list[Weight]) -> dict[str, dict[str, str]]:
+def quantization(weights: list[Weight]) -> dict[str, str]:
     """{weight: its dtype and granularity}, layer by layer."""
     return {weight.name: f"{weight.dtype} {weight.granularity}".strip() for weight in weights}

@@ -6,7 +6,7 @@ for piece in session.ask("Is the lamp on?"):
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class ChatSession:
     def messages(self) -> list[dict]:
         return self._system + self._turns
 
-    def ask(self, text: str) -> Iterator[str]:
+    def ask(self, text: str) -> Generator[str, None, None]:
         """The answer to `text` in pieces. Closed early, it leaves what was said so far in the history.
 
         PromptTooLong, with the history untouched, where `text` alone does not fit the context.
@@ -60,7 +60,8 @@ class ChatSession:
                 pieces.append(piece)
                 yield piece
             ended = time.perf_counter()
-            self.stats = Stats(self._backend.usage, (first or ended) - started, ended - started)
+            usage: Usage = self._backend.usage  # type: ignore[assignment]  # set, since an answer has ended
+            self.stats = Stats(usage, (first or ended) - started, ended - started)
         finally:
             if pieces or self.stats:
                 self._turns = [*kept, {"role": "assistant", "content": as_text("".join(pieces))}]

@@ -14,6 +14,6 @@ def open_tflite(path: str | Path, tokenizer: str | Path | None, threads: int) ->
     """The model at `path` with `tokenizer`, or the tokenizer.model beside it, or the pipeline's own."""
     beside = Path(path).parent / "tokenizer.model"
     tokenizer_path = Path(tokenizer) if tokenizer else beside if beside.exists() else require(TOKENIZER, "merge")
-    model, tokenizer = TFLiteModel(path, threads), GemmaTokenizer(tokenizer_path)
-    check_vocabulary(path, model.vocabulary_size, tokenizer_path, tokenizer)
-    return TokenBackend(model, tokenizer, Path(path), f"TFLite on the CPU, {threads} threads: {path}")
+    model, pieces = TFLiteModel(path, threads), GemmaTokenizer(tokenizer_path)
+    check_vocabulary(path, model.vocabulary_size, tokenizer_path, pieces)
+    return TokenBackend(model, pieces, Path(path), f"TFLite on the CPU, {threads} threads: {path}")

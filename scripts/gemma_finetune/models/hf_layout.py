@@ -7,7 +7,7 @@ directory from elsewhere may lack any of it. What is written here depends on the
 import json
 from pathlib import Path
 
-from sentencepiece.sentencepiece_model_pb2 import ModelProto
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]  # made at import
 
 from gemma_finetune.config import BOS, END_OF_TURN, EOS, PAD, START_OF_TURN, UNK
 from gemma_finetune.models.tokenizer import GemmaTokenizer

@@ -47,7 +47,7 @@ def save_lora(path: str | Path, weights: dict[str, np.ndarray], config: LoRAConf
     metadata = {"format_version": FORMAT_VERSION, "base_sha256": base_sha256, **asdict(config)}
     arrays = {name: np.asarray(value, "float32") for name, value in sorted(weights.items())}
     with aside(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, metadata=json.dumps(metadata, sort_keys=True), **arrays)
+        np.savez(file, metadata=json.dumps(metadata, sort_keys=True), **arrays)  # type: ignore[arg-type]  # numpy takes any name
 
 
 def load_lora(path: str | Path) -> Adapter:

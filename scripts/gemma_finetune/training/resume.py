@@ -45,7 +45,7 @@ class RunFile:
 
     def write(self, arrays: dict[str, np.ndarray], facts: dict) -> None:
         with aside(self.path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, facts=json.dumps(facts), **arrays)
+            np.savez(file, facts=json.dumps(facts), **arrays)  # type: ignore[arg-type]  # numpy takes any name
 
     def read(self) -> tuple[dict[str, np.ndarray], dict] | None:
         """What was written last, or None."""
