@@ -1,6 +1,7 @@
 """README.md against the code: its tables, tree and picture, the files it names, and its commands, run as written."""
 
 import ast
+import csv
 import importlib.util
 import re
 import shutil
@@ -147,3 +148,14 @@ def filled_in(command):
     for words, replacement in FILLED_IN.items():
         command = command.replace(words, replacement) if command.startswith(words) else command
     return command
+
+
+def test_the_ladder_is_that_of_the_committed_run():
+    measured = list(csv.DictReader((ROOT / "metrics/ladder.csv").open()))
+    shown = readme.table("rung |")
+    assert [row[0] for row in shown] == [row["rung"] for row in measured]
+    for (_, exact, perplexity, kl, megabytes), row in zip(shown, measured, strict=True):
+        interval = [f"{float(row[key]):.3f}" for key in ("exact_match", "exact_match_low", "exact_match_high")]
+        assert re.findall(r"[\d.]+", exact) == interval
+        assert perplexity == f"{float(row['perplexity']):.4g}" and float(kl) == float(f"{float(row['kl']):.2g}")
+        assert megabytes == f"{int(row['bytes']) / 1e6:.2f}"
