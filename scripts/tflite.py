@@ -8,6 +8,8 @@ models/merged/, data/formatted/train.jsonl -> models/tflite/float32.tflite
     python scripts/tflite.py
 """
 
+import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -41,5 +43,16 @@ def scaled(merged: Path, directory: Path, tokens: int) -> Path:
     return directory
 
 
+def fix_hash_seed():
+    """Starts this script anew with Python's hash seed at 0, unless it is.
+
+    transformers' Gemma 3 goes through a set of layer types, so the order of the two RoPE tables in the file, and with
+    it the file's digest, would differ from run to run.
+    """
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": "0"})
+
+
 if __name__ == "__main__":
+    fix_hash_seed()
     run(main)
