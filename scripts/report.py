@@ -1,6 +1,6 @@
 """Writes the model card: data, training, the ladder, the gate's verdicts, how to run it, limits.
 
-Reads    metrics/{data,train,evaluate,check}.json, metrics/training_log.csv, params.yaml
+Reads    metrics/{data,train,evaluate,check}.json, metrics/training_log.csv, models/bundle/*.json, params.yaml
 Writes   metrics/report.md, metrics/ladder.png, metrics/training.png
 Run      python scripts/report.py
 """
@@ -36,10 +36,12 @@ def main():
     params = {name: asdict(load_section(name, section)) for name, section in SECTIONS.items()}
     stages = {"data": "format", "train": "train", "evaluate": "evaluate", "check": "check"}
     metrics = {name: read_json(require(f"metrics/{name}.json", stage)) for name, stage in stages.items()}
-    rows = table(metrics["evaluate"], params["export"]["quantizations"])
+    quantizations = params["export"]["quantizations"]
+    rows = table(metrics["evaluate"], quantizations)
     with open(require("metrics/training_log.csv", "train"), encoding="utf-8", newline="") as file:
         log = list(csv.DictReader(file))
-    text = card(params, metrics["data"], metrics["train"], rows, metrics["check"])
+    manifests = {name: read_json(require(f"models/bundle/{name}.json", f"bundle@{name}")) for name in quantizations}
+    text = card(params, metrics["data"], metrics["train"], rows, metrics["check"], manifests)
     with aside("metrics/ladder.png") as temporary:
         plot_ladder(rows, temporary)
     with aside("metrics/training.png") as temporary:

@@ -29,7 +29,7 @@ def folder(tmp_path, write_params):
     }
     exact = {"exact_match": 0.95, "exact_match_low": 0.92, "exact_match_high": 0.98}
     change = {"exact_match_change": 0.0, "exact_match_change_low": -0.01, "exact_match_change_high": 0.01}
-    spoken = {"runtime_agreement": 1.0, "faulty_answers": 0.0}
+    spoken = {"runtime_agreement": 1.0, "follow_up_agreement": 0.98, "faulty_answers": 0.0}
     metrics = {name: rung | exact | change for name in ladder.rungs(NAMES)}
     for name in metrics:
         if name.startswith(ladder.RUNTIMES):
@@ -41,11 +41,20 @@ def folder(tmp_path, write_params):
     write(tmp_path, "data", {"splits": {"train": split, "test": split}, "overlong": 0, "rows": {"raw": 1600}})
     write(tmp_path, "train", {"examples": 1500, "steps": 600, "val_loss": 0.05})
     write(tmp_path, "evaluate", metrics)
+    (tmp_path / "models/bundle").mkdir(parents=True)
+    for name in NAMES:
+        (tmp_path / f"models/bundle/{name}.json").write_text(json.dumps(manifest(name)))
     with open(tmp_path / "metrics/training_log.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["step", "loss", "val_loss"])
         rows.writerows([[step, 3 / step, "" if step < 5 else 2 / step] for step in range(1, 20)])
     return tmp_path
+
+
+def manifest(name):
+    adapter = {"rank": 16, "alpha": 32.0, "use_rslora": True, "dropout": 0.1, "targets": ["q_proj", "o_proj"]}
+    files = {f"{name}.{kind}": {"bytes": 2_000_000, "sha256": f"{name} {kind}"} for kind in ladder.RUNTIMES}
+    return {"adapter": adapter, "bundles": files}
 
 
 def write(folder, name, content):
@@ -120,3 +129,16 @@ def test_the_gate_in_the_report_is_in_ladder_order(folder):
     gate = (folder / "metrics/report.md").read_text().split("## The gate")[1].split("## ")[0]
     hops = re.findall(r"^\| ([a-z0-9@_]+) \| `", gate, re.MULTILINE)
     assert list(dict.fromkeys(hops)) == ladder.hops(NAMES)
+
+
+def test_the_report_names_the_adapters_own_settings_and_the_files_by_digest(folder):
+    assert run(folder, "check").returncode == run(folder, "report").returncode == 0
+    text = (folder / "metrics/report.md").read_text()
+    assert "LoRA (rank 16, alpha 32, q_proj, o_proj)" in text  # params.yaml says rank 8
+    assert "| `lora.use_rslora` | true |" in text and "| `lora.dropout` | 0.1 |" in text
+    assert "| `models/bundle/int8.task` | 2,000,000 | `int8 task` |" in text
+
+
+def test_the_report_says_how_a_bundle_does_in_a_chat_of_its_own(folder):
+    assert run(folder, "check").returncode == run(folder, "report").returncode == 0
+    assert "| `task_int4` | 1.000 | 0.980 | 0.000 |" in (folder / "metrics/report.md").read_text()

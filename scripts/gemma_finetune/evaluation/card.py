@@ -12,6 +12,8 @@ _LADDER = (
     ("largest logit difference", "max_logit_diff", "{:.2g}"),
 )
 
+_RUNTIME = ("runtime_agreement", "follow_up_agreement", "faulty_answers")
+
 MEANINGS = {
     "base": "the base model, before any training on the task",
     "lora": "the base with the adapter on, in Keras",
@@ -24,20 +26,23 @@ MEANINGS = {
 }
 
 
-def card(params: dict, data: dict, train: dict, rows: Sequence[dict], check: dict) -> str:
-    """The whole report. `rows`: ladder.table's; `check`: metrics/check.json's content."""
+def card(params: dict, data: dict, train: dict, rows: Sequence[dict], check: dict, manifests: dict[str, dict]) -> str:
+    """The whole report. `rows`: ladder.table's; `check`: metrics/check.json's content; `manifests`: of each bundle."""
+    adapter = next(iter(manifests.values()))["adapter"]  # as lora.npz says it, which may come from elsewhere
     by_rung = {row["rung"]: row for row in rows}
     return (
         "\n\n".join(
             [
                 "# Model card",
-                _summary(params, by_rung, check),
+                _summary(params["model"]["preset"], adapter, by_rung, check),
                 "## What it was trained on\n\n" + _data(data),
-                "## How it was trained\n\n" + _training(params, train),
+                "## How it was trained\n\n" + _training(params, adapter, train),
                 "![Loss by step](training.png)",
                 "## What each hop of the export cost\n\n" + _ladder(rows),
                 "![The ladder](ladder.png)",
+                "## What the bundles said\n\n" + _runtimes(rows),
                 "## The gate\n\n" + _gate(params, check),
+                "## The files\n\n" + _files(manifests),
                 "## How to run it\n\n" + _usage(params),
                 "## Limits\n\n" + _limits(rows),
             ]
@@ -52,11 +57,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def _summary(params, by_rung, check):
+def _summary(preset, adapter, by_rung, check):
     lora = by_rung["lora"]
     return (
-        f"Gemma 3 (`{params['model']['preset']}`) fine-tuned with LoRA (rank {params['lora']['rank']}, alpha "
-        f"{params['lora']['alpha']}, {', '.join(params['lora']['targets'])}). On the test set it answers "
+        f"Gemma 3 (`{preset}`) fine-tuned with LoRA (rank {adapter['rank']}, alpha {adapter['alpha']:g}, "
+        f"{', '.join(adapter['targets'])}). On the test set it answers "
         f"{_interval(lora)} of the turns exactly; the base {_interval(by_rung['base'])}. The gate: {check['pass']} "
         f"checks passed, {check['fail']} failed, {check['inconclusive']} inconclusive."
     )
@@ -77,8 +82,9 @@ def _data(data):
     )
 
 
-def _training(params, train):
-    settings = {f"train.{key}": value for key, value in params["train"].items() if value is not None}
+def _training(params, adapter, train):
+    settings = {f"lora.{key}": ", ".join(v) if isinstance(v, list) else v for key, v in adapter.items()}
+    settings |= {f"train.{key}": value for key, value in params["train"].items() if value is not None}
     settings["model.dtype"] = params["model"]["dtype"]
     return (
         table(["setting", "value"], [[f"`{key}`", _number(value)] for key, value in settings.items()])
@@ -88,6 +94,8 @@ def _training(params, train):
 
 
 def _number(value):
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else value
 
 
@@ -115,6 +123,20 @@ def _change(row):
     return f"{row['exact_match_change']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
+def _runtimes(rows):
+    lines = [
+        [f"`{row['rung']}`", *("" if row[key] is None else f"{row[key]:.3f}" for key in _RUNTIME)]
+        for row in rows
+        if row["runtime_agreement"] is not None
+    ]
+    return (
+        "LiteRT-LM loaded each bundle and answered every turn. Runtime agreement: share of answers that are what the "
+        "model file's logits foretell. Follow-up agreement: share of second answers that are the same in a chat that "
+        "the runtime holds itself. Faulty: empty, never ending, repeating, or with control tokens.\n\n"
+        + table(["rung", *(key.replace("_", " ") for key in _RUNTIME)], lines)
+    )
+
+
 def _gate(params, check):
     lines = [
         [hop, f"`{name}`", f"{figures['value']:.4g}", f"{figures['threshold']:.4g}", figures["verdict"]]
@@ -122,6 +144,14 @@ def _gate(params, check):
         for name, figures in check["hops"][hop].items()
     ]
     return table(["hop", "figure", "value", "threshold", "verdict"], lines)
+
+
+def _files(manifests):
+    files = {name: facts for manifest in manifests.values() for name, facts in manifest["bundles"].items()}
+    lines = [[f"`models/bundle/{n}`", f"{facts['bytes']:,}", f"`{facts['sha256']}`"] for n, facts in files.items()]
+    return "The figures above are of these files; the `.json` beside each says what it was made of.\n\n" + table(
+        ["file", "bytes", "SHA-256"], lines
+    )
 
 
 def _usage(params):

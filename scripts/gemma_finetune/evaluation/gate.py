@@ -17,7 +17,7 @@ PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 CAUSES = {
     "train": "the run was too short, the learning rate unfit for this base, or the loss mask wrong "
     "(see metrics/train.json for the supervised fraction)",
-    "merge": "the adapter was dropped, alpha / rank left out of the scale, a kernel transposed, or the merge "
+    "merge": "the adapter was dropped, the scale (alpha / rank) left out, a kernel transposed, or the merge "
     "was not done in float32",
     "transformers": "models/merged/config.json says otherwise than the weights were trained with "
     "(RoPE bases, sliding window, head dimension, norm epsilon), or a kernel was written transposed",

@@ -1,5 +1,6 @@
 """Proof of a merge: the merged model says what the base with its adapter says, and not what the base says."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def prove_merge(base: Path, merged: Path, adapter: Adapter, prompts: Sequence[Se
     set_adapter_weights(apply_lora(backbone, adapter.config), adapter.weights)
     lora_logits = [_logits(backbone, ids) for ids in prompts]
     del backbone
+    gc.collect()  # Keras models are cycles: two of them would be in memory
     backbone = load_gemma_model(merged, dtype="float32")
     merged_logits = [_logits(backbone, ids) for ids in prompts]
     proof = {
