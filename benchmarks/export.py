@@ -5,7 +5,7 @@ memory of merge, tflite, quantize and bundle, then of `litert-torch export_hf`, 
 quantizes it to INT8 and writes a .litertlm in one process.
 
     pip install psutil
-    python benchmarks/export.py --shapes 270m 1b [--tokenizer tokenizer.model]
+    python benchmarks/export.py --tokenizer TOKENIZER --shapes 270m 1b        # Gemma's tokenizer.model
 """
 
 import argparse
@@ -104,7 +104,7 @@ def export_hf(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--tokenizer", default=ROOT / "models/base/tokenizer.model")
+    parser.add_argument("--tokenizer", required=True)
     arguments = parser.parse_args()
     print("| | seconds | CPU s | peak GB |\n|---|---:|---:|---:|", flush=True)
     for name in arguments.shapes:

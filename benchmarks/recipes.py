@@ -1,0 +1,87 @@
+"""Quantization recipes on one model: what each costs in quality, bytes and speed, from the files they build.
+
+Every recipe quantizes the float32 model; LiteRT then computes the logits of each scored token of the test set. They
+are compared with the float32 model's as metrics/evaluate.json compares them with the merged model's. Decode is the
+median of the steps that gave those logits, on `--threads`.
+
+    python benchmarks/recipes.py                                      # of the model in models/, each of scripts/recipes/
+    python benchmarks/recipes.py --recipes my.json --max-examples 50
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from gemma_finetune.evaluation import dataset  # noqa: E402
+from gemma_finetune.evaluation.measure import TestSet, exact_by_logits, exact_match, keep, measure  # noqa: E402
+from gemma_finetune.export.quantizer import quantize  # noqa: E402
+from gemma_finetune.inference.tflite_model import TFLiteModel  # noqa: E402
+from gemma_finetune.models.tokenizer import GemmaTokenizer  # noqa: E402
+from gemma_finetune.utils.files import read_jsonl  # noqa: E402
+
+COLUMNS = ("perplexity", "KL", "top-1", "exact match (95 % interval)", "change", "MB", "decode ms")
+
+
+def main():
+    args = parse_arguments()
+    tokenizer = GemmaTokenizer(args.tokenizer)
+    rows = dataset.select(list(read_jsonl(args.rows)), args.max_examples)
+    conversations = dataset.build(rows, tokenizer)
+    test = TestSet(conversations, dataset.probe(conversations, max(len(c.tokens.ids) for c in conversations)))
+    print(f"{len(conversations)} conversations, {len(test.turns)} answers\n")
+    print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---:" * len(COLUMNS) + "|", flush=True)
+    times: list[float] = []
+    reference = keep(logits(args.float32, test, args.threads, times), sum(len(s.positions) for s in test.sequences))
+    outcome = measure(test, reference, reference)
+    exact = exact_by_logits(test, outcome, tokenizer.stop_ids)
+    report("float32", args.float32, outcome.figures | exact_match(test, exact, exact), times)
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe in args.recipes:
+            built, times = Path(folder) / f"{recipe.stem}.tflite", []
+            quantize(args.float32, built, recipe)
+            outcome = measure(test, logits(built, test, args.threads, times), reference)
+            found = exact_match(test, exact_by_logits(test, outcome, tokenizer.stop_ids), exact)
+            report(recipe.stem, built, outcome.figures | found, times)
+
+
+def logits(path, test, threads, times):
+    """Each sequence's logits at its positions; adds the seconds of every decode step to `times`."""
+    model = TFLiteModel(path, threads)
+    for sequence in test.sequences:
+        model.reset()
+        rows = []
+        for position in sequence.positions:
+            model.prefill(sequence.ids[model.position : position].tolist())
+            start = time.perf_counter()
+            rows.append(model.decode(int(sequence.ids[position])))
+            times.append(time.perf_counter() - start)
+        yield np.stack(rows)
+
+
+def report(name, path, figures, times):
+    interval = "{exact_match:.3f} ({exact_match_low:.3f} to {exact_match_high:.3f})".format(**figures)
+    cells = [f"{figures['perplexity']:.4g}", f"{figures['kl']:.3g}", f"{figures['top1_agreement']:.3f}", interval]
+    cells += [f"{figures['exact_match_change']:+.3f}", f"{path.stat().st_size / 1e6:.1f}"]
+    print(f"| {name} | " + " | ".join([*cells, f"{1e3 * np.median(times):.2f}"]) + " |", flush=True)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--float32", type=Path, default=ROOT / "models/tflite/float32.tflite")
+    parser.add_argument("--tokenizer", type=Path, default=ROOT / "models/merged/tokenizer.model")
+    parser.add_argument("--rows", type=Path, default=ROOT / "data/formatted/test.jsonl")
+    parser.add_argument("--recipes", type=Path, nargs="+", default=sorted((ROOT / "scripts/recipes").glob("*.json")))
+    parser.add_argument("--max-examples", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
