@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.dedup import Features, features, find_twins, groups, summarize
+from gemma_finetune.data.dedup import Features, features, find_twins, summarize
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.shingles import turn_texts
@@ -48,16 +48,13 @@ def build_index(file, threshold):
 
 
 def write(folder, file, row, twin, score):
-    """Writes every row to one of two files; a row that stays names its group, by the id of the group's first row."""
-    group = groups(twin)
+    """Writes every row to one of two files."""
     with open(folder / "kept.jsonl", "wb") as kept, open(folder / "removed.jsonl", "wb") as removed:
         for n, line in enumerate(tqdm(file, total=len(twin), unit=" rows", delay=2)):
-            conversation = orjson.loads(line)
             if twin[n] < 0:
-                first = conversation if group[n] == n else row(group[n])
-                kept.write(orjson.dumps(conversation | {"group": first["id"]}) + b"\n")
+                kept.write(line)
             else:
-                removed.write(orjson.dumps(removal(conversation, row(twin[n]), float(score[n]))) + b"\n")
+                removed.write(orjson.dumps(removal(orjson.loads(line), row(twin[n]), float(score[n]))) + b"\n")
 
 
 def removal(conversation, kept, similarity):

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.dedup import features, find_twins, groups, summarize
+from gemma_finetune.data.dedup import features, find_twins, summarize
 from gemma_finetune.data.shingles import shingle_set, similarity
 
 LONG = " ".join(f"word{n}" for n in range(100))
@@ -14,7 +14,7 @@ LONG = " ".join(f"word{n}" for n in range(100))
 
 def twins(texts, threshold=0.9, splits=None):
     rows = [{"conversations": [{"from": "human", "value": text}]} for text in texts]
-    rows = [row | {"split": split} for row, split in zip(rows, splits or ["train"] * len(rows), strict=True)]
+    rows = [row | {"split": split} for row, split in zip(rows, splits or [None] * len(rows), strict=True)]
     twin, score = find_twins(
         features([json.dumps(row).encode() for row in rows], threshold), texts.__getitem__, threshold
     )
@@ -35,6 +35,10 @@ def test_of_near_twins_the_longest_stays():
 
 def test_a_test_row_is_not_removed_for_a_training_row():
     assert twins([f"{LONG} and more", LONG, f"{LONG} more"], splits=["train", "test", "validation"])[0] == [1, -1, 1]
+
+
+def test_a_row_that_names_its_split_stays_before_one_that_does_not():
+    assert twins([f"{LONG} more", LONG, LONG], splits=[None, None, "train"])[0] == [2, 2, -1]
 
 
 def test_a_removed_row_is_a_twin_of_one_that_stays_not_of_a_chain():
@@ -69,10 +73,6 @@ def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, th
             assert score[n] == np.round(similarity(sets[n], sets[kept]), 3) >= round(threshold, 3)
     staying = [n for n in range(len(texts)) if twin[n] < 0]
     assert not [(a, b) for a in staying for b in staying if a < b and similarity(sets[a], sets[b]) >= threshold]
-
-
-def test_a_group_is_named_after_its_first_row():
-    assert groups(np.array([3, -1, 3, -1, 1])).tolist() == [0, 1, 2, 0, 4]
 
 
 def test_summary_counts_every_row_once():

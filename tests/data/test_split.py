@@ -1,13 +1,19 @@
 """Splits by content: stable, near the fractions, and never against what a row says itself."""
 
+import json
 from collections import Counter
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gemma_finetune.data.converter import content_id
+from gemma_finetune.data.dedup import features, find_twins
+from gemma_finetune.data.shingles import shingle_set, similarity, turn_texts
 from gemma_finetune.data.split import split_of
 
 
 def conversation(n, **more):
-    return {"group": content_id([("human", str(n)), ("gpt", "x")]), **more}
+    return {"id": content_id([("human", str(n)), ("gpt", "x")]), **more}
 
 
 def test_fractions_are_met():
@@ -24,11 +30,41 @@ def test_fractions_of_zero_leave_all_to_training():
 
 
 def test_the_hash_is_read_as_a_fraction():
-    position = 0.1  # of 2**64: a group's hash just below it is test, just above it validation
+    position = 0.1  # of 2**64: a hash just below it is test, just above it validation
     below, above = (format(int(position * 2**64) + step, "016x") for step in (-4096, 4096))
-    assert [split_of({"group": group}, 0.1, 0.1) for group in (below, above)] == ["test", "validation"]
+    assert [split_of({"id": id}, 0.1, 0.1) for id in (below, above)] == ["test", "validation"]
 
 
 def test_a_larger_validation_split_moves_no_test_row():
     for n in range(500):
         assert (split_of(conversation(n), 0.1, 0.1) == "test") == (split_of(conversation(n), 0.3, 0.1) == "test")
+
+
+words = st.lists(st.sampled_from("light heat room on off".split()), min_size=1, max_size=6).map(" ".join)
+rows = st.lists(st.tuples(words, st.sampled_from([None, None, None, "train", "validation", "test"])), max_size=12)
+
+
+def splits_of_kept(rows, threshold=0.5):
+    """{(text, named split): split} of the rows that dedup keeps."""
+    conversations = [
+        {"id": content_id([("human", text)]), "conversations": [{"value": text}], **({"split": split} if split else {})}
+        for text, split in rows
+    ]
+    index = features([json.dumps(conversation).encode() for conversation in conversations], threshold)
+    twin, _ = find_twins(index, lambda n: turn_texts(conversations[n]), threshold)
+    return {rows[n]: split_of(conversations[n], 0.3, 0.3) for n in range(len(rows)) if twin[n] < 0}
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(rows, rows, st.randoms(use_true_random=False))
+def test_no_row_that_stays_changes_its_split_and_none_has_a_twin_in_another(old, new, random):
+    mixed = old + new
+    random.shuffle(mixed)
+    before, after = splits_of_kept(old), splits_of_kept(mixed)
+    assert all(after[row] == before[row] for row in before.keys() & after.keys())
+    for (text, _), split in after.items():
+        assert not [
+            other for (other, _), else_ in after.items()
+            if else_ != split and similarity(shingle_set(text), shingle_set(other)) >= 0.5
+        ]  # fmt: skip
+    assert {row: split for row, split in after.items() if row[1]} == {row: row[1] for row in after if row[1]}

@@ -100,18 +100,19 @@ def test_old_rows_keep_their_split_when_rows_are_added(params):
     assert set(before.values()) == {"train", "validation", "test"}
 
 
-def test_a_longer_twin_takes_the_split_of_the_row_it_replaces(params):
-    texts = [" ".join(f"w{n}x{k}" for k in range(60)) for n in range(30)]
+def test_old_rows_that_stay_keep_their_split_among_longer_twins(params):
+    texts = [" ".join(f"w{n}x{k}" for k in range(60)) for n in range(60)]
     old = [canonical([("human", text), ("gpt", "Yes.")], None, {}) for text in texts]
-    longer = [canonical([("human", text), ("gpt", "Yes, so.")], None, {}) for text in texts]
+    longer = [canonical([("human", text), ("gpt", "Yes, so.")], None, {}) for text in texts[:30]]
     params({"train.sequence_length": 8192})
     write_raw([converter.to_sharegpt(row) for row in old])
     run()
     before = split_of_rows()
-    write_raw([converter.to_sharegpt(row) for row in old + longer])
+    write_raw([converter.to_sharegpt(row) for row in longer], "data/raw/0.jsonl")  # read before the old ones
     run()
-    assert split_of_rows() == {new["id"]: before[row["id"]] for row, new in zip(old, longer, strict=True)}
-    assert len(set(before.values())) > 1
+    after = split_of_rows()
+    assert set(after) == {row["id"] for row in longer + old[30:]}
+    assert {row["id"]: before[row["id"]] for row in old[30:]} == {row["id"]: after[row["id"]] for row in old[30:]}
 
 
 def test_rows_that_name_their_split_keep_it(params):

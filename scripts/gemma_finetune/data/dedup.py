@@ -1,7 +1,7 @@
 """Which conversations are twins of which, and which of them stays. Pure: texts come through a function.
 
-Of twins the one that stays is: of the evaluation splits before training's, then the longest, then the first. Every
-row removed has a twin that stays, at least as similar as the threshold; no two rows that stay are that similar.
+Of twins the one that stays is: one that names its split (test before validation before train), then the longest, then
+the first. Every row removed has a twin that stays, at least as similar as the threshold; no two that stay are twins.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ import orjson
 from gemma_finetune.data.minhash import band_keys, shared_buckets
 from gemma_finetune.data.shingles import shingle_hashes, shingle_set, similarity, turn_texts
 
-PRIORITY = {"test": 0, "validation": 1}  # a test row is never removed for the sake of a training row
+PRIORITY = {"test": 0, "validation": 1, "train": 2}  # a named test row is never removed for the sake of another
+UNNAMED = len(PRIORITY)
 
 
 class Features(NamedTuple):
@@ -38,7 +39,7 @@ def features(lines: list[bytes], threshold: float) -> Features:
         np.array([_hash(text) for text in normal], np.uint64),
         band_keys(*shingle_hashes(texts), threshold),
         np.array([len(text) for text in normal], np.int32),
-        np.array([PRIORITY.get(row.get("split"), 2) for row in rows], np.int8),
+        np.array([PRIORITY.get(row.get("split"), UNNAMED) for row in rows], np.int8),
         np.array([len(line) for line in lines], np.int64),
     )
 
@@ -66,14 +67,6 @@ def find_twins(index: Features, text: Callable[[int], str], threshold: float) ->
     twin[order] = np.where(kept >= 0, order[kept], -1)
     similar[order] = np.where(removed, score[place], 1.0)
     return twin, similar
-
-
-def groups(twin: np.ndarray) -> np.ndarray:
-    """For every row that stays, the first row of its group (itself and the rows removed for it), int64 (rows,)."""
-    group = np.arange(len(twin))
-    removed = np.flatnonzero(twin >= 0)
-    np.minimum.at(group, twin[removed], removed)
-    return group
 
 
 def summarize(index: Features, twin: np.ndarray) -> dict:

@@ -1,7 +1,7 @@
-"""Which split a conversation belongs to: the one it names, else one told by a hash of its content.
+"""Which split a conversation belongs to: the one it names, else one told by its id, a hash of its content.
 
-The hash is of the group's first conversation (see `dedup`), so an old row stays in its split when rows are added,
-also when a longer twin takes its place.
+So the split of a row depends on that row alone: whatever is added or taken away, a row that stays, stays in its split.
+That no two splits hold twins is `dedup`'s: of a group of twins one row stays.
 """
 
 SPLITS = ("train", "validation", "test")
@@ -11,7 +11,7 @@ def split_of(conversation: dict, validation_fraction: float, test_fraction: floa
     """The split of a kept conversation."""
     if "split" in conversation:
         return conversation["split"]
-    position = int(conversation["group"], 16) / 2**64  # the id is a hash: uniform in [0, 1)
+    position = int(conversation["id"], 16) / 2**64  # a hash: uniform in [0, 1)
     if position < test_fraction:
         return "test"
     return "validation" if position < test_fraction + validation_fraction else "train"
