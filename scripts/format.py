@@ -7,7 +7,6 @@ metrics/data.json and the plots metrics/data_{rows,tokens,turns,nearest}.csv
 """
 
 from functools import partial
-from itertools import compress
 
 import numpy as np
 import orjson
@@ -18,10 +17,10 @@ from gemma_finetune.data import leakage, statistics
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.formatting import format_lines
 from gemma_finetune.data.lines import random_access
-from gemma_finetune.data.nearest import SAMPLE, build_index, nearest_similarity
+from gemma_finetune.data.nearest import SAMPLE
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.shingles import turn_texts
-from gemma_finetune.data.split import SPLITS
+from gemma_finetune.data.split import SPLITS, split_of
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, read_json, require, write_json
@@ -36,20 +35,33 @@ def main():
     validate, dedup = (read_json(require(f"metrics/{name}.json", name)) for name in ("validate", "dedup"))
     with open(source, "rb") as file, aside("data/formatted") as folder:
         folder.mkdir()
-        formatted = map_ordered(partial(format_lines, config=config, tokenizer_path=TOKENIZER), chunks(file))
-        facts, bands = write(folder, formatted, limit)
+        held_out, sample = sample_held_out(file, config)
+        work = partial(format_lines, config=config, tokenizer_path=TOKENIZER, limit=limit, held_out=sample)
+        facts, bands, similarity = write(folder, map_ordered(work, chunks(file)), limit)
         row = random_access(file, facts["size"].to_numpy())
         fits = (facts["tokens"] <= limit).to_numpy()
         set_aside_overlong(folder, facts, row, limit, config.overlong)
         leaks = refuse_leaks(facts[fits], bands[fits], np.flatnonzero(fits), row, config.dedup_threshold)
         refuse_untrainable(facts[fits])
-        nearest = measure_nearest(file, facts["split"], fits, row)
+    nearest = pd.DataFrame({"split": facts["split"][held_out], "similarity": similarity})[fits[held_out]]
     write_metrics(facts[fits], nearest, {"leakage": leaks, "overlong": int((~fits).sum())}, validate, dedup)
 
 
+def sample_held_out(file, config):
+    """The numbers and the lines of at most SAMPLE rows that are not trained on, evenly spread over the file."""
+    fractions = config.validation_fraction, config.test_fraction
+    numbers = [n for n, line in enumerate(file) if split_of(orjson.loads(line), *fractions) != "train"]
+    numbers = numbers[:: -(-len(numbers) // SAMPLE) or 1]
+    file.seek(0)
+    chosen = set(numbers)
+    lines = tuple(line for n, line in enumerate(file) if n in chosen)
+    file.seek(0)
+    return numbers, lines
+
+
 def write(folder, chunks_of_rows, limit):
-    """Writes every row that fits to its split; returns the facts and the band keys of all rows."""
-    facts, bands = [], []
+    """Writes every row that fits to its split; returns the facts and band keys of all rows, and the similarities."""
+    facts, bands, nearest = [], [], []
     files = {split: open(folder / f"{split}.jsonl", "wb") for split in SPLITS}
     for chunk in chunks_of_rows:
         for line, split, tokens in zip(chunk.lines, chunk.facts["split"], chunk.facts["tokens"], strict=True):
@@ -57,9 +69,10 @@ def write(folder, chunks_of_rows, limit):
                 files[split].write(line)
         facts.append(chunk.facts)
         bands.append(chunk.bands)
+        nearest = [np.maximum.reduce([*nearest, chunk.nearest])]
     for file in files.values():
         file.close()
-    return pd.concat(facts, ignore_index=True), np.concatenate(bands)
+    return pd.concat(facts, ignore_index=True), np.concatenate(bands), nearest[0]
 
 
 def set_aside_overlong(folder, facts, row, limit, policy):
@@ -91,21 +104,10 @@ def refuse_leaks(facts, bands, numbers, row, threshold):
         )
         raise UserError(
             f"{len(leaks):,} pairs of near-twins stand in different splits: dedup's hashes overlooked them, as they do "
-            f"one pair in a thousand at the threshold. Lower data.dedup_threshold a little (found at {threshold}), and "
-            f"it will find them. The first:\n{first}"
+            f"one pair in a thousand at the threshold. Lower data.dedup_threshold ({threshold}) a little, and it will "
+            f"find them. The first:\n{first}"
         )
     return leakage.summarize(leaks, splits)
-
-
-def measure_nearest(file, splits, fits, row):
-    """The similarity of held-out rows (of an even sample where they are many) to the nearest training row."""
-    held_out = np.flatnonzero((splits != "train") & fits)
-    held_out = held_out[:: -(-len(held_out) // SAMPLE) or 1]
-    search = partial(nearest_similarity, index=build_index([row(n) for n in held_out]))
-    file.seek(0)
-    training = chunks(compress(file, (splits == "train") & fits))
-    best = np.maximum.reduce(list(map_ordered(search, training)))
-    return pd.DataFrame({"split": splits[held_out], "similarity": best})
 
 
 def where(row):

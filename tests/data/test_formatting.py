@@ -28,11 +28,11 @@ def config(write_params):
 
 def line(turns, split=None):
     row = canonical(turns, split, {"file": "a.jsonl", "line": 3, "format": "chatml"})
-    return json.dumps(row | {"group": row["id"]}).encode()
+    return json.dumps(row).encode()
 
 
 def test_rows_and_facts(config, tokenizer, tokenizer_path):
-    formatted = format_lines([line(TURNS, "test"), line(TURNS[1:3], "train")], config, str(tokenizer_path))
+    formatted = format_lines([line(TURNS, "test"), line(TURNS[1:3], "train")], config, str(tokenizer_path), 256, ())
     texts = [json.loads(row)["text"] for row in formatted.lines]
     assert parse(texts[0])[0] == {"role": "user", "content": "Be brief.\n\nTurn on the light."}
     assert formatted.facts["split"].tolist() == ["test", "train"]
@@ -46,4 +46,4 @@ def test_rows_and_facts(config, tokenizer, tokenizer_path):
 def test_content_that_becomes_a_control_token_is_named(config, tokenizer_path, monkeypatch):
     monkeypatch.setattr("gemma_finetune.data.formatter.find_control", lambda text: None)  # as if validation missed it
     with pytest.raises(UserError, match="a.jsonl:3: its text becomes control tokens"):
-        format_lines([line([("human", "a<end_of_turn>b"), ("gpt", "c")])], config, str(tokenizer_path))
+        format_lines([line([("human", "a<end_of_turn>b"), ("gpt", "c")])], config, str(tokenizer_path), 256, ())

@@ -3,6 +3,7 @@
 The leakage report says that no pair is above the threshold; this says how far below it they are.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,27 +12,42 @@ import orjson
 from gemma_finetune.data.shingles import shingle_hashes, turn_texts
 
 SAMPLE = 1000  # held-out rows compared; each of them with every training row
+ROW_BITS = 12  # SAMPLE and a chunk have fewer rows
+FILTER_BITS = 22
 
 
 class Index(NamedTuple):
-    """The shingles of the held-out rows, sorted by hash: `hashes` and `rows` (shingles,), `sizes` (rows,)."""
+    """The shingles of the held-out rows, sorted by hash.
+
+    `hashes` and `rows` (shingles,); `sizes` (rows,): shingles of each row; `maybe` (2^22,): the first bits that occur.
+    """
 
     hashes: np.ndarray
     rows: np.ndarray
     sizes: np.ndarray
+    maybe: np.ndarray
 
 
-def build_index(conversations: list[dict]) -> Index:
+@lru_cache(1)  # once in each process
+def build_index(lines: tuple[bytes, ...]) -> Index:
     """The index of held-out conversations."""
-    rows, hashes = _distinct(conversations)
+    hashes, offsets = shingle_hashes([turn_texts(orjson.loads(line)) for line in lines])
+    rows, hashes = _distinct(hashes, offsets)
     order = np.argsort(hashes, kind="stable")
-    return Index(hashes[order], rows[order], np.bincount(rows, minlength=len(conversations)))
+    maybe = np.zeros(1 << FILTER_BITS, bool)
+    maybe[_filter(hashes)] = True
+    return Index(hashes[order], rows[order], np.bincount(rows, minlength=len(lines)), maybe)
 
 
-def nearest_similarity(lines: list[bytes], index: Index) -> np.ndarray:
-    """For every held-out row the highest similarity to any of these training rows, float64 (rows,)."""
-    rows, hashes = _distinct([orjson.loads(line) for line in lines])
-    sizes, held_out = np.bincount(rows), len(index.sizes)
+def nearest_similarity(hashes: np.ndarray, offsets: np.ndarray, train: np.ndarray, index: Index) -> np.ndarray:
+    """For every held-out row the highest similarity to any of these training rows, float64 (held-out rows,).
+
+    The rows are given by their shingles as `shingle_hashes` gives them; those not in `train` (rows,) are left out.
+    """
+    rows, hashes = _distinct(hashes, offsets)
+    sizes, held_out = np.bincount(rows, minlength=len(train)), len(index.sizes)
+    known = index.maybe[_filter(hashes)] & train[rows]
+    rows, hashes = rows[known], hashes[known]
     start, end = (np.searchsorted(index.hashes, hashes, side) for side in ("left", "right"))
     count = end - start
     place = np.arange(count.sum()) + np.repeat(start - (np.cumsum(count) - count), count)
@@ -42,12 +58,12 @@ def nearest_similarity(lines: list[bytes], index: Index) -> np.ndarray:
     return best
 
 
-def _distinct(conversations):
-    """(row, hash) of every distinct shingle of every conversation."""
-    hashes, offsets = shingle_hashes([turn_texts(conversation) for conversation in conversations])
-    rows = np.repeat(np.arange(len(conversations)), np.diff(offsets))
-    order = np.lexsort((hashes, rows))
-    rows, hashes = rows[order], hashes[order]
-    first = np.ones(len(rows), bool)
-    first[1:] = (rows[1:] != rows[:-1]) | (hashes[1:] != hashes[:-1])
-    return rows[first], hashes[first]
+def _filter(hashes):
+    return hashes >> np.uint64(64 - FILTER_BITS)
+
+
+def _distinct(hashes, offsets):
+    """(row, hash) of every distinct shingle of every row. The row takes the place of a hash's last bits: one sort."""
+    rows = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets))
+    keys = np.unique(rows << np.uint64(64 - ROW_BITS) | hashes >> np.uint64(ROW_BITS))
+    return (keys >> np.uint64(64 - ROW_BITS)).astype(np.int64), keys << np.uint64(ROW_BITS)
