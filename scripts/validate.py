@@ -12,9 +12,10 @@ import orjson
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.extra_keys import keep_most_common
 from gemma_finetune.data.loader import find_files, read_files
 from gemma_finetune.data.parallel import chunks, map_ordered
-from gemma_finetune.data.validation import check_rows
+from gemma_finetune.data.validation import COUNTED, check_rows
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, write_json
 
@@ -27,14 +28,18 @@ def main():
         folder.mkdir()
         counts, first = validate(config, folder)
         summary = summarize(counts)
-        print(table(summary))
-        refuse_too_many(summary, first, config.max_rejected_fraction)
+        problem = too_many_rejected(summary, first, config.max_rejected_fraction)
+        if problem:  # the rejected rows stay to be read, the others must not be taken for good
+            (folder / "records.jsonl").unlink()
     write_json("metrics/validate.json", summary)
+    print(table(summary))
+    if problem:
+        raise UserError(problem)
 
 
 def validate(config, folder):
     """Writes records and rejections; returns the counts and the first few rejections."""
-    counts, first = {name: Counter() for name in ("rows", "formats", "reasons", "repairs")}, []
+    counts, first = {name: Counter() for name in COUNTED}, []
     with open(folder / "records.jsonl", "wb") as records, open(folder / "rejected.jsonl", "wb") as rejected:
         check = partial(check_rows, format=config.format, allowed=config.repairs)
         rows = read_files(find_files(config.raw))
@@ -44,6 +49,7 @@ def validate(config, folder):
             first += map(orjson.loads, outcome.rejected.splitlines()[: SHOWN - len(first)])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
+            counts["ignored_keys"] = keep_most_common(counts["ignored_keys"])
     return counts, first
 
 
@@ -51,29 +57,33 @@ def summarize(counts):
     """The metrics: numbers of rows, by format, by reason of rejection and by repair."""
     rows = counts["rows"]
     fraction = rows["rejected"] / rows["read"] if rows["read"] else 0.0
-    named = {name: dict(counts[name]) for name in ("formats", "reasons", "repairs")}
+    named = {name: dict(counts[name]) for name in COUNTED[1:]}
     return {**{name: rows[name] for name in ("read", "accepted", "rejected")}, "rejected_fraction": fraction, **named}
 
 
 def table(summary):
     """What a person reads at the end of the run."""
     lines = [f"{summary['read']:>9,} rows read, {summary['accepted']:,} accepted, {summary['rejected']:,} rejected"]
-    for title in ("formats", "repairs", "reasons"):
-        lines += [f"{count:>9,}  {title[:-1]}: {name}" for name, count in sorted(summary[title].items())]
+    titles = {"formats": "format", "repairs": "repair", "ignored_keys": "ignored key", "reasons": "reason"}
+    for name, title in titles.items():
+        lines += [f"{count:>9,}  {title}: {value}" for value, count in sorted(summary[name].items())]
     return "\n".join(lines)
 
 
-def refuse_too_many(summary, first, limit):
-    """UserError if nothing is left, or if more than the fraction `limit` was rejected."""
-    shown = "\n".join(f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first)
-    if summary["accepted"] == 0:
-        raise UserError(f"no row of data.raw can be used\n{shown}")
-    if summary["rejected_fraction"] > limit:
-        raise UserError(
+def too_many_rejected(summary, first, limit):
+    """What to tell the person if nothing is left, or if more than the fraction `limit` was rejected; else None."""
+    if not summary["read"]:
+        return "the files of data.raw hold no row"
+    if summary["accepted"] and summary["rejected_fraction"] <= limit:
+        return None
+    found = "no row of data.raw can be used"
+    if summary["accepted"]:
+        found = (
             f"{summary['rejected']:,} of {summary['read']:,} rows rejected ({summary['rejected_fraction']:.1%}), over "
-            f"data.max_rejected_fraction ({limit:.1%}). The first:\n{shown}\n"
-            "Mend these rows; or raise the limit, and data/validated/rejected.jsonl will list them all"
+            f"data.max_rejected_fraction ({limit:.1%})"
         )
+    shown = "\n".join(f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first)
+    return f"{found}. The first:\n{shown}\nAll are in data/validated/rejected.jsonl: mend them, or raise the limit"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,17 @@ def test_system_beside_and_first():
     assert turns_of(beside) == turns_of(first) == [("system", "Be brief."), ("human", "Hi")]
 
 
+def test_a_system_prompt_is_a_system_text():
+    row = {"system_prompt": "Be brief.", "instruction": "Hi", "output": "Hello"}
+    assert turns_of(row) == [("system", "Be brief."), *TURNS]
+
+
+def test_columns_that_are_null_tell_no_format():
+    assert turns_of({"conversations": None, "messages": None, "instruction": "Hi", "output": "Hello"}) == TURNS
+    im_text = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>"
+    assert turns_of({"messages": None, "text": im_text}) == TURNS
+
+
 def test_an_empty_system_text_beside_is_none():
     assert turns_of({"system": "", "conversations": [{"from": "human", "value": "Hi"}]}) == [("human", "Hi")]
 
@@ -63,9 +74,6 @@ def test_im_text_as_a_row_and_as_a_string():
         ({"role": "tool", "content": "4"}, "tool_role"),
         ({"role": "narrator", "content": "x"}, "unknown_role"),
         ({"role": "User", "content": "x"}, "unknown_role"),
-        ({"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, "tool_call"),
-        ({"role": "assistant", "content": "x", "function_call": {"name": "f"}}, "tool_call"),
-        ({"role": "assistant", "content": "x", "weight": 0}, "weight"),
         ({"role": "assistant", "content": None}, "empty_turn"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "non_text_part"),
         ({"role": "user", "content": [{"type": "text"}]}, "non_text_part"),
@@ -75,12 +83,6 @@ def test_what_has_no_place_is_rejected_by_name_and_turn(turn, reason):
     with pytest.raises(Rejection, match="turn 2") as rejection:
         turns_of({"messages": [{"role": "user", "content": "Hi"}, turn]})
     assert rejection.value.reason == reason
-
-
-def test_declared_tools_are_rejected():
-    with pytest.raises(Rejection) as rejection:
-        turns_of({"messages": [{"role": "user", "content": "Hi"}], "tools": [{"type": "function"}]})
-    assert rejection.value.reason == "tool_call"
 
 
 @pytest.mark.parametrize("text", ["Hi", "<|im_start|>user\nHi", "<|im_start|>user\nHi<|im_end|>\nmore", "<|im_start|>"])

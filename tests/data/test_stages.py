@@ -122,18 +122,30 @@ def test_rows_that_name_their_split_keep_it(params):
     assert split_of_rows() == {conversation(n)["id"]: split for n, split in enumerate(splits)}
 
 
-def test_too_many_rejections_stop_the_run_and_leave_nothing(params):
+def test_too_many_rejections_stop_the_run_and_leave_the_rejected_rows_to_read(params, capsys):
     write_raw([{"bad": n} for n in range(6)] + [converter.to_sharegpt(conversation(n)) for n in range(4)])
     with pytest.raises(UserError, match=r"6 of 10 rows rejected \(60.0%\)[\s\S]*a.jsonl:1: unknown_format") as error:
         run("validate")
     assert str(error.value).count("unknown_format") == 5
-    assert not Path("data/validated").exists() and not Path("metrics").exists()
+    assert "rejected.jsonl: mend them" in str(error.value)
+    assert [row["line"] for row in read("data/validated/rejected.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert not Path("data/validated/records.jsonl").exists()
+    assert json.loads(Path("metrics/validate.json").read_text())["reasons"] == {"unknown_format": 6}
+    assert "6  reason: unknown_format" in capsys.readouterr().out
+    with pytest.raises(UserError, match="dvc repro validate"):
+        run("convert")
 
 
 def test_no_usable_row_stops_the_run(params):
     params({"data.max_rejected_fraction": 1.0})
     write_raw([{"bad": 1}])
     with pytest.raises(UserError, match="no row of data.raw can be used"):
+        run("validate")
+
+
+def test_files_without_a_row_stop_the_run(params):
+    write_raw([])
+    with pytest.raises(UserError, match="hold no row$"):
         run("validate")
 
 

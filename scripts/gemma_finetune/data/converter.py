@@ -26,25 +26,17 @@ Turns = list[tuple[str, str]]  # (canonical role, text), system turns among them
 
 def to_turns(row: schemas.Row) -> Turns:
     """The turns of a row of any format, a system text beside them as the first turn."""
-    if row.tools or row.functions:
-        raise Rejection("tool_call", "declares tools, which Gemma's template has no place for")
     match row:
-        case schemas.ShareGPT():
-            turns = [_turn(turn, n) for n, turn in enumerate(row.conversations, 1)]
-        case schemas.ChatML():
-            turns = [_turn(turn, n) for n, turn in enumerate(row.messages, 1)]
         case schemas.Alpaca():
             turns = _alpaca(row)
         case schemas.ChatMLText():
             turns = _im_text(row.text)
+        case _:
+            turns = [_turn(turn, n) for n, turn in enumerate(schemas.turns(row), 1)]
     return [("system", row.system), *turns] if row.system else turns
 
 
 def _turn(turn, number):
-    if turn.tool_calls or turn.function_call:
-        raise Rejection("tool_call", f"turn {number} calls a tool, which Gemma's template has no place for")
-    if turn.weight == 0:
-        raise Rejection("weight", f"turn {number} has weight 0, but every answer is trained on; drop or split the row")
     role = _role(turn.role, number)
     if turn.content is None:
         raise Rejection("empty_turn", f"turn {number} ({turn.role}) has no text")

@@ -3,7 +3,7 @@
 A format's name is what `data.format` and the metrics call it: sharegpt, alpaca, chatml.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,9 +13,9 @@ Split = Literal["train", "validation", "test"]
 
 
 class Schema(BaseModel):
-    """Strict: a number is no text. Keys that say nothing about the conversation (topic, source, …) are ignored."""
+    """Strict: a number is no text. Keys it does not know are kept apart (`model_extra`) for `extra_keys` to judge."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="allow")
 
 
 class Part(Schema):
@@ -30,17 +30,12 @@ class Turn(Schema):
 
     role: Annotated[str, Field(validation_alias=AliasChoices("from", "role"))]
     content: Annotated[str | list[Part] | None, Field(validation_alias=AliasChoices("value", "content"))] = None
-    tool_calls: Any = None
-    function_call: Any = None
-    weight: float | None = None
 
 
 class Row(Schema):
     """What a row of any format may say beside its turns."""
 
-    system: str | None = None
-    tools: Any = None
-    functions: Any = None
+    system: Annotated[str | None, Field(validation_alias=AliasChoices("system", "system_prompt"))] = None
     split: Split | None = None
 
 
@@ -73,28 +68,40 @@ class Alpaca(Row):
 
 FORMATS: dict[str, tuple] = {"sharegpt": (ShareGPT,), "alpaca": (Alpaca,), "chatml": (ChatML, ChatMLText)}
 
+FORMAT_OF_KEY = {
+    "conversations": "sharegpt",
+    "messages": "chatml",
+    "instruction": "alpaca",  # before `text`: the original Alpaca has its whole prompt there too
+    "text": "chatml",
+}
+
 
 def detect(row: dict) -> str:
     """The format of a row, told by its keys. Rejection `unknown_format` names the keys it has."""
-    if "conversations" in row:
-        return "sharegpt"
-    if "messages" in row:
-        return "chatml"
-    if "instruction" in row:  # before `text`: the original Alpaca has its whole prompt there too
-        return "alpaca"
-    if "text" in row:
-        return "chatml"
+    for key, format in FORMAT_OF_KEY.items():
+        if row.get(key) is not None:  # tables of several sources have a column of each, most of them null
+            return format
     keys = ", ".join(map(repr, list(row)[:8])) or "none"
-    raise Rejection("unknown_format", f"has none of the keys conversations, messages, instruction, text; found {keys}")
+    raise Rejection("unknown_format", f"has none of the keys {', '.join(FORMAT_OF_KEY)}; found {keys}")
 
 
 def read(row: dict, format: str) -> Row:
     """The row as a model of its format. Rejection `schema` names the first key at fault and what was found."""
-    model = FORMATS[format][-1 if format == "chatml" and "messages" not in row else 0]
+    model = FORMATS[format][-1 if format == "chatml" and row.get("messages") is None else 0]
     try:
         return model.model_validate(row)
     except ValidationError as error:
         raise Rejection("schema", _explain(error.errors(include_url=False)))
+
+
+def turns(row: Row) -> list[Turn]:
+    """The turns of a row in a format that has them as objects, else none."""
+    match row:
+        case ShareGPT():
+            return row.conversations
+        case ChatML():
+            return row.messages
+    return []
 
 
 def _explain(errors):

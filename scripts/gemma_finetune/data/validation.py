@@ -12,9 +12,12 @@ import orjson
 
 from gemma_finetune.data import schemas
 from gemma_finetune.data.converter import Turns, canonical, to_turns
+from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import MAX_ROW_BYTES, Placed
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import repair
+
+COUNTED = ("rows", "formats", "reasons", "repairs", "ignored_keys")
 
 
 class Checked(NamedTuple):
@@ -25,6 +28,7 @@ class Checked(NamedTuple):
     turns: Turns
     split: str | None
     repairs: list[str]
+    ignored_keys: set[str]
 
 
 def check(data: bytes, format: str, allowed: Collection[str]) -> Checked:
@@ -37,8 +41,9 @@ def check(data: bytes, format: str, allowed: Collection[str]) -> Checked:
         raise Rejection("not_an_object", f"is a JSON {_kind(row)}; a row must be an object")
     format = schemas.detect(row) if format == "auto" else format
     read = schemas.read(row, format)
+    ignored_keys = check_extra_keys(read)
     turns, repairs = repair(to_turns(read), allowed)
-    return Checked(compact, format, turns, read.split, repairs)
+    return Checked(compact, format, turns, read.split, repairs, ignored_keys)
 
 
 class Outcome(NamedTuple):
@@ -46,13 +51,13 @@ class Outcome(NamedTuple):
 
     records: bytes
     rejected: bytes
-    counts: dict[str, Counter]  # of rows, formats, reasons, repairs
+    counts: dict[str, Counter]  # of each of COUNTED
 
 
 def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Outcome:
     """Checks a chunk of rows; each ends up either in `records` or in `rejected`."""
     records, rejected = [], []
-    counts = {name: Counter() for name in ("rows", "formats", "reasons", "repairs")}
+    counts = {name: Counter() for name in COUNTED}
     for file, line, data in rows:
         where = {"file": file, "line": line}
         try:
@@ -66,6 +71,8 @@ def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Out
             records.append(where | {"format": checked.format, "repairs": checked.repairs, "row": row})
             counts["formats"][checked.format] += 1
             counts["repairs"].update(checked.repairs)
+            counts["ignored_keys"].update(sorted(checked.ignored_keys))
+    counts["ignored_keys"] = keep_most_common(counts["ignored_keys"])
     counts["rows"].update(read=len(rows), accepted=len(records), rejected=len(rejected))
     return Outcome(_lines(records), _lines(rejected), counts)
 
