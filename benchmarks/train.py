@@ -127,7 +127,7 @@ def stock(args, dtype, examples):
         mask = np.arange(longest) < np.array([[len(e.ids)] for e in batch])
         x, weights = {"token_ids": ids[:, :-1], "padding_mask": mask}, supervised[:, 1:].astype("float32")
         loss = model.train_on_batch(x, ids[:, 1:], sample_weight=weights, return_dict=True)["loss"]
-        yield float(loss) * weights.size / weights.sum(), len(batch), int(weights.sum())
+        yield float(loss * weights.size / weights.sum()), len(batch), int(weights.sum())
 
 
 def peft(args, dtype, examples):

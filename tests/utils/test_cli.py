@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,3 +26,26 @@ def test_arguments_that_a_script_does_not_take_are_refused(arguments, tmp_path):
     done = call(ROOT / "scripts" / arguments[0], *arguments[1:], cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {arguments[0]} takes ")
     assert not list(tmp_path.iterdir())
+
+
+def interrupted_in(script, module, source, folder):
+    """(exit status, standard error) of a script that gets Ctrl-C in `source`, which stands in for a library."""
+    folder.joinpath(f"{module}.py").write_text(source)
+    command = [sys.executable, str(ROOT / f"scripts/{script}.py")]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, **pipes) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        return process.wait(), process.stderr.read()
+
+
+@pytest.mark.parametrize("script", ["validate", "format", "train", "evaluate", "chat"])
+def test_ctrl_c_while_libraries_load_ends_without_a_word(script, tmp_path):
+    source = "import time\nprint('here', flush=True)\ntime.sleep(60)\n"
+    assert interrupted_in(script, "pydantic", source, tmp_path) == (-signal.SIGINT, "")
+
+
+def test_ctrl_c_while_a_script_runs_is_one_word(tmp_path):
+    tmp_path.joinpath("params.yaml").touch()
+    source = "import time\nYAMLError = ValueError\ndef safe_load(file):\n    print('here', flush=True)\n    time.sleep(60)\n"
+    assert interrupted_in("validate", "yaml", source, tmp_path) == (130, "interrupted\n")
