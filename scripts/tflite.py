@@ -10,7 +10,6 @@ models/merged/, data/formatted/train.jsonl -> models/tflite/float32.tflite
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from gemma_finetune.config import load_section
@@ -19,7 +18,7 @@ from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.export.converter import convert_to_tflite
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import read_jsonl, require
+from gemma_finetune.utils.files import read_jsonl, require, workspace
 
 OUT = Path("models/tflite/float32.tflite")
 
@@ -27,9 +26,9 @@ OUT = Path("models/tflite/float32.tflite")
 def main():
     config = load_section("export", ExportConfig)
     model = require("models/merged", "merge")
-    with tempfile.TemporaryDirectory(dir="models", prefix=".scaled.") as folder:
+    with workspace("models/scaled") as folder:
         if config.calibration_tokens:
-            model = scaled(model, Path(folder) / "model", config.calibration_tokens)
+            model = scaled(model, folder / "model", config.calibration_tokens)
         cost = convert_to_tflite(model, OUT, config.prefill_lengths, config.cache_length)
     print(f"{OUT}: {OUT.stat().st_size / 1e6:.1f} MB in {cost}")
 

@@ -82,7 +82,7 @@ def test_the_file_is_whole_or_not_there_and_leaves_nothing(here, capsys):
     file.write({"a/b": np.arange(3)}, {"best": float("inf")})
     arrays, facts = file.read()
     assert arrays["a/b"].tolist() == [0, 1, 2] and facts == {"best": float("inf")}
-    file.path.with_name(f".{file.path.name}.123.tmp").write_bytes(b"half of it")  # as `kill -9` leaves it
+    file.path.with_name(f".{file.path.name}.4194305.tmp").mkdir()  # as `kill -9` leaves it; no process has that id
     file.path.write_bytes(file.path.read_bytes()[:-30])
     assert file.read() is None and "damaged" in capsys.readouterr().err
     file.remove()

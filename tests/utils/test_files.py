@@ -1,7 +1,13 @@
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside, read_jsonl, require, write_json, write_jsonl
+from gemma_finetune.utils.files import aside, read_jsonl, require, workspace, write_json, write_jsonl
+from imports import ROOT
 
 
 def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path):
@@ -71,3 +77,64 @@ def test_bytes_that_are_no_text_are_named_by_line(tmp_path):
     path.write_bytes(b'{"a": 1}\n\xff\xfe\n')
     with pytest.raises(UserError, match=r"rows.jsonl:2: not valid JSON"):
         list(read_jsonl(path))
+
+
+def test_a_folder_never_replaces_a_file(tmp_path):
+    (tmp_path / "out").write_text("kept")
+    with pytest.raises(UserError, match="is a file; name a folder"):
+        with aside(tmp_path / "out") as temporary:
+            temporary.mkdir()
+    assert (tmp_path / "out").read_text() == "kept"
+
+
+def test_what_is_made_on_the_way_goes_with_the_workspace(tmp_path):
+    with aside(tmp_path / "model.tflite") as temporary:
+        temporary.with_name("log").touch()
+        temporary.write_text("model")
+    assert [p.name for p in tmp_path.iterdir()] == ["model.tflite"]
+
+
+def test_nothing_written_is_an_error_and_the_old_content_stays(tmp_path):
+    (tmp_path / "out").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        with aside(tmp_path / "out"):
+            pass
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out", "old")]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from gemma_finetune.utils.files import aside
+with aside(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half of i")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "out [1].json"
+    path.write_text("old")
+    dead = subprocess.run([sys.executable, "-c", KILLED, path], env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")})
+    assert dead.returncode == -signal.SIGKILL
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+    write_json(path, {})
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_workspace_of_a_running_process_is_left_alone(tmp_path):
+    """Two that write the same file do not disturb each other; the last one wins."""
+    others = tmp_path / f".out.{os.getppid()}.tmp"
+    others.mkdir()
+    with workspace(tmp_path / "out"):
+        assert others.is_dir()
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, "644"), (0o077, "600"), (0o002, "664")])
+def test_the_umask_is_honoured(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "out.json", {})
+    finally:
+        os.umask(before)
+    assert f"{(tmp_path / 'out.json').stat().st_mode & 0o777:o}" == mode

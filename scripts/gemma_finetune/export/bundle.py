@@ -11,10 +11,8 @@ a system text stands before the first `<start_of_turn>` (an app should put it in
 gives the runtime the template instead (inference/bundle_inference.py).
 """
 
-import os
 import struct
 import sys
-import tempfile
 import uuid
 import zipfile
 from dataclasses import asdict, dataclass, replace
@@ -47,23 +45,20 @@ class Parts:
 def create_mediapipe_task(parts: Parts, path: str | Path) -> None:
     """Writes a `.task` for MediaPipe's LLM Inference. UserError if the parts don't belong together."""
     contents = replace(expected_contents(parts), chat_template=None, context_length=None)
-    with aside(path) as temporary, tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".task.") as folder:
-        written = Path(folder) / "bundle.task"
-        _mediapipe_bundle(parts, contents, written)
-        _stamp_dates(written)
-        check_contents(path, contents, BundleFile(written).contents())
-        os.replace(written, temporary)
+    with aside(path) as temporary:
+        _mediapipe_bundle(parts, contents, temporary)
+        _stamp_dates(temporary)
+        check_contents(path, contents, BundleFile(temporary).contents())
 
 
 def create_litertlm(parts: Parts, path: str | Path) -> None:
     """Writes a `.litertlm` for LiteRT-LM. UserError if the parts don't belong together."""
     contents = expected_contents(parts)
-    with aside(path) as temporary, tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".litertlm.") as folder:
-        written, metadata = Path(folder) / "bundle.litertlm", Path(folder) / "metadata.pb"
+    with aside(path) as temporary:
+        metadata = temporary.with_name("metadata.pb")
         metadata.write_bytes(_llm_metadata(contents, GemmaTokenizer(parts.tokenizer)))
-        _litertlm_bundle(parts, contents, metadata, written)
-        check_contents(path, contents, BundleFile(written).contents())
-        os.replace(written, temporary)
+        _litertlm_bundle(parts, contents, metadata, temporary)
+        check_contents(path, contents, BundleFile(temporary).contents())
 
 
 def expected_contents(parts: Parts) -> Contents:

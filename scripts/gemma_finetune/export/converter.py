@@ -9,7 +9,6 @@ import json
 import math
 import os
 import resource
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -45,7 +44,8 @@ def convert_to_tflite(merged: str | Path, path: str | Path, prefill_lengths: Seq
     check_lengths(prefill_lengths, cache_length, config["max_position_embeddings"])
     check_memory(estimate(merged, config, len(prefill_lengths)), available_memory())
     start = time.monotonic()
-    with aside(path) as temporary, tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".tflite.") as folder:
+    with aside(path) as temporary:
+        folder = temporary.with_name("export")
         os.replace(_export(merged, folder, prefill_lengths, cache_length), temporary)
         check_signatures(temporary, prefill_lengths, cache_length)
     return Cost(time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
@@ -125,7 +125,7 @@ def _export(merged, folder, prefill_lengths, cache_length) -> Path:
             with _progress_bar(signatures=len(prefill_lengths) + 1):
                 export.export(
                     model=str(merged),
-                    output_dir=folder,
+                    output_dir=str(folder),
                     prefill_lengths=list(prefill_lengths),
                     cache_length=cache_length,
                     bundle_litert_lm=False,
@@ -134,7 +134,7 @@ def _export(merged, folder, prefill_lengths, cache_length) -> Path:
     except Exception:
         print(log.getvalue())
         raise
-    return next(Path(folder).glob("**/model.tflite"))
+    return next(folder.glob("**/model.tflite"))
 
 
 @contextmanager

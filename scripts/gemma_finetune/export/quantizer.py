@@ -58,7 +58,7 @@ def _run_quantizer(float_path, out_path, recipe_path):
         raise UserError(f"{recipe_path}: ai-edge-quantizer refuses it: {error}")
     with redirect_stdout(io.StringIO()):
         quantizer.quantize().export_model(str(out_path))
-    out_path.chmod(0o644)  # it is written executable, which DVC would record
+    out_path.chmod(out_path.stat().st_mode & 0o666)  # it is written executable, which DVC would record
 
 
 def expected(weight: Weight, recipe: Sequence[dict]) -> set[tuple[str, str]]:

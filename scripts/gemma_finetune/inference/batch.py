@@ -1,13 +1,12 @@
 """Answering a file of conversations: its rows, and the unfinished output that a second run goes on from."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from gemma_finetune.data.formatter import parse, render_prompt
 from gemma_finetune.utils.cli import UserError
-from gemma_finetune.utils.files import read_jsonl
+from gemma_finetune.utils.files import aside, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class UnfinishedOutput:
         whole = [line for line in lines if line.endswith(b"\n")]  # the last may have been cut short
         resumed = bool(whole) and whole[0] == self._header.encode()
         self.rows = len(whole) - 1 if resumed else 0
-        self._partial.parent.mkdir(parents=True, exist_ok=True)
-        self._partial.write_bytes(b"".join(whole) if resumed else self._header.encode())
+        _write(self._partial, b"".join(whole) if resumed else self._header.encode())
 
     def append(self, row: dict) -> None:
         with open(self._partial, "a", encoding="utf-8") as file:
@@ -66,6 +64,10 @@ class UnfinishedOutput:
 
     def finish(self) -> None:
         """Puts the rows at `path`."""
-        rows = self._partial.read_bytes().split(b"\n", 1)[1]
-        self._partial.write_bytes(rows)
-        os.replace(self._partial, self._path)
+        _write(self._path, self._partial.read_bytes().split(b"\n", 1)[1])
+        self._partial.unlink()
+
+
+def _write(path, content):
+    with aside(path) as temporary:
+        temporary.write_bytes(content)

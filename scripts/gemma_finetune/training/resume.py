@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from gemma_finetune.training.callbacks import LoRASave, MetricsLogger
-from gemma_finetune.utils.files import aside, sha256
+from gemma_finetune.utils.files import aside, remove_left_behind, sha256
 from gemma_finetune.utils.gpu import device_name
 
 FOLDER = Path(".resume")
@@ -61,8 +61,8 @@ class RunFile:
 
     def remove(self) -> None:
         """Removes the file, and what a killed run of the same key left beside it."""
-        for file in FOLDER.glob(f"*{self.path.name}*"):
-            file.unlink()
+        self.path.unlink(missing_ok=True)
+        remove_left_behind(self.path)
         if FOLDER.is_dir() and not any(FOLDER.iterdir()):
             FOLDER.rmdir()
 

@@ -1,5 +1,6 @@
 """Files that are whole or not there: every stage writes aside and renames when the content is complete."""
 
+import glob
 import hashlib
 import json
 import os
@@ -13,37 +14,70 @@ from gemma_finetune.utils.cli import UserError
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write a file or a folder to; renamed to `path` if the block succeeds.
+    """Yields a path to write a file or a folder to, which takes the place of `path` if the block succeeds.
 
-    On an error what was written is removed and `path` is as it was.
+    Until then, and on an error, `path` is as it was. A crash or a power cut leaves the old content, the new, or (of a
+    folder) nothing: never a part. The yielded path has the name of `path`; its folder is a `workspace`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with workspace(path) as folder:
+        temporary = folder / path.name
         yield temporary
-        _flush(temporary)
-        if path.is_dir() and not path.is_symlink():
-            if not temporary.is_dir():
-                raise UserError(f"{path} is a folder; name a file")
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        _sync(*temporary.rglob("*"), temporary)
+        _put(temporary, path)
+        _sync(path.parent)
+
+
+@contextmanager
+def workspace(path: str | Path) -> Iterator[Path]:
+    """An empty folder beside `path`, for what is made on the way there; gone in the end, and with it what earlier
+    processes left that were killed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left_behind(path)
+    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder.mkdir()
+    try:
+        yield folder
     finally:
-        _remove(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _flush(path: Path) -> None:
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            with open(file, "rb") as handle:
-                os.fsync(handle.fileno())
+def remove_left_behind(path: Path) -> None:
+    """Removes the workspaces of `path` that ended processes left."""
+    for folder in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = folder.name.split(".")[-2]
+        if pid.isdigit() and (int(pid) == os.getpid() or not _runs(int(pid))):  # ours: in containers, pids come again
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _runs(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+def _sync(*paths):
+    """Has the disk hold files, and of folders which names they have."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _put(new, path):
+    if path.exists() and not path.is_symlink():
+        if path.is_dir() != new.is_dir():
+            raise UserError(f"{path} is a {'folder; name a file' if path.is_dir() else 'file; name a folder'}")
+        if path.is_dir():
+            os.replace(path, new.with_name(f"{path.name}.old"))  # goes with the workspace
+    os.replace(new, path)
 
 
 def require(path: str | Path, stage: str) -> Path:
