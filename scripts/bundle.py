@@ -8,8 +8,7 @@ models/tflite/NAME.tflite + models/merged/ -> models/bundle/NAME.task, NAME.lite
 import sys
 from pathlib import Path
 
-import yaml
-
+from gemma_finetune import config
 from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task, expected_contents
 from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.export.manifest import manifest, notice
@@ -51,8 +50,7 @@ def main():
 
 def read_params() -> dict:
     """The parameters that decide what is in the bundle."""
-    with open("params.yaml", encoding="utf-8") as file:
-        params = yaml.safe_load(file)
+    params = config.read_params()
     export = {key: params["export"][key] for key in ("cache_length", "prefill_lengths", "calibration_tokens")}
     return {section: params[section] for section in SECTIONS} | {"export": export}
 

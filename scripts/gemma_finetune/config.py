@@ -40,20 +40,40 @@ Float = Annotated[float, BeforeValidator(_number)]
 
 def load_section(name: str, cls: type[Config], path: str = "params.yaml") -> Config:
     """Section `name` of a parameter file as a `cls`. UserError names the key at fault and what was found."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            params = yaml.safe_load(file)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run from the repository's root")
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}")
-    if not isinstance(params, dict) or not isinstance(params.get(name), dict):
+    params = read_params(path)
+    if not isinstance(params.get(name), dict):
         raise UserError(f"{path}: section `{name}` is missing; restore it from Git")
     try:
         # Through JSON, where pydantic's strict mode takes a list for a tuple and a mapping for a nested section.
         return TypeAdapter(cls).validate_json(json.dumps(params[name], default=str))
     except ValidationError as error:
         raise UserError("\n".join(_explain(path, name, e, cls) for e in error.errors()))
+
+
+def read_params(path: str = "params.yaml") -> dict:
+    """The whole parameter file. UserError if it is no mapping in plain YAML."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            params = yaml.load(file, _PlainLoader)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run from the repository's root")
+    except (yaml.YAMLError, ValueError) as error:  # a date or number that is none, text that is no UTF-8
+        raise UserError(f"{path}: not valid YAML: {error}")
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply for parameters; restore it from Git")
+    if not isinstance(params, dict):
+        raise UserError(f"{path}: no mapping of sections; restore it from Git")
+    return params
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases: a few lines of them unfold to more than any memory holds."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError("aliases are not used here", None, f"found *{event.anchor}", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 def _explain(path, name, error, cls):

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from gemma_finetune.config import BOS, END_OF_TURN, EOS
 from gemma_finetune.evaluation.dataset import Tokens, Turn, prompt_ids
 from gemma_finetune.evaluation.ladder import RUNTIMES
@@ -12,6 +10,7 @@ from gemma_finetune.evaluation.torch_rung import torch_prompt_ids
 from gemma_finetune.export.bundle_file import BundleFile, Contents
 from gemma_finetune.export.chat_template import AFFIXES
 from gemma_finetune.export.tflite_file import TFLiteFile
+from gemma_finetune.models.safetensors_file import open_weights
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import require, sha256
@@ -48,12 +47,11 @@ def strays(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
 
 def check_weights(directory: Path, stage: str) -> None:
     """UserError if the weights of a Hugging Face directory, made by `stage`, are cut short."""
-    path = require(directory / "model.safetensors", stage)
     try:
-        with safe_open(path, framework="numpy"):
+        with open_weights(require(directory / "model.safetensors", stage)):
             pass
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"hop {stage}: {path}: damaged or cut short ({error}); run `dvc repro -f {stage}`")
+    except UserError as error:
+        raise UserError(f"hop {stage}: {error}")
 
 
 def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:

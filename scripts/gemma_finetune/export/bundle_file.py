@@ -102,6 +102,8 @@ def _task_places(file):
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             if part := _TASK_ENTRIES.get(entry.filename):
+                if entry.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"{entry.filename} is compressed")
                 with archive.open(entry):
                     start = file.tell()  # zipfile has read the local header
                 places[part] = (start, start + entry.file_size)
@@ -158,9 +160,10 @@ def _fields(message: bytes) -> dict[int, list]:
 
 
 def _varint(message, position):
-    value, shift = 0, 0
-    while True:
+    value = 0
+    for shift in range(0, 70, 7):  # ten bytes hold 64 bits
         byte = message[position]
-        value, shift, position = value | (byte & 127) << shift, shift + 7, position + 1
+        value, position = value | (byte & 127) << shift, position + 1
         if byte < 128:
             return value, position
+    raise ValueError("a number of more than 64 bits")

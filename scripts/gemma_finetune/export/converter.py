@@ -5,7 +5,6 @@ length. It is read back before it counts. Quantizing is a step of its own (quant
 """
 
 import io
-import json
 import math
 import os
 import resource
@@ -16,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from safetensors import safe_open
 from tqdm import tqdm
 
 from gemma_finetune.export.tflite_file import TFLiteFile
+from gemma_finetune.models.safetensors_file import open_weights
 from gemma_finetune.utils.cli import UserError
-from gemma_finetune.utils.files import aside, require
+from gemma_finetune.utils.files import aside, read_json, require
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GB = 1e9
@@ -40,7 +39,7 @@ class Cost:
 
 def convert_to_tflite(merged: str | Path, path: str | Path, prefill_lengths: Sequence[int], cache_length: int) -> Cost:
     """Converts a Hugging Face directory to `path`; returns the cost. UserError, before it starts, if it can't work."""
-    config = json.loads(require(Path(merged) / "config.json", "merge").read_text(encoding="utf-8"))
+    config = read_json(require(Path(merged) / "config.json", "merge"))
     check_lengths(prefill_lengths, cache_length, config["max_position_embeddings"])
     check_memory(estimate(merged, config, len(prefill_lengths)), available_memory())
     start = time.monotonic()
@@ -76,7 +75,7 @@ def estimate(merged: str | Path, config: dict, prefills: int) -> Cost:
 
 def float32_bytes(weights: str | Path) -> int:
     """Size of the tensors of a safetensors file, were they all float32."""
-    with safe_open(weights, framework="numpy") as file:
+    with open_weights(weights) as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]
     return 4 * sum(math.prod(shape) for shape in shapes)
 

@@ -7,23 +7,22 @@ on the way. (A merge done in bfloat16 costs 5e-3 in the logits.)
 from collections.abc import Mapping
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  (lets numpy hold bfloat16 tensors)
 import numpy as np
-from safetensors import safe_open
 
 from gemma_finetune.models.lora_file import Adapter
+from gemma_finetune.models.safetensors_file import open_weights
 
 
 def target_shapes(base: str | Path, targets: tuple[str, ...]) -> dict[str, tuple[int, int]]:
     """{module path: (out, in)} of every weight in the base that an adapter on `targets` changes."""
-    with safe_open(Path(base) / "model.safetensors", framework="numpy") as file:
+    with open_weights(Path(base) / "model.safetensors") as file:
         names = [n for n in file.keys() if n.endswith(".weight") and n.split(".")[-2] in targets]
         return {name.removesuffix(".weight"): tuple(file.get_slice(name).get_shape()) for name in names}
 
 
 def read_tensors(directory: str | Path) -> dict[str, np.ndarray]:
     """The tensors of a model directory as float32, by Hugging Face name."""
-    with safe_open(Path(directory) / "model.safetensors", framework="numpy") as file:
+    with open_weights(Path(directory) / "model.safetensors") as file:
         return {name: file.get_tensor(name).astype("float32") for name in file.keys()}
 
 

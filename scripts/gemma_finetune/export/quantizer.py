@@ -37,14 +37,18 @@ def read_recipe(path: str | Path) -> list[dict]:
         recipe = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError:
         raise UserError(f"{path}: no such recipe; export.quantizations names files of scripts/recipes/ without .json")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}")
     if not isinstance(recipe, list) or not recipe:
         raise UserError(f"{path}: a recipe is a list of entries; see scripts/recipes/int8.json")
     for number, entry in enumerate(recipe, 1):
-        missing = {"regex", "operation", "algorithm_key"} - set(entry)
+        missing = {"regex", "operation", "algorithm_key"} - set(entry if isinstance(entry, dict) else ())
         if missing:
             raise UserError(f"{path}: entry {number} lacks {', '.join(sorted(missing))}; see scripts/recipes/int8.json")
+        try:
+            re.compile(entry["regex"])
+        except (TypeError, re.error) as error:
+            raise UserError(f"{path}: entry {number}: {entry['regex']!r} is no regular expression ({error})")
     return recipe
 
 

@@ -4,7 +4,6 @@ The file is mapped, not loaded: a 4 GB model costs a few MB here.
 """
 
 import mmap
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,11 +69,12 @@ class TFLiteFile:
     def weights(self) -> list[Weight]:
         """Every weight matrix once, in the order of the graph; signatures share them."""
         found: dict[int, tuple] = {}
-        for operation, tensor, scope in self._weight_uses():
-            tensors, scopes = found.setdefault(tensor.Buffer(), ([], []))
-            tensors.append(tensor)
-            scopes.append((operation, scope))
-        return [self._weight(tensors[0], scopes) for tensors, scopes in found.values()]
+        with _reading(self.path):
+            for operation, tensor, scope in self._weight_uses():
+                tensors, scopes = found.setdefault(tensor.Buffer(), ([], []))
+                tensors.append(tensor)
+                scopes.append((operation, scope))
+            return [self._weight(tensors[0], scopes) for tensors, scopes in found.values()]
 
     def _weight_uses(self) -> Iterator[tuple]:
         """(operation, weight tensor, scope) of every op that multiplies by, or looks up in, a constant."""
@@ -106,7 +106,7 @@ class TFLiteFile:
 def _reading(path):
     try:
         yield
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, struct.error) as error:  # a reader's stumbles
+    except Exception as error:  # the reader raises whatever a damaged file makes it stumble over
         raise UserError(f"{path}: no TFLite model, or a damaged one ({error}); run the stage that makes it again")
 
 

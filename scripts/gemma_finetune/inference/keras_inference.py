@@ -11,13 +11,11 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-from safetensors import SafetensorError
 
 from gemma_finetune.inference.prefill import choose_prefill
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import require
 from gemma_finetune.utils.gpu import device_name
 
@@ -28,12 +26,7 @@ def open_keras(directory: str | Path, dtype: str, context_length: int) -> TokenB
     """The model in `directory` (Hugging Face layout), its weights in `dtype`."""
     tokenizer_path = require(Path(directory) / "tokenizer.model", "merge")
     tokenizer = GemmaTokenizer(tokenizer_path)
-    try:
-        backbone = load_gemma_model(directory, dtype)
-    except SafetensorError as error:
-        raise UserError(
-            f"{directory}: its weights are damaged or cut short ({error}); run the stage that makes it again"
-        )
+    backbone = load_gemma_model(directory, dtype)
     check_vocabulary(directory, backbone.vocabulary_size, tokenizer_path, tokenizer)
     weights, description = Path(directory) / "model.safetensors", f"Keras on {device_name()}, {dtype}: {directory}"
     return TokenBackend(KerasModel(backbone, context_length), tokenizer, weights, description)

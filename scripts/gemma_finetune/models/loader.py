@@ -23,6 +23,8 @@ with without_tensorflow():
     import keras
     import keras_hub
 
+from safetensors import SafetensorError  # noqa: E402
+
 from gemma_finetune.utils.cli import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
 
@@ -43,8 +45,14 @@ def load_gemma_model(directory: str | Path, dtype: str = "float32") -> keras_hub
 
 def read_backbone(directory: Path, dtype: str) -> keras_hub.models.Gemma3Backbone:
     """A Gemma 3 from a directory in Hugging Face or KerasHub layout, as keras-hub reads it."""
-    with without_tensorflow():
-        return keras_hub.models.Gemma3Backbone.from_preset(str(directory.resolve()), dtype=dtype)
+    try:
+        with without_tensorflow():
+            return keras_hub.models.Gemma3Backbone.from_preset(str(directory.resolve()), dtype=dtype)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{directory}: its weights are damaged or not those of its config.json ({type(error).__name__}: "
+            f"{str(error)[:200]}); run the stage that makes it again"
+        )
 
 
 def logits(backbone: keras_hub.models.Gemma3Backbone, hidden) -> keras.KerasTensor:

@@ -6,7 +6,6 @@ of the base weights it was trained on. Read with `allow_pickle=False`.
 """
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, require, sha256
+from gemma_finetune.utils.npz import read_arrays
 
 FORMAT_VERSION = 2
 
@@ -52,12 +52,10 @@ def save_lora(path: str | Path, weights: dict[str, np.ndarray], config: LoRAConf
 
 def load_lora(path: str | Path) -> Adapter:
     """Reads an adapter. UserError for a file that is damaged, foreign, or whose arrays don't fit its metadata."""
-    require(path, "train")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a readable npz file ({error}); run `dvc repro train`")
+        arrays = read_arrays(require(path, "train"))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; run `dvc repro train`")
     if "metadata" not in arrays:
         raise UserError(f"{path}: has no `metadata`, so it was not written by this project's train stage")
     config, base_sha256 = _read_metadata(path, str(arrays.pop("metadata")))
@@ -70,8 +68,9 @@ def _read_metadata(path, text):
         metadata = json.loads(text)
         if metadata.pop("format_version") != FORMAT_VERSION:
             raise UserError(f"{path}: written by another version of this project; run `dvc repro train`")
-        return LoRAConfig(**{key: metadata[key] for key in metadata if key != "base_sha256"}), metadata["base_sha256"]
-    except (ValueError, KeyError, AttributeError) as error:  # pydantic's own error is a ValueError
+        base_sha256 = str(metadata.pop("base_sha256"))
+        return LoRAConfig(**metadata), base_sha256
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:  # pydantic's is a ValueError
         raise UserError(f"{path}: its metadata is damaged ({error}); run `dvc repro train`")
 
 

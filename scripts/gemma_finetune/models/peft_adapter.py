@@ -9,13 +9,12 @@ import json
 from pathlib import Path
 from typing import get_args
 
-import ml_dtypes  # noqa: F401  (lets numpy read bfloat16 tensors)
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from gemma_finetune.models.config import LoRAConfig, Target
 from gemma_finetune.models.lora_file import Adapter
+from gemma_finetune.models.safetensors_file import open_weights
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import read_json
 
@@ -89,11 +88,8 @@ def _refuse_unsupported(path, settings):
 
 def _read_weights(path):
     """{"model.layers.0.self_attn.q_proj.lora_A": float32 array, ...}; UserError for a tensor of any other kind."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name).astype("float32") for name in file.keys()}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})")
+    with open_weights(path) as file:
+        tensors = {name: file.get_tensor(name).astype("float32") for name in file.keys()}
     weights = {name.removeprefix(PREFIX).removesuffix(SUFFIX): array for name, array in tensors.items()}
     for name in weights:
         *module, target, kind = ["", *name.split(".")]

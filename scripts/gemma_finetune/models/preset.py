@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from gemma_finetune.models.hf_layout import finish_layout
+from gemma_finetune.models.safetensors_file import open_weights
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import read_json
 
@@ -16,6 +17,8 @@ def import_preset(source: Path, directory: Path) -> None:
     if not (source / "config.json").is_file():
         raise UserError(f"model.preset: {source} has no config.json; it is no model in Hugging Face or KerasHub layout")
     config = read_json(source / "config.json")
+    if not isinstance(config, dict):
+        raise UserError(f"model.preset: {source / 'config.json'} is no configuration of a model")
     directory.mkdir(parents=True)
     if "model_type" in config:
         dtype = _copy_hugging_face(source, directory, config)
@@ -33,19 +36,30 @@ def _copy_hugging_face(source, directory, config):
         shutil.copyfile(_need(source / name), directory / name)
     index = source / "model.safetensors.index.json"
     if index.is_file():
-        _join_shards(source, sorted(set(read_json(index)["weight_map"].values())), directory)
+        _join_shards(source, _shards(index), directory)
     else:
-        shutil.copyfile(_need(source / "model.safetensors"), directory / "model.safetensors")
+        with open_weights(_need(source / "model.safetensors")):
+            shutil.copyfile(source / "model.safetensors", directory / "model.safetensors")
     return config.get("dtype") or config.get("torch_dtype") or "float32"
 
 
+def _shards(index):
+    """The names of the files that hold the weights, all of them beside the index."""
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+        if any(Path(name).name != name for name in names):
+            raise ValueError("a file elsewhere")
+        return names
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"model.preset: {index} does not say where the weights are ({error}); download it again")
+
+
 def _join_shards(source, names, directory):
-    from safetensors import safe_open
     from safetensors.numpy import save_file
 
     tensors = {}
     for name in names:
-        with safe_open(_need(source / name), framework="numpy") as file:
+        with open_weights(_need(source / name)) as file:
             tensors |= {key: file.get_tensor(key) for key in file.keys()}
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from gemma_finetune.training.callbacks import LoRASave, MetricsLogger
 from gemma_finetune.utils.files import aside, remove_left_behind, sha256
 from gemma_finetune.utils.gpu import device_name
+from gemma_finetune.utils.npz import read_arrays
 
 FOLDER = Path(".resume")
 PACKAGE = Path(__file__).parents[1]
@@ -50,12 +50,11 @@ class RunFile:
     def read(self) -> tuple[dict[str, np.ndarray], dict] | None:
         """What was written last, or None."""
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(self.path)
             return arrays, json.loads(str(arrays.pop("facts")))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError) as error:
             print(f"{self.path}: damaged ({error}); the run starts anew", file=sys.stderr)
             return None
 

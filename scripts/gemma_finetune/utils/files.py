@@ -98,7 +98,7 @@ def read_json(path: str | Path):
     """The JSON value in `path`. UserError if it is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); run the stage that makes it again")
 
 
@@ -118,7 +118,7 @@ def read_jsonl(path: str | Path) -> Iterator:
         for number, line in enumerate(file, 1):
             try:
                 yield json.loads(line)
-            except ValueError as error:  # broken UTF-8 is one, too
+            except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError, too
                 raise UserError(f"{path}:{number}: not valid JSON ({error}); mend it, or make the file again")
 
 
