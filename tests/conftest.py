@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import gto  # noqa: F401 - first: its import closes every log handler, absl's with pytest's own stderr in it
 import numpy as np
 import pytest
 import sentencepiece

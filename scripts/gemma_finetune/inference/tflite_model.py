@@ -9,11 +9,8 @@ and `decode`, which takes one token and returns logits. The cache lives in buffe
 call at once, so the runtime updates it in place; TFLite's older `Interpreter` copies it in and out of every step.
 """
 
-import atexit
 import functools
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +22,7 @@ from ai_edge_litert.options import CpuOptions, Options
 from gemma_finetune.export.tflite_file import TFLiteFile
 from gemma_finetune.inference.prefill import choose_prefill
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.quiet import quiet, quiet_at_exit
 
 HIDDEN = np.float32(-1e9)  # added to the attention score of a position that may not be seen; finite, so no NaN
 
@@ -37,7 +35,7 @@ class TFLiteModel:
         self.cache_length, self.vocabulary_size = file.cache_length(), file.vocabulary_size()
         signatures = file.signatures()
         self.prefill_lengths = tuple(sorted(int(n.split("_")[1]) for n in signatures if n.startswith("prefill_")))
-        with _quiet():
+        with quiet():  # LiteRT logs the accelerators it looks for; the wheel has no switch for that
             self._model = _load(path, threads)
             inputs = self._model.get_input_tensor_details("decode")
             self._cache = {n: self._zeros(n, d) for n, d in inputs.items() if n.startswith("kv_cache_")}
@@ -110,23 +108,6 @@ def _load(path, threads):
 
 @functools.cache
 def _environment():
-    """One LiteRT environment a process. It logs its end too, after Python's, so stderr is closed by then."""
-    atexit.register(_mute)
+    """One LiteRT environment a process. It logs its end, too."""
+    quiet_at_exit()
     return Environment.create()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps LiteRT's log of the accelerators it looks for off the terminal; the wheel has no switch for it."""
-    saved = os.dup(2)
-    try:
-        _mute()
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-def _mute():
-    with open(os.devnull, "w") as sink:
-        os.dup2(sink.fileno(), 2)
