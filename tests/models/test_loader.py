@@ -30,3 +30,11 @@ def test_float16_other_models_and_a_missing_base_are_refused(base_dir, tmp_path)
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="model_type is 'llama'"):
         load_gemma_model(other)
+
+
+@pytest.mark.parametrize("part", [0.999, 0.0001, 0])
+def test_weights_that_are_cut_short_are_named(base_dir, tmp_path, part):
+    weights = shutil.copytree(base_dir, tmp_path / "base") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: int(part * weights.stat().st_size)])
+    with pytest.raises(UserError, match="base/model.safetensors: damaged or cut short"):
+        load_gemma_model(weights.parent)

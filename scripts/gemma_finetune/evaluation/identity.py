@@ -1,6 +1,7 @@
 """Every rung is what it says and reads what the others read. Asserted before anything is scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from gemma_finetune.config import BOS, END_OF_TURN, EOS
@@ -33,8 +34,21 @@ def check_tokenizers(base: Path, merged: Path, turns: Sequence[Turn], tokenizer:
 
 def check_whole(path: Path, stage: str) -> None:
     """UserError if a `.tflite`, made by `stage`, is cut short: LiteRT reads on regardless, and the process dies."""
-    try:
+    with _hop(stage):
         TFLiteFile(require(path, stage))
+
+
+def check_weights(directory: Path, stage: str) -> None:
+    """UserError if the weights of a Hugging Face directory, made by `stage`, are cut short."""
+    with _hop(stage), open_weights(require(directory / "model.safetensors", stage)):
+        pass
+
+
+@contextmanager
+def _hop(stage: str) -> Iterator[None]:
+    """Puts the hop's name before an error."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"hop {stage}: {error}")
 
@@ -43,15 +57,6 @@ def strays(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
     """Files of other quantizations than `names`. Nothing reads them, but DVC hashes the whole folder."""
     found = (path for folder in folders if folder.exists() for path in sorted(folder.iterdir()))
     return [path for path in found if path.stem not in names and not path.name.startswith(".")]
-
-
-def check_weights(directory: Path, stage: str) -> None:
-    """UserError if the weights of a Hugging Face directory, made by `stage`, are cut short."""
-    try:
-        with open_weights(require(directory / "model.safetensors", stage)):
-            pass
-    except UserError as error:
-        raise UserError(f"hop {stage}: {error}")
 
 
 def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
@@ -71,15 +76,10 @@ def check_bundles(tflite: Path, bundle: Path, merged: Path, quantizations: Seque
     for name in quantizations:
         for kind in RUNTIMES:
             path = require(bundle / f"{name}.{kind}", f"bundle@{name}")
-            if wrong := bundle_fault(_contents(path, name), name, models, tokenizer):
+            with _hop(f"bundle@{name}"):
+                contents = BundleFile(path).contents()
+            if wrong := bundle_fault(contents, name, models, tokenizer):
                 raise UserError(f"{path}: hop bundle@{name}: {wrong}; run `dvc repro -f bundle@{name}`")
-
-
-def _contents(path, name):
-    try:
-        return BundleFile(path).contents()
-    except UserError as error:
-        raise UserError(f"hop bundle@{name}: {error}")
 
 
 def bundle_fault(contents: Contents, name: str, models: dict[str, str], tokenizer: str) -> str | None:

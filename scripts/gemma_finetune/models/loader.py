@@ -25,6 +25,7 @@ with without_tensorflow():
 
 from safetensors import SafetensorError  # noqa: E402
 
+from gemma_finetune.models.safetensors_file import open_weights  # noqa: E402
 from gemma_finetune.utils.cli import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
 
@@ -40,6 +41,8 @@ def load_gemma_model(directory: str | Path, dtype: str = "float32") -> keras_hub
     model_type = read_json(require(directory / "config.json", "base")).get("model_type")
     if model_type != "gemma3_text":
         raise UserError(f"{directory}/config.json: model_type is {model_type!r}; text Gemma 3 is gemma3_text")
+    with open_weights(require(directory / "model.safetensors", "base")):
+        pass  # keras-hub would end in a traceback
     return read_backbone(directory, dtype)
 
 
