@@ -18,6 +18,7 @@ from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import require, write_json
 
 SECTIONS = ("data", "model", "lora", "train", "export")
+NOT_IN_IT = ("data.max_rejected_fraction", "export.quantizations")  # they decide whether it is made, not what it holds
 DATA = ("train", "validation")
 
 
@@ -51,8 +52,10 @@ def main():
 def read_params() -> dict:
     """The parameters that decide what is in the bundle."""
     params = config.read_params()
-    export = {key: params["export"][key] for key in ("cache_length", "prefill_lengths", "calibration_tokens")}
-    return {section: params[section] for section in SECTIONS} | {"export": export}
+    return {
+        section: {key: value for key, value in params[section].items() if f"{section}.{key}" not in NOT_IN_IT}
+        for section in SECTIONS
+    }
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from gto.constants import check_string_is_valid
 
+from bundle import read_params
 from imports import ROOT, SCRIPTS, imported_files
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -64,6 +65,14 @@ def test_parameters_exist_and_belong_to_sections_the_stage_reads(stage):
         assert section in read, f"{stage} lists {key} but never loads section {section}"
         assert not rest or rest[0] in PARAMS[section]
     assert read == {key.split(".")[0] for key in listed(stage, "params")}
+
+
+def test_the_bundle_s_manifest_holds_the_parameters_that_the_stage_lists(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = {f"{section}.{key}" for section, values in read_params().items() for key in values}
+    keys = listed("bundle", "params")
+    whole_sections = {f"{section}.{key}" for section in PARAMS if section in keys for key in PARAMS[section]}
+    assert found == whole_sections | {key for key in keys if "." in key}
 
 
 def test_metrics_and_plots_live_in_git_and_models_and_data_in_the_cache():
