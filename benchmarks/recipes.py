@@ -4,7 +4,7 @@ Every recipe quantizes the float32 model; LiteRT then computes the logits of eac
 are compared with the float32 model's as metrics/evaluate.json compares them with the merged model's. Decode is the
 median of the steps that gave those logits, on `--threads`.
 
-    python benchmarks/recipes.py                                      # of the model in models/, each of scripts/recipes/
+    python benchmarks/recipes.py                                      # the model in models/, all of scripts/recipes/
     python benchmarks/recipes.py --recipes my.json --max-examples 50
 """
 

@@ -47,5 +47,6 @@ def test_ctrl_c_while_libraries_load_ends_without_a_word(script, tmp_path):
 
 def test_ctrl_c_while_a_script_runs_is_one_word(tmp_path):
     tmp_path.joinpath("params.yaml").touch()
-    source = "import time\nYAMLError = ValueError\ndef safe_load(file):\n    print('here', flush=True)\n    time.sleep(60)\n"
+    source = "import time\nYAMLError, SafeLoader = ValueError, object\n"
+    source += "def load(file, loader):\n    print('here', flush=True)\n    time.sleep(60)\n"
     assert interrupted_in("validate", "yaml", source, tmp_path) == (130, "interrupted\n")
