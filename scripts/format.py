@@ -10,10 +10,9 @@ from functools import partial
 
 import numpy as np
 import orjson
-import pandas as pd
 
 from gemma_finetune.config import load_section
-from gemma_finetune.data import leakage, statistics
+from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.formatting import format_lines
 from gemma_finetune.data.lines import random_access
@@ -29,6 +28,8 @@ TOKENIZER = "models/base/tokenizer.model"
 
 
 def main():
+    from gemma_finetune.data import statistics  # here, so that the worker processes do not load pandas, 40 MB each
+
     config, limit = load_section("data", DataConfig), load_section("train", TrainingConfig).sequence_length
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
@@ -38,12 +39,13 @@ def main():
         held_out, sample = sample_held_out(file, config)
         work = partial(format_lines, config=config, tokenizer_path=TOKENIZER, limit=limit, held_out=sample)
         facts, bands, similarity = write(folder, map_ordered(work, chunks(file)), limit)
+        facts = statistics.facts_table(facts)
         row = random_access(file, facts["size"].to_numpy())
         fits = (facts["tokens"] <= limit).to_numpy()
         set_aside_overlong(folder, facts, row, limit, config.overlong)
         leaks = refuse_leaks(facts[fits], bands[fits], np.flatnonzero(fits), row, config.dedup_threshold)
         refuse_untrainable(facts[fits])
-    nearest = pd.DataFrame({"split": facts["split"][held_out], "similarity": similarity})[fits[held_out]]
+    nearest = facts.loc[held_out, ["split"]].assign(similarity=similarity)[fits[held_out]]
     write_metrics(facts[fits], nearest, {"leakage": leaks, "overlong": int((~fits).sum())}, validate, dedup)
 
 
@@ -62,7 +64,7 @@ def sample_held_out(file, config):
 def write(folder, chunks_of_rows, limit):
     """Writes every row that fits to its split; returns the facts and band keys of all rows, and the similarities."""
     facts, bands, nearest = [], [], []
-    files = {split: open(folder / f"{split}.jsonl", "wb") for split in SPLITS}
+    files = [open(folder / f"{split}.jsonl", "wb") for split in SPLITS]
     for chunk in chunks_of_rows:
         for line, split, tokens in zip(chunk.lines, chunk.facts["split"], chunk.facts["tokens"], strict=True):
             if tokens <= limit:
@@ -70,9 +72,9 @@ def write(folder, chunks_of_rows, limit):
         facts.append(chunk.facts)
         bands.append(chunk.bands)
         nearest = [np.maximum.reduce([*nearest, chunk.nearest])]
-    for file in files.values():
+    for file in files:
         file.close()
-    return pd.concat(facts, ignore_index=True), np.concatenate(bands), nearest[0]
+    return facts, np.concatenate(bands), nearest[0]
 
 
 def set_aside_overlong(folder, facts, row, limit, policy):
@@ -123,6 +125,8 @@ def refuse_untrainable(facts):
 
 def write_metrics(facts, nearest, more, validate, dedup):
     """metrics/data.json and the tables behind the plots."""
+    from gemma_finetune.data import statistics
+
     flow = statistics.row_flow(validate, dedup, more["overlong"])
     tables = {
         "rows": flow,
@@ -137,7 +141,7 @@ def write_metrics(facts, nearest, more, validate, dedup):
     rows = dict(zip(flow["stage"], flow["rows"].tolist(), strict=True))
     similarity = statistics.summarize_nearest(nearest)
     write_json("metrics/data.json", {"rows": rows, "splits": splits, "nearest_training_row": similarity, **more})
-    print(pd.DataFrame(splits).drop("formats").to_string())
+    print(statistics.as_text(splits))
     print("near-twins between splits: " + ", ".join(f"{name} {count}" for name, count in more["leakage"].items()))
     for split, numbers in similarity.items():
         print(f"{split}: similarity to the nearest training row " + ", ".join(f"{k} {v}" for k, v in numbers.items()))

@@ -8,7 +8,8 @@ from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.formatter import parse
-from gemma_finetune.data.formatting import format_lines
+from gemma_finetune.data.formatting import FORMATS, format_lines
+from gemma_finetune.data.split import SPLITS
 from gemma_finetune.utils.cli import UserError
 
 TURNS = [
@@ -35,7 +36,8 @@ def test_rows_and_facts(config, tokenizer, tokenizer_path):
     formatted = format_lines([line(TURNS, "test"), line(TURNS[1:3], "train")], config, str(tokenizer_path), 256, ())
     texts = [json.loads(row)["text"] for row in formatted.lines]
     assert parse(texts[0])[0] == {"role": "user", "content": "Be brief.\n\nTurn on the light."}
-    assert formatted.facts["split"].tolist() == ["test", "train"]
+    assert [SPLITS[split] for split in formatted.facts["split"]] == ["test", "train"]
+    assert [FORMATS[format] for format in formatted.facts["format"]] == ["chatml", "chatml"]
     assert formatted.facts["turns"].tolist() == [4, 2]
     assert formatted.facts["tokens"].tolist() == [len(tokenizer.encode_conversation(text)[0]) for text in texts]
     answers = len(tokenizer.encode("Done.")) + 1, len(tokenizer.encode("Bye")) + 1  # with <end_of_turn>

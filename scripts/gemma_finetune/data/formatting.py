@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
-import pandas as pd
 
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.converter import to_messages
@@ -26,13 +25,13 @@ tokenizer = lru_cache(GemmaTokenizer)  # once in each process
 class Formatted(NamedTuple):
     """A chunk of rows: what is written, what is known of each, and what it takes to compare splits.
 
-    `facts` has the columns split, format, turns, system (whether it has one), tokens (the <bos> too), supervised and
-    size (bytes of the input). `bands` are the band keys for the leakage report. `nearest` is the similarity of each
-    held-out row to the nearest row of this chunk that is trained on.
+    `facts` has an array (rows,) for each of split and format (as numbers in SPLITS and FORMATS), turns, system (whether
+    it has one), tokens (the <bos> too), supervised and size (bytes of the input). `bands` are the band keys for the
+    leakage report. `nearest` is the similarity of each held-out row to the nearest row of the chunk that is trained on.
     """
 
     lines: list[bytes]
-    facts: pd.DataFrame
+    facts: dict[str, np.ndarray]
     bands: np.ndarray  # uint64 (rows, bands)
     nearest: np.ndarray  # float64 (held-out rows,)
 
@@ -48,17 +47,17 @@ def format_lines(
     texts = [render(to_messages(row)) for row in rows]
     shingles = shingle_hashes([turn_texts(row) for row in rows])
     splits = [split_of(row, config.validation_fraction, config.test_fraction) for row in rows]
-    facts = pd.DataFrame({
-        "split": pd.Categorical(splits, SPLITS),
-        "format": pd.Categorical([row["source"]["format"] for row in rows], FORMATS),
+    facts: dict[str, np.ndarray] = {
+        "split": np.array([SPLITS.index(split) for split in splits], np.int8),
+        "format": np.array([FORMATS.index(row["source"]["format"]) for row in rows], np.int8),
         "turns": np.array([len(row["conversations"]) for row in rows], np.int32),
         "system": np.array(["system" in row for row in rows]),
         **count_tokens(rows, texts, tokenizer(tokenizer_path)),
         "size": np.array([len(line) for line in lines], np.int32),
-    })  # fmt: skip
+    }
     written = [orjson.dumps({"id": row["id"], "text": text}) + b"\n" for row, text in zip(rows, texts, strict=True)]
     bands = band_keys(*shingles, config.dedup_threshold, LEAKAGE_SEED)
-    trained = ((facts["split"] == "train") & (facts["tokens"] <= limit)).to_numpy()
+    trained = (facts["split"] == SPLITS.index("train")) & (facts["tokens"] <= limit)
     return Formatted(written, facts, bands, nearest_similarity(*shingles, trained, build_index(held_out)))
 
 

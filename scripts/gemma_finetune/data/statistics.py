@@ -1,10 +1,20 @@
 """A picture of the data, from one row of facts a conversation: numbers for metrics/data.json, tables for the plots."""
 
+import numpy as np
 import pandas as pd
 
+from gemma_finetune.data.formatting import FORMATS
 from gemma_finetune.data.split import SPLITS
 
 BINS = 24
+
+
+def facts_table(facts: list[dict[str, np.ndarray]]) -> pd.DataFrame:
+    """The facts of all chunks as one table, split and format by name."""
+    columns = {name: np.concatenate([chunk[name] for chunk in facts]) for name in facts[0]}
+    for name, values in (("split", SPLITS), ("format", FORMATS)):
+        columns[name] = pd.Categorical.from_codes(columns[name], values)
+    return pd.DataFrame(columns)
 
 
 def summarize(facts: pd.DataFrame) -> dict:
@@ -28,6 +38,11 @@ def _summary(rows):
         "supervised_fraction": round(float(rows["supervised"].sum() / tokens.sum()), 4),
         "formats": {name: int(count) for name, count in sorted(rows["format"].value_counts().items())},
     }
+
+
+def as_text(summary: dict) -> str:
+    """`summarize`'s numbers as a table, a column each split."""
+    return pd.DataFrame(summary).drop("formats").to_string()
 
 
 def summarize_nearest(nearest: pd.DataFrame) -> dict:
