@@ -50,3 +50,22 @@ def test_ctrl_c_while_a_script_runs_is_one_word(tmp_path):
     source = "import time\nYAMLError, SafeLoader = ValueError, object\n"
     source += "def load(file, loader):\n    print('here', flush=True)\n    time.sleep(60)\n"
     assert interrupted_in("validate", "yaml", source, tmp_path) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("OSError(28, 'No space left on device')", "error: the disk is full: free some of it"),
+        ("OSError(27, 'File too large')", "error: the disk is full"),
+        ("PermissionError(13, 'Permission denied', 'models')", "error: not permitted: see whose file it is"),
+        ("MemoryError('Unable to allocate 9 GiB')", "error: not enough memory: close other programs"),
+        ("ValueError('a bug')", "Traceback"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_plain_line_wherever_it_is_noticed(tmp_path, error, says):
+    """Also while a library loads, before `run`. Anything else keeps its traceback."""
+    tmp_path.joinpath("pydantic.py").write_text(f"raise {error}")
+    command = [sys.executable, str(ROOT / "scripts/validate.py")]
+    path = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(says)

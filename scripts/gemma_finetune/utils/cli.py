@@ -5,6 +5,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# Advice: how the system and the libraries say that the machine gives no more.
+_LIMITS = {
+    "the disk is full: free some of it": ("No space left", "os error 28", "Disk quota exceeded", "File too large"),
+    "the disk can only be read: have it mounted for writing": ("Read-only file system", "os error 30"),
+    "not permitted: see whose file it is": ("Permission denied", "os error 13", "Operation not permitted"),
+    "not enough memory: close other programs, or use a larger machine": (
+        *("MemoryError", "RESOURCE_EXHAUSTED", "bad_alloc", "BrokenProcessPool", "start new thread"),
+        *("annot allocate memory", "an't allocate memory", "ut of memory", "failed to map segment"),
+    ),
+}
+
 
 class UserError(Exception):
     """A mistake the user can mend. The message says where, what was found, and what to do."""
@@ -15,10 +26,28 @@ def end_at_once_while_loading() -> None:
 
     As an exception it would be a traceback from deep inside a library, or whatever that library makes of it.
     """
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    ours = script and Path(script).resolve().parent == Path(__file__).resolve().parents[2]
-    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if _runs_ours() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def explain_limits() -> None:
+    """Makes a full disk or memory end a script of ours with one plain message, wherever it is noticed."""
+    if _runs_ours():
+        sys.excepthook = _explain
+
+
+def _runs_ours():
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return script and Path(script).resolve().parent == Path(__file__).resolve().parents[2]
+
+
+def _explain(kind, error, trace):
+    said = " ".join(f"{kind.__name__}: {error}".split())
+    advice = next((advice for advice, signs in _LIMITS.items() if any(sign in said for sign in signs)), None)
+    if advice is None or not issubclass(kind, Exception):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"error: {advice}; nothing was left half-written ({said[:300]})", file=sys.stderr)
 
 
 def run(main: Callable[[], None], arguments: int | None = 0) -> None:
