@@ -15,8 +15,8 @@ from faults import dag
 MOMENTS = 5
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
 @pytest.mark.parametrize("stage", dag.STAGES)
+@pytest.mark.parametrize("moment", range(MOMENTS))
 def test_a_killed_stage_runs_again_to_the_same_bytes(reference, tmp_path, observed, stage, moment):
     clone = dag.fork(reference, tmp_path / "clone", stage)
     whole = random.Random(f"{stage} {moment}").uniform(0.02, 0.98)

@@ -124,8 +124,7 @@ def digest(path: Path) -> dict[str, str] | None:
     """{file: SHA-256} of a file or folder; None: not there."""
     if not path.exists():
         return None
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files(path)}
 
 
 def differing(reference: Path, clone: Path, stage: str) -> list[str]:
@@ -150,3 +149,8 @@ def last_words(said: str) -> str:
     errors = [line for line in lines if line.startswith("error:")]
     own = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
     return (errors or own or [""])[-1]
+
+
+def files(path: Path) -> list[Path]:
+    """A file, or the files in a folder."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

@@ -17,6 +17,4 @@ def open_weights(path: str | Path) -> Iterator[safe_open]:
         with safe_open(path, framework="numpy") as file:
             yield file
     except (OSError, SafetensorError, KeyError, TypeError) as error:  # the last two: a type that numpy lacks
-        raise UserError(
-            f"{path}: damaged or cut short, or no safetensors file ({error}); run the stage that makes it again"
-        )
+        raise UserError(f"{path}: damaged or cut short, or no weights ({error}); run the stage that makes it again")
