@@ -129,11 +129,13 @@ RECIPES = JSON | {
 def hostile(tmp_path_factory, tokenizer_path):
     """{case: (name of the file, its content)}."""
     sound = small_files.all_kinds(tmp_path_factory.mktemp("sound"), tokenizer_path)
+    twins = tokenizer_path.read_bytes().replace(b"<eos>", b"<\x88os>").replace(b"<bos>", b"<\x88os>")  # no UTF-8
     entries = {"TF_LITE_PREFILL_DECODE": small_files.tflite(), "TOKENIZER_MODEL": tokenizer_path.read_bytes()}
     tasks = {
         "compressed": packed(entries | {"METADATA": bytes(100_000_000)}, zipfile.ZIP_DEFLATED),
         "endless number": packed(entries | {"METADATA": b"\xff" * 1_000_000}),
         "sizes": claiming(sound["model.task"], 0x7FFFFFF0),
+        "twins": packed(entries | {"TOKENIZER_MODEL": twins, "METADATA": small_files.task_metadata()}),
         "elsewhere": packed({f"../../{name}": content for name, content in entries.items()}),
     }
     header_end = sound["model.litertlm"][:24] + struct.pack("<Q", 2**62) + sound["model.litertlm"][32:]
@@ -147,7 +149,7 @@ def hostile(tmp_path_factory, tokenizer_path):
         "model.task": tasks,
         "model.litertlm": {"header": header_end},
         "model.tflite": {"text": b"\x10\0\0\0TFL3" + b"\xff" * 4096, "zeros": b"\x10\0\0\0TFL3" + bytes(4096)},
-        "tokenizer.model": {"empty": b"", "zeros": bytes(4096), "ones": b"\xff" * 4096, "no pieces": b"\x12\0"},
+        "tokenizer.model": {"empty": b"", "zeros": bytes(4096), "ones": b"\xff" * 4096, "twins": twins},
     }
     cases = {f"{kind}, {case}": (kind, content) for kind, some in kinds.items() for case, content in some.items()}
     for kind, content in sound.items():

@@ -60,7 +60,7 @@ class BundleFile:
     def tokenizer(self) -> SentencePieceProcessor:
         try:
             return SentencePieceProcessor(model_proto=bytes(self._parts["tokenizer"]))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # its messages may be no text either
             raise _not_a_bundle(self.path, f"tokenizer: {error}")
 
     def contents(self) -> Contents:

@@ -64,7 +64,7 @@ class GemmaTokenizer:
         self._words = _WordIds(self._processor)
         try:
             self._processor.Load(str(path))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:  # a ValueError where its message is no text
             raise UserError(f"{path}: not a SentencePiece model ({str(error).splitlines()[0]}); run `dvc repro base`")
         self.vocabulary_size = self._processor.GetPieceSize()
         self.pad, self.eos, self.bos = (self._id(piece, path) for piece in (PAD, EOS, BOS))
