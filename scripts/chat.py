@@ -19,11 +19,13 @@ from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
 from gemma_finetune.inference.chat import ChatSession
 from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.inference.terminal import answer, converse, converse_piped
-from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.cli import UserError, run
 
 
 def main() -> None:
     args = parse_arguments()
+    if args.prompt is not None and not args.prompt.strip():
+        raise UserError("--prompt is empty: nothing to answer")
     config = load_section("generate", GenerateConfig)
     with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
         session = ChatSession(backend, config.sampler(), config.max_tokens, args.system)

@@ -4,7 +4,8 @@
     python scripts/generate.py questions.jsonl answers.jsonl --backend keras
 
 Reads rows `{"messages": [...]}` or `{"text": "<start_of_turn>..."}` (an answer at the end becomes `reference`), a
-model, and `generate` of params.yaml. Stopped half-way, the same command goes on where it was.
+model, and `generate` of params.yaml. Stopped half-way, the same command goes on where it was; with other settings it
+says which, and leaves the answers that are there alone.
 """
 
 import argparse
@@ -14,8 +15,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gemma_finetune.config import load_section
-from gemma_finetune.inference.backend import DEFAULT_MODEL, PromptTooLong, open_backend
-from gemma_finetune.inference.batch import UnfinishedOutput, read_requests
+from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
+from gemma_finetune.inference.batch import UnfinishedOutput, read_requests, refuse_too_long
 from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import sha256
@@ -28,16 +29,19 @@ def main() -> None:
         raise UserError(f"{args.output}: name another file for the answers")
     requests = read_requests(args.input)
     with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
-        settings = asdict(config) | {"input": sha256(args.input), "model": sha256(backend.weights)}
-        output = UnfinishedOutput(args.output, settings)
+        refuse_too_long(requests, backend, args.input)
+        output = UnfinishedOutput(args.output, settings(config, args.input, backend.weights))
         for request in tqdm(requests[output.rows :], initial=output.rows, total=len(requests), unit="row"):
-            try:
-                text = "".join(backend.generate(request.messages, config.sampler(), config.max_tokens))
-            except PromptTooLong as error:
-                raise UserError(f"{args.input}:{output.rows + 1}: {error}")
+            text = "".join(backend.generate(request.messages, config.sampler(), config.max_tokens))
             output.append(request.answered(text))
         output.finish()
     print(f"{args.output}: {len(requests)} answers by {backend.description}")
+
+
+def settings(config: GenerateConfig, questions: str, weights: Path) -> dict:
+    """What the answers depend on, to be shown to people: parameters, and the first digits of the files' SHA-256."""
+    files = {"the input": sha256(questions)[:12], "the model": sha256(weights)[:12]}
+    return {f"generate.{key}": value for key, value in asdict(config).items() if key != "threads"} | files
 
 
 def parse_arguments() -> argparse.Namespace:

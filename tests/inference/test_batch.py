@@ -2,8 +2,10 @@ import json
 
 import pytest
 
-from gemma_finetune.inference.batch import UnfinishedOutput, read_requests
+from gemma_finetune.inference.batch import UnfinishedOutput, read_requests, refuse_too_long
 from gemma_finetune.utils.cli import UserError
+
+from .test_chat import EchoBackend
 
 ROWS = [
     {"messages": [{"role": "user", "content": "one"}]},
@@ -67,6 +69,35 @@ def test_goes_on_after_the_last_whole_row(tmp_path):
     assert read(tmp_path / "out.jsonl") == ROWS
 
 
-def test_begins_anew_with_other_settings(tmp_path):
-    UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0}).append(ROWS[0])
-    assert UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 1}).rows == 0
+@pytest.mark.parametrize("length", [0, 1, 20])
+def test_begins_anew_where_the_first_line_is_not_whole(tmp_path, length):
+    UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0})
+    partial = tmp_path / "out.jsonl.partial"
+    header = partial.read_bytes()
+    partial.write_bytes(header[:length])
+    assert UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0}).rows == 0
+    assert partial.read_bytes() == header
+
+
+def test_answers_made_with_other_settings_are_kept_and_the_difference_told(tmp_path):
+    UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0, "top_k": 4}).append(ROWS[0])
+    kept = (tmp_path / "out.jsonl.partial").read_bytes()
+    with pytest.raises(UserError, match=r"out.jsonl.partial: .*\(seed was 0, is 1\); delete it to begin anew"):
+        UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 1, "top_k": 4})
+    assert (tmp_path / "out.jsonl.partial").read_bytes() == kept
+
+
+@pytest.mark.parametrize("content", ["mine", "[]\n", '{"settings": 7}\n', '{"id": 1}\n{"id": 2}\n'])
+def test_a_file_of_that_name_that_is_someone_s_own_is_left_alone(tmp_path, content):
+    (tmp_path / "out.jsonl.partial").write_text(content)
+    with pytest.raises(UserError, match="not the unfinished answers of generate.py"):
+        UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0})
+    assert (tmp_path / "out.jsonl.partial").read_text() == content
+
+
+def test_a_request_that_does_not_fit_is_named_before_any_is_answered(tmp_path):
+    long = {"messages": [{"role": "user", "content": "x" * 300}]}
+    path = write(tmp_path / "in.jsonl", *ROWS, long)
+    refuse_too_long(read_requests(path)[:2], EchoBackend(300), path)
+    with pytest.raises(UserError, match="in.jsonl:3: the prompt is too long: 3.. tokens, .* holds 300"):
+        refuse_too_long(read_requests(path), EchoBackend(300), path)

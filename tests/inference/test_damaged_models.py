@@ -98,6 +98,19 @@ def test_a_hugging_face_directory_whose_weights_are_cut_short_is_refused(models,
         open_backend(None, str(tmp_path / "merged"), CONFIG)
 
 
+def test_a_folder_without_a_model_and_a_tokenizer_that_is_not_there_are_named(models, tmp_path):
+    with pytest.raises(UserError, match="no Gemma in Hugging Face layout"):
+        open_backend(None, str(tmp_path), CONFIG)
+    with pytest.raises(UserError, match="nowhere.model: no such file"):
+        open_backend(None, str(models["tflite"]), CONFIG, str(tmp_path / "nowhere.model"))
+
+
+def test_an_empty_prompt_is_refused():
+    command = [sys.executable, "scripts/chat.py", "--prompt", " "]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: --prompt is empty: nothing to answer\n")
+
+
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("script", ["chat", "generate"])
 def test_the_scripts_end_with_that_line(models, tokenizer_path, tmp_path, script, kind):

@@ -1,10 +1,14 @@
 """Answering a file of conversations: its rows, and the unfinished output that a second run goes on from."""
 
 import json
+import os
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gemma_finetune.data.formatter import parse, render_prompt
+from gemma_finetune.inference.backend import Backend, PromptTooLong
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_jsonl
 
@@ -30,6 +34,14 @@ def read_requests(path: str | Path) -> list[Request]:
     return [_request(row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
 
 
+def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | Path) -> None:
+    """UserError names the first request that leaves no room for an answer: before hours are spent on the others."""
+    for number, request in enumerate(requests, 1):
+        tokens = backend.count_tokens(render_prompt(request.messages))
+        if tokens >= backend.context_length:
+            raise UserError(f"{path}:{number}: {PromptTooLong(tokens, backend.context_length)}")
+
+
 def _request(row, place):
     try:
         messages = parse(row["text"]) if "text" in row else row["messages"]
@@ -45,17 +57,23 @@ def _request(row, place):
 class UnfinishedOutput:
     """Rows on their way to `path`, kept beside it until all are there.
 
-    `settings` is what the answers depend on; rows made with others are thrown away. Its first line holds them.
+    `settings` is what the answers depend on; the file's first line holds them. UserError where rows are there already
+    that were made with others: they may have taken hours, so nobody but the user throws them away.
     """
 
     def __init__(self, path: str | Path, settings: dict):
         self._path, self._partial = Path(path), Path(f"{path}.partial")
-        self._header = json.dumps({"settings": settings}, sort_keys=True) + "\n"
-        lines = self._partial.read_bytes().splitlines(keepends=True) if self._partial.exists() else []
-        whole = [line for line in lines if line.endswith(b"\n")]  # the last may have been cut short
-        resumed = bool(whole) and whole[0] == self._header.encode()
-        self.rows = len(whole) - 1 if resumed else 0
-        _write(self._partial, b"".join(whole) if resumed else self._header.encode())
+        header = json.dumps({"settings": settings}, sort_keys=True).encode() + b"\n"
+        found = self._partial.read_bytes() if self._partial.exists() else b""
+        if header.startswith(found):  # new, or stopped while it began
+            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            self._partial.write_bytes(header)
+            found = header
+        whole = [line for line in found.splitlines(keepends=True) if line.endswith(b"\n")]  # the last may be cut short
+        if whole[:1] != [header]:
+            raise UserError(f"{self._partial}: {_difference(found, settings)}; delete it to begin anew")
+        os.truncate(self._partial, sum(map(len, whole)))
+        self.rows = len(whole) - 1
 
     def append(self, row: dict) -> None:
         with open(self._partial, "a", encoding="utf-8") as file:
@@ -64,10 +82,17 @@ class UnfinishedOutput:
 
     def finish(self) -> None:
         """Puts the rows at `path`."""
-        _write(self._path, self._partial.read_bytes().split(b"\n", 1)[1])
+        with open(self._partial, "rb") as rows, aside(self._path) as temporary, open(temporary, "wb") as whole:
+            rows.readline()
+            shutil.copyfileobj(rows, whole)
         self._partial.unlink()
 
 
-def _write(path, content):
-    with aside(path) as temporary:
-        temporary.write_bytes(content)
+def _difference(found, settings):
+    """What speaks against going on with the rows in `found`."""
+    try:
+        was = json.loads(found.split(b"\n")[0])["settings"]
+        changed = [f"{key} was {was.get(key)}, is {settings[key]}" for key in settings if was.get(key) != settings[key]]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "not the unfinished answers of generate.py"
+    return f"its answers were made with other settings ({'; '.join(changed)})"

@@ -16,7 +16,7 @@ from gemma_finetune.inference.prefill import choose_prefill
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.files import require
+from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.gpu import device_name
 
 PREFILL_LENGTHS = (32, 256)  # JAX compiles each length once; few, for a compilation costs seconds
@@ -24,7 +24,9 @@ PREFILL_LENGTHS = (32, 256)  # JAX compiles each length once; few, for a compila
 
 def open_keras(directory: str | Path, dtype: str, context_length: int) -> TokenBackend:
     """The model in `directory` (Hugging Face layout), its weights in `dtype`."""
-    tokenizer_path = require(Path(directory) / "tokenizer.model", "merge")
+    tokenizer_path = Path(directory) / "tokenizer.model"
+    if not tokenizer_path.is_file():
+        raise UserError(f"{directory}: no Gemma in Hugging Face layout: it has no tokenizer.model")
     tokenizer = GemmaTokenizer(tokenizer_path)
     backbone = load_gemma_model(directory, dtype)
     check_vocabulary(directory, backbone.vocabulary_size, tokenizer_path, tokenizer)

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from gemma_finetune.inference.chat import ChatSession
 from gemma_finetune.utils.cli import UserError
@@ -15,28 +15,32 @@ HELP = """\
 /save FILE    add the conversation to a ChatML JSONL file, which `data.raw` can name
 /load FILE    go on with the last conversation of such a file
 /stats        what the last answer took, and how full the context is
-/exit         leave, as Ctrl-D does; Ctrl-C stops an answer"""
+/exit         leave, as Ctrl-D does; Ctrl-C stops an answer, a second one leaves"""
 
 _BOLD, _DIM, _RED = "1", "2", "31"
+
+
+class Leave(Exception):
+    """/exit was given."""
 
 
 def converse(session: ChatSession) -> None:
     """Reads lines from the terminal and answers them, until /exit or Ctrl-D. A mistake is told and forgiven."""
     import readline  # noqa: F401 - gives input() line editing and history
 
-    while (line := _read_line()) not in (None, "/exit"):
-        try:
-            respond(session, line)
-        except UserError as error:
-            print(_style(f"error: {error}", _RED, sys.stdout))
+    with suppress(Leave):
+        while (line := _read_line()) is not None:
+            try:
+                respond(session, line)
+            except UserError as error:
+                print(_style(f"error: {error}", _RED, sys.stderr), file=sys.stderr)
 
 
 def converse_piped(session: ChatSession, lines: Iterable[str]) -> None:
     """Answers each line of a file or pipe, in one conversation; only answers go to stdout. A mistake ends it."""
-    for line in lines:
-        if line.strip() == "/exit":
-            return
-        respond(session, line.strip())
+    with suppress(Leave):
+        for line in lines:
+            respond(session, line.strip())
 
 
 def respond(session: ChatSession, line: str) -> None:
@@ -63,27 +67,62 @@ def answer(session: ChatSession, text: str) -> None:
 
 
 def _command(session, line):
-    name, _, file = line.partition(" ")
-    file = os.path.expanduser(file.strip())
-    if name in ("/save", "/load"):
-        if not file:
-            raise UserError(f"{name} needs a file: {name} FILE")
-        try:
-            (session.save if name == "/save" else session.load)(file)
-        except OSError as error:
-            raise UserError(f"{file}: {error.strerror}")
-        _note(f"{len(session.messages)} messages {'saved to' if name == '/save' else 'loaded from'} {file}")
-    elif name == "/reset":
-        session.reset()
-        _note("conversation forgotten")
-    elif name == "/undo":
-        _note("last question and answer forgotten" if session.undo() else "nothing to undo")
-    elif name == "/stats":
-        _note(_describe(session))
-    elif name == "/help":
-        print(HELP)
-    else:
+    name, _, argument = line.partition(" ")
+    argument = argument.strip()
+    if name not in _COMMANDS | _FILE_COMMANDS:
         raise UserError(f"no command {name}; /help lists them")
+    if name in _FILE_COMMANDS and not argument:
+        raise UserError(f"{name} needs a file: {name} FILE")
+    if name in _COMMANDS and argument:
+        raise UserError(f"{name} takes nothing after it, not {argument!r}")
+    if name in _COMMANDS:
+        _COMMANDS[name](session)
+    else:
+        _FILE_COMMANDS[name](session, os.path.expanduser(argument))
+
+
+def _leave(session):
+    raise Leave
+
+
+def _save(session, file):
+    with _file_errors(file):
+        session.save(file)
+    _note(f"{len(session.messages)} messages saved to {file}")
+
+
+def _load(session, file):
+    with _file_errors(file):
+        session.load(file)
+    _note(f"{len(session.messages)} messages loaded from {file}")
+
+
+def _reset(session):
+    session.reset()
+    _note("conversation forgotten")
+
+
+def _undo(session):
+    _note("last question and answer forgotten" if session.undo() else "nothing to undo")
+
+
+_COMMANDS = {
+    "/reset": _reset,
+    "/undo": _undo,
+    "/stats": lambda session: _note(_describe(session)),
+    "/help": lambda session: print(HELP, file=sys.stderr),
+    "/exit": _leave,
+}
+_FILE_COMMANDS = {"/save": _save, "/load": _load}
+
+
+@contextmanager
+def _file_errors(file):
+    """A file that cannot be read or written is the user's mistake."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}")
 
 
 def _describe(session):
