@@ -39,10 +39,11 @@ def main():
 
 def validate(config, folder):
     """Writes records and rejections; returns the counts and the first few rejections."""
-    counts, first = {name: Counter() for name in COUNTED}, []
+    counts, first = {name: Counter() for name in ("files", *COUNTED)}, []
     with open(folder / "records.jsonl", "wb") as records, open(folder / "rejected.jsonl", "wb") as rejected:
         check = partial(check_rows, format=config.format, allowed=config.repairs)
-        rows = read_files(find_files(config.raw))
+        paths = find_files(config.raw)
+        rows = count_by_file(read_files(paths), counts["files"])
         for outcome in map_ordered(check, chunks(rows, size=lambda row: len(row[2]))):
             records.write(outcome.records)
             rejected.write(outcome.rejected)
@@ -50,7 +51,15 @@ def validate(config, folder):
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
             counts["ignored_keys"] = keep_most_common(counts["ignored_keys"])
+        counts["files"].update({path.as_posix(): 0 for path in paths})
     return counts, first
+
+
+def count_by_file(rows, files):
+    """The rows, counted in `files` as they pass."""
+    for row in rows:
+        files[row[0]] += 1
+        yield row
 
 
 def summarize(counts):
@@ -58,7 +67,9 @@ def summarize(counts):
     rows = counts["rows"]
     fraction = rows["rejected"] / rows["read"] if rows["read"] else 0.0
     named = {name: dict(counts[name]) for name in COUNTED[1:]}
-    return {**{name: rows[name] for name in ("read", "accepted", "rejected")}, "rejected_fraction": fraction, **named}
+    empty = sorted(file for file, count in counts["files"].items() if not count)
+    total = {"files": len(counts["files"]), "empty_files": empty, "rejected_fraction": fraction}
+    return {**{name: rows[name] for name in ("read", "accepted", "rejected")}, **total, **named}
 
 
 def table(summary):
@@ -67,7 +78,7 @@ def table(summary):
     titles = {"formats": "format", "repairs": "repair", "ignored_keys": "ignored key", "reasons": "reason"}
     for name, title in titles.items():
         lines += [f"{count:>9,}  {title}: {value}" for value, count in sorted(summary[name].items())]
-    return "\n".join(lines)
+    return "\n".join(lines + [f"no row in {file}" for file in summary["empty_files"]])
 
 
 def too_many_rejected(summary, first, limit):

@@ -41,6 +41,10 @@ def test_columns_that_are_null_tell_no_format():
     assert turns_of({"messages": None, "text": im_text}) == TURNS
 
 
+def test_a_developer_text_is_a_system_text():
+    assert turns_of({"messages": [{"role": "developer", "content": "Be brief."}]}) == [("system", "Be brief.")]
+
+
 def test_an_empty_system_text_beside_is_none():
     assert turns_of({"system": "", "conversations": [{"from": "human", "value": "Hi"}]}) == [("human", "Hi")]
 
@@ -85,7 +89,17 @@ def test_what_has_no_place_is_rejected_by_name_and_turn(turn, reason):
     assert rejection.value.reason == reason
 
 
-@pytest.mark.parametrize("text", ["Hi", "<|im_start|>user\nHi", "<|im_start|>user\nHi<|im_end|>\nmore", "<|im_start|>"])
+def test_im_text_with_crlf():
+    text = "<|im_start|>user \r\nHi\r\nyou<|im_end|>\r\n<|im_start|>assistant\r\nHello<|im_end|>\r\n"
+    assert turns_of({"text": text}) == [("human", "Hi\r\nyou"), ("gpt", "Hello")]
+
+
+MISSING_END = "<|im_start|>user\nHi<|im_start|>assistant\nHello<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    "text", [MISSING_END, "Hi", "<|im_start|>user\nHi", "<|im_start|>user\nHi<|im_end|>\nmore", "<|im_start|>"]
+)
 def test_im_text_that_is_not_turns_is_rejected(text):
     with pytest.raises(Rejection, match="is not `<|im_start|>"):
         turns_of({"text": text})
@@ -98,7 +112,7 @@ def test_id_is_told_by_roles_and_texts_alone():
     assert content_id(TURNS) == "3eb37290fd14da98"  # splits depend on it: it must never change
 
 
-text = st.text(min_size=1).map(str.strip).filter(lambda t: t and not find_control(t) and "<|im_end|>" not in t)
+text = st.text(min_size=1).map(str.strip).filter(lambda t: t and not find_control(t) and "<|im_" not in t)
 conversations = st.builds(
     lambda system, pairs, split: canonical(
         [("system", s) for s in system] + [turn for h, g in pairs for turn in (("human", h), ("gpt", g))],
@@ -125,6 +139,7 @@ def test_messages_of_a_conversation():
     assert [m["role"] for m in to_messages(conversation)] == ["system", "user", "assistant"]
 
 
-def test_im_text_cannot_hold_its_own_end():
-    with pytest.raises(ValueError, match="im_end"):
-        converter.to_chatml_text(canonical([("human", "a<|im_end|>b"), ("gpt", "c")], None, {}))
+@pytest.mark.parametrize("marker", ["<|im_start|>", "<|im_end|>"])
+def test_im_text_cannot_hold_its_own_markers(marker):
+    with pytest.raises(ValueError, match=r"im_start.*im_end"):
+        converter.to_chatml_text(canonical([("human", f"a{marker}b"), ("gpt", "c")], None, {}))

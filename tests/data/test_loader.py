@@ -93,15 +93,39 @@ def test_packed_file_that_is_cut_short_is_an_error(rows, pack):
         rows(packed[: len(packed) // 2])
 
 
-def test_utf16_is_named(rows):
-    with pytest.raises(UserError, match="UTF-16"):
-        rows(JSONL.decode().encode("utf-16"))
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_other_encodings_are_named(rows, encoding):
+    with pytest.raises(UserError, match=f"is {encoding.upper()}; convert it"):
+        rows(JSONL.decode().encode(encoding))
+
+
+def test_a_git_lfs_pointer_is_named(rows):
+    with pytest.raises(UserError, match="git lfs pull"):
+        rows(b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n")
+
+
+def test_objects_over_several_lines(rows):
+    content = "".join(json.dumps(row, indent=2) + "\n" for row in ROWS).encode()
+    assert parsed(rows(content)) == [(1, ROWS[0]), (4, ROWS[1]), (7, ROWS[2])]
+    assert parsed(rows(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")))[2] == (7, ROWS[2])
 
 
 def test_plain_im_text_is_split_at_blank_lines(rows):
     first = "<|im_start|>user\nHi\n\nthere<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>"
-    content = f"{first}\n\n{first.replace('Hi', 'Hé')}\n".encode()
-    assert parsed(rows(content, "chats.txt")) == [(1, first), (8, first.replace("Hi", "Hé"))]
+    content = f"\n \n{first}\n\n{first.replace('Hi', 'Hé')}\n".encode()
+    assert parsed(rows(content, "chats.txt")) == [(3, first), (10, first.replace("Hi", "Hé"))]
+
+
+def test_plain_im_text_may_have_crlf(rows):
+    text = "<|im_start|>user\nHi<|im_end|>"
+    assert parsed(rows(f"{text}\n\n{text}\n".replace("\n", "\r\n").encode())) == [(1, text), (4, text)]
+
+
+@pytest.mark.parametrize("start", [b"<|im_start|>user", b"{"])
+def test_a_block_over_the_limit_is_cut(rows, monkeypatch, start):
+    monkeypatch.setattr(loader, "MAX_ROW_BYTES", 30)
+    assert 30 < len(rows(start + b"\n" + b"x\n" * 1000)[0][1]) < 200
+    assert 30 < len(rows(start + b"\n" + b"x" * 1000)[0][1]) < 200
 
 
 def test_a_row_over_the_limit_is_cut_and_the_next_one_is_read(rows, monkeypatch):
@@ -111,7 +135,7 @@ def test_a_row_over_the_limit_is_cut_and_the_next_one_is_read(rows, monkeypatch)
 
 
 def test_files_of_a_folder_are_sorted_and_notes_are_left_out(tmp_path):
-    for name in ("b.jsonl", "a.json.gz", "README.md", ".hidden", "sub/c.jsonl"):
+    for name in ("b.jsonl", "a.json.gz", "README.md", ".hidden", "sub/c.jsonl", ".checkpoints/b-checkpoint.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.name for path in find_files(str(tmp_path))] == ["a.json.gz", "b.jsonl", "c.jsonl"]

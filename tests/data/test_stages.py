@@ -143,6 +143,15 @@ def test_no_usable_row_stops_the_run(params):
         run("validate")
 
 
+def test_files_without_a_row_are_named(params, capsys):
+    write_raw([converter.to_sharegpt(conversation(1))])
+    write_raw([], "data/raw/b.jsonl")
+    run("validate")
+    metrics = json.loads(Path("metrics/validate.json").read_text())
+    assert metrics["files"] == 2 and metrics["empty_files"] == ["data/raw/b.jsonl"]
+    assert "no row in data/raw/b.jsonl" in capsys.readouterr().out
+
+
 def test_files_without_a_row_stop_the_run(params):
     write_raw([])
     with pytest.raises(UserError, match="hold no row$"):

@@ -49,6 +49,7 @@ def test_good_row():
         (b"[" * 100_000, "invalid_json"),
         (b'{"a":' * 400 + b"1" + b"}" * 400, "invalid_json"),
         (b'{"text": "a", "text": "b"}', "duplicate_key"),
+        (b'{"text": "\\u0022\\u0022\\u0022\\u0022", "split": "test", "split": "train"}', "duplicate_key"),
         (b'{"conversations": [{"from": "human", "from": "gpt", "value": "x"}]}', "duplicate_key"),
         (b"[]", "not_an_object"),
         (b"5", "not_an_object"),

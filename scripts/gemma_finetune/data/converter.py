@@ -15,11 +15,11 @@ from gemma_finetune.data.rejection import Rejection
 ROLES = {
     "human": "human", "user": "human",
     "gpt": "gpt", "assistant": "gpt", "chatgpt": "gpt", "model": "gpt",
-    "system": "system",
+    "system": "system", "developer": "system",
 }  # fmt: skip
 TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
 
-_IM_TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\s*", re.DOTALL)
+_IM_TURN = re.compile(r"<\|im_start\|>(\w+)[ \r]*\n((?:(?!<\|im_start\|>).)*?)<\|im_end\|>\s*", re.DOTALL)
 
 Turns = list[tuple[str, str]]  # (canonical role, text), system turns among them
 
@@ -112,10 +112,10 @@ def to_chatml(conversation: dict) -> dict:
 
 
 def to_chatml_text(conversation: dict) -> dict:
-    """A raw row of `<|im_start|>` text; ValueError where a text holds `<|im_end|>` itself."""
+    """A raw row of `<|im_start|>` text; ValueError where a text holds such markers itself."""
     messages = to_messages(conversation)
-    if any("<|im_end|>" in message["content"] for message in messages):
-        raise ValueError("a text that holds <|im_end|> cannot be written as <|im_start|> text")
+    if any("<|im_start|>" in message["content"] or "<|im_end|>" in message["content"] for message in messages):
+        raise ValueError("a text that holds <|im_start|> or <|im_end|> cannot be written as <|im_start|> text")
     text = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
     return {"text": text, **_split(conversation)}
 

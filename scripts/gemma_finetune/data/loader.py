@@ -1,16 +1,15 @@
 """Raw files to rows of bytes, in streaming: which files, how they are packed, where one row ends and the next starts.
 
-Reads JSON Lines, one JSON array, and plain `<|im_start|>` text; as they are, in gzip or in Zstandard; with or
-without a byte-order mark. What a row means and whether it is valid is for `validation`.
+Reads JSON Lines, objects over several lines, one JSON array, and plain `<|im_start|>` text; as they are, in gzip or in
+Zstandard; with or without a byte-order mark. What a row means and whether it is valid is for `validation`.
 """
 
 import gzip
 import io
 import json
-import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from backports import zstd
@@ -22,6 +21,7 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".txt")
 PACKED = (".gz", ".zst")
 NOT_DATA = (".md", ".dvc")
 BUFFER = 1 << 20
+OTHER_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 Row = tuple[int, bytes]  # the line of its file where it starts, its bytes
 Placed = tuple[str, int, bytes]  # the same with the file
@@ -29,8 +29,8 @@ Placed = tuple[str, int, bytes]  # the same with the file
 
 def find_files(raw: str) -> list[Path]:
     """The data files of a folder, sorted, or the one file. UserError where there are none, or one of unknown kind."""
-    paths = Path(raw).rglob("[!.]*") if os.path.isdir(raw) else [Path(raw)]
-    files = sorted(path for path in paths if path.is_file() and path.suffix not in NOT_DATA)
+    paths = [path for path in Path(raw).rglob("*") if not _hidden(path.relative_to(raw))]
+    files = sorted(path for path in paths or [Path(raw)] if path.is_file() and path.suffix not in NOT_DATA)
     if not files:
         raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
     for path in files:
@@ -41,6 +41,10 @@ def find_files(raw: str) -> list[Path]:
                 f"{' or '.join(PACKED)}); convert it, or move it out of data.raw"
             )
     return files
+
+
+def _hidden(path):
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_files(paths: Iterable[Path]) -> Iterator[Placed]:
@@ -76,8 +80,11 @@ def _open(path):
 
 def _split(stream):
     start = stream.peek(64)
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError("is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`")
+    for mark, encoding in OTHER_MARKS.items():
+        if start.startswith(mark):
+            raise ValueError(f"is {encoding}; convert it with `iconv -f {encoding} -t UTF-8`")
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError("is a pointer of Git LFS, not the data; fetch it with `git lfs pull`")
     if start.startswith(b"\xef\xbb\xbf"):
         stream.read(3)
         start = start[3:]
@@ -85,6 +92,8 @@ def _split(stream):
         return _array(stream)
     if start.lstrip().startswith(b"<|im_start|>"):
         return _im_text(stream)
+    if start.lstrip().splitlines()[:1] == [b"{"]:
+        return _objects(stream)
     return _lines(stream)
 
 
@@ -101,20 +110,32 @@ def _lines(stream) -> Iterator[Row]:
 
 def _im_text(stream) -> Iterator[Row]:
     """Conversations of plain `<|im_start|>` text, each a JSON string; a blank line stands between two of them."""
-    start, block, blank = 1, [], False
-    for number, line in enumerate(stream, 1):
-        if blank and line.startswith(b"<|im_start|>"):
-            yield start, _json_string(block)
-            start, block = number, []
-        block.append(line)
-        blank = line.isspace()
-    if block:
-        yield start, _json_string(block)
+    for start, text in _blocks(stream, lambda line, before: before.isspace() and line.startswith(b"<|im_start|>")):
+        # Bytes that are not UTF-8 become lone surrogates, which validation rejects by name.
+        content = text.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+        yield start, json.dumps(content.strip()).encode()
 
 
-def _json_string(lines):
-    # Bytes that are not UTF-8 become lone surrogates, which validation rejects by name.
-    return json.dumps(b"".join(lines).decode("utf-8", "surrogateescape").strip()).encode()
+def _objects(stream) -> Iterator[Row]:
+    """Objects over several lines, one after the other, as `jq` and `json.dump(…, indent=2)` write them."""
+    return _blocks(stream, lambda line, before: line.rstrip() == b"{")
+
+
+def _blocks(stream, begins: Callable[[bytes, bytes], bool]) -> Iterator[Row]:
+    """Runs of lines; a new one starts where `begins` says so of a line and the one before it."""
+    number, start, block, room, before = 1, 1, [], 0, b""
+    for line in iter(lambda: stream.readline(BUFFER), b""):
+        if block and begins(line, before):
+            yield start, b"".join(block)
+            block = []
+        if not block and not line.isspace():
+            start, room = number, MAX_ROW_BYTES + 1
+        if room:
+            block.append(line[:room])
+            room -= len(block[-1])
+        before = line
+        number += line.endswith(b"\n")
+    yield start, b"".join(block)
 
 
 # What it takes to find an array's commas and its end: whole strings (possessive: linear in time), brackets, commas.

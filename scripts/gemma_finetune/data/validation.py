@@ -105,7 +105,7 @@ def _parse(data):
     except orjson.JSONEncodeError as error:  # nested deeper than it writes
         raise Rejection("invalid_json", f"cannot be written again: {error}")
     # A key that occurs twice loses its first value without a word; then the quotes of the two differ in number.
-    if data.count(b'"') != compact.count(b'"'):
+    if data.count(b'"') != compact.count(b'"') or b"\\u0022" in data:  # an escaped quote more would make up for it
         _refuse_duplicate_keys(data)
     return row, compact
 
