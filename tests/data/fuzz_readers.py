@@ -33,7 +33,7 @@ SEEDS = (
     b'\4{"text": "<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello <bos><|im_end|>"}',
     b"\0" + zstd.compress(b'{"a": 1}'),
     b'\0{\n "instruction": "a",\n "output": "b",\n "system_prompt": "c"\n}\n{\n "x": [1]\n}\n',
-    b'\0{"messages": [{"role": "developer", "content": "a", "name": "b"}, {"role": "user", "content": "x", "train": 0}]}',
+    b'\0{"messages": [{"role": "developer", "content": "a", "name": ""}, {"role": "user", "content": "x", "loss": 0}]}',
 )
 FILE = Path(tempfile.mkdtemp()) / "data"
 loader.BUFFER = 64  # so that small inputs cross buffers too
