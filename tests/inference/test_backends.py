@@ -3,15 +3,16 @@
 import itertools
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from exported import CACHE_LENGTH
 from gemma_finetune.data.formatter import render_prompt
+from gemma_finetune.data.validation import check
 from gemma_finetune.inference.backend import PromptTooLong, open_backend
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
+from imports import ROOT
 
 from .conftest import CONFIG
 
@@ -50,6 +51,31 @@ def test_every_backend_gives_the_same_greedy_answers(backends, questions):
     for kind in KINDS[1:]:
         assert converse(backends[kind], questions)[0] == expected, kind
     assert any(expected)
+
+
+def said_in_the_sample_s_test_split():
+    """What users say, conversation by conversation."""
+    for path in sorted((ROOT / "data/raw").glob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            if b'"split": "test"' in line:
+                yield [text for role, text in check(line, "auto", ()).turns if role == "human"]
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_every_test_conversation_gets_the_same_greedy_answers(backends, kind, expected_in_the_sample):
+    assert len(expected_in_the_sample) > 150 and max(len(questions) for questions, _ in expected_in_the_sample) > 2
+    for questions, expected in expected_in_the_sample:
+        assert converse(backends[kind], questions, max_tokens=8)[0] == expected
+
+
+@pytest.fixture(scope="module")
+def expected_in_the_sample(backends):
+    """Questions and Keras's answers, without those that hold what no C string does, or what only Python strips."""
+    conversations = list(said_in_the_sample_s_test_split())
+    answered = [(questions, converse(backends["keras"], questions, max_tokens=8)[0]) for questions in conversations]
+    return [
+        (questions, answers) for questions, answers in answered if not set("\0\x1c\x1d\x1e\x1f") & set("".join(answers))
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,8 +195,7 @@ def test_a_light_backend_imports_nothing_heavy(models, kind):
         f"open_backend({kind!r}, {str(path)!r}, {CONFIG!r}).close();"
         "print(sorted({'tensorflow', 'keras', 'torch', 'jax', 'pandas', 'transformers'} & set(sys.modules)))"
     )
-    scripts = Path(__file__).parents[2] / "scripts"
-    done = subprocess.run([sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
