@@ -39,22 +39,30 @@ def test_a_packed_conversation_reads_as_if_alone(base_dir):
             )
 
 
-@pytest.mark.parametrize("chunk_bytes", [4 * 50 * 7, 64 << 20])
-def test_chunked_loss_and_gradients_equal_the_plain_ones(monkeypatch, chunk_bytes):
-    monkeypatch.setattr(model_module, "CHUNK_BYTES", chunk_bytes)
-    hidden, embeddings = jnp.array(RNG.normal(size=(33, 16))), jnp.array(RNG.normal(size=(50, 16)))
-    labels, weights = jnp.array(RNG.integers(0, 50, 33)), jnp.array(RNG.integers(0, 2, 33).astype("float32"))
+@pytest.mark.parametrize("places", [1, 2, 5, 7, 11])
+def test_chunked_loss_and_gradient_equal_the_plain_ones(places):
+    """Of 3 rows x 11 positions, `places` of each row at a time; the last ones weigh nothing."""
+    hidden, embeddings = jnp.array(RNG.normal(size=(3, 11, 16))), jnp.array(RNG.normal(size=(50, 16)))
+    labels, weights = jnp.array(RNG.integers(0, 50, (3, 11))), jnp.array(RNG.integers(0, 3, (3, 11)).astype("float32"))
+    weights = weights.at[:, 8:].set(0).at[0, 5:].set(0)
 
-    def plain(hidden, embeddings):
+    def plain(hidden):
         log_probabilities = jax.nn.log_softmax(hidden @ embeddings.T)
-        return -jnp.sum(weights * log_probabilities[jnp.arange(33), labels])
+        return -jnp.sum(weights * jnp.take_along_axis(log_probabilities, labels[..., None], axis=2)[..., 0])
 
-    chunked = jax.value_and_grad(lambda h, e: summed_loss(h, e, labels, weights), argnums=(0, 1))
-    loss, gradients = chunked(hidden, embeddings)
-    wanted, wanted_gradients = jax.value_and_grad(plain, argnums=(0, 1))(hidden, embeddings)
-    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
-    for ours, theirs in zip(gradients, wanted_gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    def chunked(hidden):
+        return 3 * summed_loss(hidden, embeddings, labels, weights, 4 * 50 * 3 * places)
+
+    loss, gradient = jax.jit(jax.value_and_grad(chunked))(hidden)
+    wanted, wanted_gradient = jax.value_and_grad(plain)(hidden)
+    np.testing.assert_allclose([loss, chunked(hidden)], 3 * wanted, rtol=1e-5)
+    np.testing.assert_allclose(gradient, 3 * wanted_gradient, atol=1e-5)
+
+
+def test_a_chunk_without_weight_is_not_computed():
+    hidden, labels = jnp.ones((2, 3, 16)).at[:, 2].set(jnp.nan), jnp.zeros((2, 3), int)
+    weights = jnp.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    assert jnp.isfinite(summed_loss(hidden, jnp.ones((50, 16)), labels, weights, 4 * 50 * 2))
 
 
 def test_the_loss_is_the_mean_over_supervised_tokens_of_every_turn(base_dir):

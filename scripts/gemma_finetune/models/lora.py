@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.models.projection import project
 
 # Hugging Face module name -> (Hugging Face parent, keras-hub parent, keras-hub attribute)
 _MODULES = {
@@ -49,7 +50,7 @@ class LoRADense(keras.layers.Layer):
         self.built = True
 
     def call(self, x, training=None):
-        y = self.base(x)
+        y = project(self.base, x)
         flat = ops.cast(ops.reshape(x, (*ops.shape(x)[:2], self.in_features)), "float32")
         if training and self.dropout:
             flat = keras.random.dropout(flat, self.dropout, seed=self.seed_generator)

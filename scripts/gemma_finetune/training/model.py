@@ -1,14 +1,19 @@
 """The training model: keras-hub's backbone, and a loss that looks only at supervised positions.
 
-Logits are computed only there, in chunks that the backward pass computes again: no (batch, length, vocabulary)
-array ever exists, which for Gemma's 262,144 tokens is most of the memory and half of the time.
+Logits are computed only there, in chunks, each with its gradient: no (batch, length, vocabulary) array ever exists,
+which for Gemma's 262,144 tokens is most of the memory and half of the time.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 import keras
 
-CHUNK_BYTES = 64 << 20  # of one chunk's float32 logits
+from gemma_finetune.models.lora import LoRADense
+from gemma_finetune.models.projection import project
+
+CHUNK_BYTES = 256 << 20  # of one chunk's float32 logits; smaller ones read the embedding more often than they use it
 
 
 def hidden_states(backbone, token_ids, segment_ids):
@@ -27,30 +32,76 @@ def hidden_states(backbone, token_ids, segment_ids):
 
 
 def _decoder_block(block, x, mask):
-    x = x + block.post_attention_norm(block.attention(block.pre_attention_norm(x), attention_mask=mask))
+    x = x + block.post_attention_norm(_attention(block.attention, block.pre_attention_norm(x), mask))
     y = block.pre_ffw_norm(x)
-    y = keras.activations.gelu(block.gating_ffw(y), approximate=True) * block.gating_ffw_2(y)
-    return x + block.post_ffw_norm(block.ffw_linear(y))
+    y = keras.activations.gelu(_linear(block.gating_ffw, y), approximate=True) * _linear(block.gating_ffw_2, y)
+    return x + block.post_ffw_norm(_linear(block.ffw_linear, y))
 
 
-def summed_loss(hidden, embeddings, labels, weights):
+def _attention(layer, x, mask):
+    query = layer.rope_layer(layer.query_norm(_linear(layer.query_dense, x)))
+    key = layer.rope_layer(layer.key_norm(_linear(layer.key_dense, x)))
+    values = query, key, _linear(layer.value_dense, x)
+    if jax.default_backend() == "cpu":  # which has no fast kernel for these small products in bfloat16
+        values = (value.astype(jnp.float32) for value in values)
+    return _linear(layer.output_dense, layer._compute_attention(*values, mask).astype(x.dtype))
+
+
+def _linear(layer, x):
+    return layer(x) if isinstance(layer, LoRADense) else project(layer, x)
+
+
+def summed_loss(hidden, embeddings, labels, weights, chunk_bytes=math.inf):
     """Sum over positions of weight x cross-entropy, in float32.
 
-    hidden (N, D), embeddings (V, D), labels (N,), weights (N,). Chunks of positions, each rematerialized.
+    hidden (B, S, D), embeddings (V, D), labels, weights (B, S). Logits of more than `chunk_bytes` are worked off in
+    chunks, each the next positions of every row; those without weight cost nothing. `embeddings` must be frozen then.
     """
-    chunk = max(1, min(len(labels), CHUNK_BYTES // (4 * embeddings.shape[0])))
-    count = -(-len(labels) // chunk)
-    pad = count * chunk - len(labels)
-    hidden = jnp.pad(hidden, ((0, pad), (0, 0))).reshape(count, chunk, -1)
-    labels, weights = (jnp.pad(a, (0, pad)).reshape(count, chunk) for a in (labels, weights))
+    rows, places = labels.shape
+    size = max(1, int(min(places, chunk_bytes // (4 * embeddings.shape[0] * rows))))  # positions of each row in a chunk
+    count = -(-places // size)
+    if count == 1:
+        return _cross_entropy(hidden, embeddings, labels, weights)[0]
 
-    @jax.checkpoint
-    def chunk_loss(hidden, labels, weights):
-        logits = jnp.einsum("nd,vd->nv", hidden, embeddings, preferred_element_type=jnp.float32)
-        picked = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-        return jnp.sum(weights * (jax.nn.logsumexp(logits, axis=1) - picked))
+    def chunks(array):  # (B, S, ...) -> (count, B, size, ...)
+        array = jnp.pad(array, [(0, 0), (0, count * size - places)] + [(0, 0)] * (array.ndim - 2))
+        return array.reshape(rows, count, size, *array.shape[2:]).swapaxes(0, 1)
 
-    return jax.lax.map(lambda args: chunk_loss(*args), (hidden, labels, weights)).sum()
+    def loss_if_any(chunk):
+        hidden, labels, weights = chunk
+        return jax.lax.cond(
+            weights.any(), _frozen_loss, lambda *_: jnp.float32(0), hidden, embeddings, labels, weights
+        )
+
+    return jax.lax.map(loss_if_any, tuple(chunks(array) for array in (hidden, labels, weights))).sum()
+
+
+def _cross_entropy(hidden, embeddings, labels, weights):
+    """Sum of weight x cross-entropy, and its gradient by the logits (..., V)."""
+    logits = jnp.einsum("...d,vd->...v", hidden, embeddings, preferred_element_type=jnp.float32)
+    normalizer = jax.nn.logsumexp(logits, axis=-1)
+    picked = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    said = labels[..., None] == jnp.arange(embeddings.shape[0])
+    errors = weights[..., None] * (jnp.exp(logits - normalizer[..., None]) - said)
+    return jnp.sum(weights * (normalizer - picked)), errors
+
+
+@jax.custom_vjp
+def _frozen_loss(hidden, embeddings, labels, weights):
+    """The loss of a chunk. Its gradient is computed while the logits are at hand, so none are computed twice."""
+    return _cross_entropy(hidden, embeddings, labels, weights)[0]
+
+
+def _loss_and_gradient(hidden, embeddings, labels, weights):
+    loss, errors = _cross_entropy(hidden, embeddings, labels, weights)
+    errors = errors.astype(hidden.dtype)
+    gradient = jnp.einsum("...v,vd->...d", errors, embeddings, preferred_element_type=jnp.float32)
+    return loss, gradient.astype(hidden.dtype)
+
+
+_frozen_loss.defvjp(
+    _loss_and_gradient, lambda gradient, scale: ((scale * gradient).astype(gradient.dtype), None, None, None)
+)
 
 
 class Forward(keras.layers.Layer):
@@ -93,8 +144,9 @@ class SupervisedModel(keras.Model):
         return self.forward(inputs, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        embeddings = self.backbone.token_embedding.embeddings.value
-        total = summed_loss(y_pred.reshape(-1, y_pred.shape[-1]), embeddings, y.ravel(), sample_weight.ravel())
+        embeddings = self.backbone.token_embedding.embeddings
+        chunk_bytes = math.inf if embeddings.trainable else CHUNK_BYTES
+        total = summed_loss(y_pred, embeddings.value, y, sample_weight, chunk_bytes)
         return total / jnp.maximum(sample_weight.sum(), 1.0)
 
     def train_step(self, state, data):

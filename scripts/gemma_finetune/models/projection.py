@@ -1,0 +1,37 @@
+"""A frozen projection, by the product that the machine does fastest.
+
+Keras asks XLA for bfloat16 x bfloat16 -> bfloat16. On a CPU that runs at the speed of float32; the same product with
+a float32 result, rounded afterwards, runs twice as fast with AVX-512 and three to four times with AMX.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import keras
+
+
+def project(dense: keras.layers.EinsumDense, x):
+    """What `dense`, which must be frozen, makes of x; in bfloat16 rounded once, at the end."""
+    if x.dtype != jnp.bfloat16 or jax.default_backend() != "cpu":
+        return dense(x)
+    return _product(dense.equation, x, dense.kernel.value)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _product(equation, x, kernel):
+    return jnp.einsum(equation, x, kernel, preferred_element_type=jnp.float32).astype(x.dtype)
+
+
+def _forward(equation, x, kernel):
+    return _product(equation, x, kernel), kernel
+
+
+def _backward(equation, kernel, gradient):
+    """JAX's own would widen the kernel to float32. None: the kernel is frozen."""
+    inputs, rest = equation.split(",")
+    axes, outputs = rest.split("->")
+    return _product(f"{outputs},{axes}->{inputs}", gradient, kernel), None
+
+
+_product.defvjp(_forward, _backward)
