@@ -9,10 +9,10 @@ from pathlib import Path
 
 from gemma_finetune.config import load_section
 from gemma_finetune.models.config import ModelConfig
-from gemma_finetune.models.download import fetch
+from gemma_finetune.models.download import fetch, revision
 from gemma_finetune.models.preset import import_preset
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import aside
+from gemma_finetune.utils.files import aside, write_json
 from gemma_finetune.utils.gpu import prepare_training
 
 BASE = Path("models/base")
@@ -27,8 +27,17 @@ def main():
             prepare_training(weights=0)
             build_tiny(temporary, config)
         else:
-            import_preset(fetch(config.preset), temporary)
+            import_hub_or_local(config.preset, temporary)
     print(f"{config.preset} -> {BASE}")
+
+
+def import_hub_or_local(preset: str, directory: Path) -> None:
+    """Writes `preset` to `directory`, and of a download its revision: where `preset` states none, it was the latest."""
+    source = fetch(preset)
+    import_preset(source, directory)
+    if found := revision(preset, source):
+        write_json(directory / "source.json", {"preset": preset, "revision": found})
+        print(f"{preset}: revision {found}")
 
 
 if __name__ == "__main__":

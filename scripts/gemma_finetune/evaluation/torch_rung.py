@@ -11,11 +11,12 @@ from transformers.utils.logging import disable_progress_bar
 from gemma_finetune.evaluation.dataset import Tokens
 
 disable_progress_bar()
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def torch_logits(directory: str | Path, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
     """For each sequence its logits (P, V) float32 at its positions."""
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **LOCAL).eval()
     for sequence in sequences:
         with torch.inference_mode():
             positions = torch.from_numpy(sequence.positions).long()
@@ -25,7 +26,7 @@ def torch_logits(directory: str | Path, sequences: Sequence[Tokens]) -> Iterator
 
 def torch_prompt_ids(directory: str | Path, prompts: Sequence[Sequence[dict[str, str]]]) -> list[list[int]]:
     """Token ids of each prompt by transformers' own tokenizer and the directory's chat template."""
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
     return [
         tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False)  # type: ignore[misc]
         for prompt in prompts

@@ -152,7 +152,9 @@ def collect_inputs(merged: str | Path, rows: Iterable[Sequence[int]], config: Ma
         from transformers import Gemma3ForCausalLM
         from transformers.utils.logging import disable_progress_bar
     disable_progress_bar()
-    model = Gemma3ForCausalLM.from_pretrained(merged, dtype=torch.float32)
+    model = Gemma3ForCausalLM.from_pretrained(
+        merged, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
     collected = {group.consumers[0]: [] for group in groups(config)}
     for name, seen in collected.items():
         model.get_submodule(name).register_forward_hook(

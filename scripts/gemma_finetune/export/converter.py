@@ -129,6 +129,7 @@ def _export(merged, folder, prefill_lengths, cache_length) -> Path:
                     cache_length=cache_length,
                     bundle_litert_lm=False,
                     quantization_recipe="none",
+                    trust_remote_code=False,
                 )
     except Exception:
         print(log.getvalue())

@@ -26,6 +26,14 @@ def fetch(preset: str) -> Path:
     return _fetch_kaggle(preset, _kaggle_handle(preset))
 
 
+def revision(preset: str, directory: Path) -> str | None:
+    """Which commit (Hugging Face) or version (Kaggle) of `preset` lies in the `directory` that `fetch` gave.
+
+    None for a directory of the user's own. Both hubs name the folder after it.
+    """
+    return None if Path(preset).is_dir() else directory.name
+
+
 def _kaggle_handle(preset):
     from gemma_finetune.models.loader import keras_hub
 

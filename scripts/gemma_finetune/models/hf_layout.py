@@ -24,7 +24,8 @@ def finish_layout(directory: Path, dtype: str) -> None:
     tokenizer = GemmaTokenizer(directory / "tokenizer.model")
     ids = {"pad_token_id": tokenizer.pad, "bos_token_id": tokenizer.bos}
     config = read_json(directory / "config.json")
-    config.pop("torch_dtype", None)
+    for name in ("torch_dtype", "auto_map"):  # the old name of dtype; the names of code to run
+        config.pop(name, None)
     config.setdefault("max_position_embeddings", CONTEXT_LENGTH)
     config |= ids | {"eos_token_id": tokenizer.eos, "dtype": dtype, "tie_word_embeddings": True}
     _write(directory / "config.json", config)
