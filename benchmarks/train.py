@@ -1,8 +1,9 @@
 """LoRA training steps of this project, of stock keras-hub and of PEFT on torch, on the same conversations.
 
 Each runs in a process of its own, one after the other: conversations and supervised tokens a second once compiled
-(by CPU time, too, which other work on the machine disturbs less), peak memory, the loss at the first and the last step. Rank 8 on q_proj and v_proj, AdamW. Ours packs rows; stock
-keras-hub pads every row to the longest; PEFT pads to the longest of a batch of conversations sorted by length.
+(by CPU time, too, which other work on the machine disturbs less), peak memory, the loss at the first and the last
+step. Rank 8 on q_proj and v_proj, AdamW. Ours packs rows; stock keras-hub pads every row to the longest; PEFT pads to
+the longest of a batch of conversations sorted by length.
 
     python benchmarks/train.py --base models/base --rows data/formatted/train.jsonl
     python benchmarks/train.py --base models/base --long 200      # made up, 6 turns of about 100 tokens each

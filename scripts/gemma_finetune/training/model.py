@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from gemma_finetune.models.lora import LoRADense
 from gemma_finetune.models.projection import project
 
 CHUNK_BYTES = 256 << 20  # of one chunk's float32 logits; smaller ones read the embedding more often than they use it
@@ -34,21 +33,17 @@ def hidden_states(backbone, token_ids, segment_ids):
 def _decoder_block(block, x, mask):
     x = x + block.post_attention_norm(_attention(block.attention, block.pre_attention_norm(x), mask))
     y = block.pre_ffw_norm(x)
-    y = keras.activations.gelu(_linear(block.gating_ffw, y), approximate=True) * _linear(block.gating_ffw_2, y)
-    return x + block.post_ffw_norm(_linear(block.ffw_linear, y))
+    y = keras.activations.gelu(project(block.gating_ffw, y), approximate=True) * project(block.gating_ffw_2, y)
+    return x + block.post_ffw_norm(project(block.ffw_linear, y))
 
 
 def _attention(layer, x, mask):
-    query = layer.rope_layer(layer.query_norm(_linear(layer.query_dense, x)))
-    key = layer.rope_layer(layer.key_norm(_linear(layer.key_dense, x)))
-    values = query, key, _linear(layer.value_dense, x)
+    query = layer.rope_layer(layer.query_norm(project(layer.query_dense, x)))
+    key = layer.rope_layer(layer.key_norm(project(layer.key_dense, x)))
+    values = query, key, project(layer.value_dense, x)
     if jax.default_backend() == "cpu":  # which has no fast kernel for these small products in bfloat16
         values = (value.astype(jnp.float32) for value in values)
-    return _linear(layer.output_dense, layer._compute_attention(*values, mask).astype(x.dtype))
-
-
-def _linear(layer, x):
-    return layer(x) if isinstance(layer, LoRADense) else project(layer, x)
+    return project(layer.output_dense, layer._compute_attention(*values, mask).astype(x.dtype))
 
 
 def summed_loss(hidden, embeddings, labels, weights, chunk_bytes=math.inf):
@@ -69,9 +64,7 @@ def summed_loss(hidden, embeddings, labels, weights, chunk_bytes=math.inf):
 
     def loss_if_any(chunk):
         hidden, labels, weights = chunk
-        return jax.lax.cond(
-            weights.any(), _frozen_loss, lambda *_: jnp.float32(0), hidden, embeddings, labels, weights
-        )
+        return jax.lax.cond(weights.any(), _frozen_loss, lambda *_: jnp.float32(0), hidden, embeddings, labels, weights)
 
     return jax.lax.map(loss_if_any, tuple(chunks(array) for array in (hidden, labels, weights))).sum()
 
