@@ -24,6 +24,16 @@ SMALLER = {
     "check.min_runtime_agreement": 0.0,
 }
 
+# Planted in the environment of the run that `reproduced` is; tests/faults/test_secrets.py searches for them.
+SECRETS = {
+    "HF_TOKEN": "hf_planted_planted_planted_planted",
+    "KAGGLE_USERNAME": "planted-kaggle-user",
+    "KAGGLE_KEY": "0123planted4567planted89abplanted",
+    "AWS_ACCESS_KEY_ID": "AKIAPLANTEDPLANTED",
+    "AWS_SECRET_ACCESS_KEY": "planted/secret+access/key",
+    "AWS_SESSION_TOKEN": "planted-session-token",
+}
+
 
 def clone_working_tree(directory: Path) -> Path:
     """A Git clone of the working tree, what is not committed yet included, without any output of a stage."""

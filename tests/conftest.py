@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 from pathlib import Path
+from unittest import mock
 
 import gto  # noqa: F401 - first: its import closes every log handler, absl's with pytest's own stderr in it
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import sentencepiece
 
 import exported
-from clones import SMALLER, clone_working_tree, commit_stand_ins, run
+from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
 
 SENTENCES = [
     "Turn on the light in the kitchen, please.",
@@ -155,7 +157,8 @@ def clone(tmp_path_factory) -> Path:
 def reproduced(clone):
     """The clone after its first experiment, and what that printed: every stage has run once, with smaller settings."""
     changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
-    return clone, run(clone, "dvc", "exp", "run", *changes)
+    with mock.patch.dict(os.environ, SECRETS):
+        return clone, run(clone, "dvc", "exp", "run", *changes)
 
 
 @pytest.fixture(scope="session")
