@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro test chat lint bench readme lock clean
+.PHONY: help repro test chat lint bench faults readme lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,9 @@ chat: .venv/installed  ## Talk to the model that `make repro` made
 
 lint: .venv/installed  ## Check style and types
 	ruff check . && ruff format --check . && mypy
+
+faults: .venv/installed  ## Run the long fault campaign; tests/faults/README.md has what it found
+	python -m pytest tests/faults/campaign_*.py
 
 bench: .venv/installed  ## Measure how fast the models answer; benchmarks/README.md has more
 	python benchmarks/decode.py --prefill 256 models/tflite/int8.tflite models/tflite/int4.tflite models/bundle/int8.task

@@ -15,12 +15,14 @@ from gemma_finetune.evaluation.config import CheckConfig
 from gemma_finetune.evaluation.gate import FAIL, INCONCLUSIVE, PASS, checks, failure
 from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import read_json, require, write_json
+from gemma_finetune.utils.files import made_by, read_json, require, write_json
 
 
 def main():
+    config, quantizations = load_section("check", CheckConfig), load_section("export", ExportConfig).quantizations
     metrics = read_json(require("metrics/evaluate.json", "evaluate"))
-    found = checks(metrics, load_section("check", CheckConfig), load_section("export", ExportConfig).quantizations)
+    with made_by("evaluate", "metrics/evaluate.json"):
+        found = checks(metrics, config, quantizations)
     counts = Counter(check.verdict for check in found)
     hops = {}
     for check in found:

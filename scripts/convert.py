@@ -12,20 +12,22 @@ from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.validation import convert_lines
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import aside, require
+from gemma_finetune.utils.files import aside, made_by, require
 
 
 def main():
     config = load_section("data", DataConfig)
     source = require("data/validated/records.jsonl", "validate")
     rows = 0
-    with open(source, "rb") as records, aside("data/converted") as folder:
+    with open(source, "rb") as records, aside("data/converted") as folder, made_by("validate", source):
         folder.mkdir()
         with open(folder / "conversations.jsonl", "wb") as file:
             converted = map_ordered(partial(convert_lines, allowed=config.repairs), chunks(records))
             for lines in converted:
                 file.write(lines)
                 rows += lines.count(b"\n")
+        if not rows:
+            raise ValueError("it is empty")
     print(f"{rows:,} conversations")
 
 

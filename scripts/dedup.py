@@ -19,13 +19,13 @@ from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.shingles import turn_texts
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import aside, require, write_json
+from gemma_finetune.utils.files import aside, made_by, require, write_json
 
 
 def main():
     config = load_section("data", DataConfig)
     source = require("data/converted/conversations.jsonl", "convert")
-    with open(source, "rb") as file:
+    with open(source, "rb") as file, made_by("convert", source):
         index = build_index(file, config.dedup_threshold)
         row = random_access(file, index.size)
         twin, score = find_twins(index, lambda n: turn_texts(row(n)), config.dedup_threshold)

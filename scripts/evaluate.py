@@ -37,7 +37,7 @@ from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside, read_json, read_jsonl, require, write_json
+from gemma_finetune.utils.files import aside, made_by, read_json, read_jsonl, require, write_json
 
 BASE, ADAPTER, MERGED = Path("models/base"), Path("models/lora.npz"), Path("models/merged")
 TFLITE, BUNDLE = Path("models/tflite"), Path("models/bundle")
@@ -77,8 +77,10 @@ def _test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> TestSet:
     rows = list(read_jsonl(require("data/formatted/test.jsonl", "format")))
     if not rows:
         raise UserError("data/formatted/test.jsonl is empty; raise data.test_fraction or mark rows with `split: test`")
-    conversations = dataset.build(dataset.select(rows, config.max_examples), tokenizer)
-    window = read_json(MERGED / "config.json")["sliding_window"]
+    with made_by("format", "data/formatted/test.jsonl"):
+        conversations = dataset.build(dataset.select(rows, config.max_examples), tokenizer)
+    with made_by("merge", MERGED / "config.json"):
+        window = read_json(MERGED / "config.json")["sliding_window"]
     longest = max(len(c.tokens.ids) for c in conversations)
     return TestSet(conversations, dataset.probe(conversations, max(longest, window + 32)))
 

@@ -22,7 +22,7 @@ from gemma_finetune.data.shingles import turn_texts
 from gemma_finetune.data.split import SPLITS, split_of
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside, read_json, require, write_json
+from gemma_finetune.utils.files import aside, made_by, read_json, require, write_json
 
 TOKENIZER = "models/base/tokenizer.model"
 
@@ -34,7 +34,7 @@ def main():
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
     validate, dedup = (read_json(require(f"metrics/{name}.json", name)) for name in ("validate", "dedup"))
-    with open(source, "rb") as file, aside("data/formatted") as folder:
+    with open(source, "rb") as file, aside("data/formatted") as folder, made_by("dedup", source):
         folder.mkdir()
         held_out, sample = sample_held_out(file, config)
         work = partial(format_lines, config=config, tokenizer_path=TOKENIZER, limit=limit, held_out=sample)

@@ -19,7 +19,7 @@ from gemma_finetune.models.hf_layout import finish_layout
 from gemma_finetune.models.lora_file import Adapter, check_fits, load_lora
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside, read_jsonl, require
+from gemma_finetune.utils.files import aside, made_by, read_jsonl, require
 
 BASE = Path("models/base")
 LORA = Path("models/lora.npz")
@@ -49,7 +49,8 @@ def main():
     check_fits(LORA, adapter, BASE, target_shapes(BASE, adapter.config.targets))
     tokenizer = GemmaTokenizer(BASE / "tokenizer.model")
     rows = islice(read_jsonl(require("data/formatted/train.jsonl", "format")), PROMPTS)
-    prompts = [tokenizer.encode_conversation(row["text"])[0][:PROMPT_TOKENS] for row in rows]
+    with made_by("format", "data/formatted/train.jsonl"):
+        prompts = [tokenizer.encode_conversation(row["text"])[0][:PROMPT_TOKENS] for row in rows]
     with aside(MERGED) as temporary:
         write_merged(temporary, adapter)
         proof = prove_merge(BASE, temporary, adapter, prompts)

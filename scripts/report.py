@@ -18,7 +18,7 @@ from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import aside, read_json, require
+from gemma_finetune.utils.files import aside, made_by, read_json, require
 
 # Every section that decides a result, so that a parameter which no stage knows is refused at the latest here.
 SECTIONS = {
@@ -37,15 +37,17 @@ def main():
     stages = {"data": "format", "train": "train", "evaluate": "evaluate", "check": "check"}
     metrics = {name: read_json(require(f"metrics/{name}.json", stage)) for name, stage in stages.items()}
     quantizations = params["export"]["quantizations"]
-    rows = table(metrics["evaluate"], quantizations)
     with open(require("metrics/training_log.csv", "train"), encoding="utf-8", newline="") as file:
         log = list(csv.DictReader(file))
     manifests = {name: read_json(require(f"models/bundle/{name}.json", f"bundle@{name}")) for name in quantizations}
-    text = card(params, metrics["data"], metrics["train"], rows, metrics["check"], manifests)
+    with made_by("evaluate", "metrics/evaluate.json"):
+        rows = table(metrics["evaluate"], quantizations)
+    with made_by("check", *(f"metrics/{name}.json" for name in stages)):
+        text = card(params, metrics["data"], metrics["train"], rows, metrics["check"], manifests)
+    with made_by("train", "metrics/training_log.csv"), aside("metrics/training.png") as temporary:
+        plot_training(log, temporary)
     with aside("metrics/ladder.png") as temporary:
         plot_ladder(rows, temporary)
-    with aside("metrics/training.png") as temporary:
-        plot_training(log, temporary)
     with aside("metrics/report.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     print("metrics/report.md, with metrics/ladder.png and metrics/training.png")

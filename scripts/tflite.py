@@ -18,7 +18,7 @@ from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.export.converter import convert_to_tflite
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import read_jsonl, require, workspace
+from gemma_finetune.utils.files import made_by, read_jsonl, require, workspace
 
 OUT = Path("models/tflite/float32.tflite")
 
@@ -35,7 +35,8 @@ def main():
 
 def scaled(merged: Path, directory: Path, tokens: int) -> Path:
     """`merged`, scaled on training rows, in `directory`."""
-    texts = [row["text"] for row in read_jsonl(require("data/formatted/train.jsonl", "format"))]
+    with made_by("format", "data/formatted/train.jsonl"):
+        texts = [row["text"] for row in read_jsonl(require("data/formatted/train.jsonl", "format"))]
     rows = calibration_rows(texts, GemmaTokenizer(merged / "tokenizer.model"), tokens)
     print(f"scaling for {sum(map(len, rows))} tokens of {len(rows)} training rows")
     write_scaled(merged, directory, rows)

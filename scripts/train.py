@@ -20,7 +20,7 @@ from gemma_finetune.training.distribution import set_distribution
 from gemma_finetune.training.resume import RunFile, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import read_jsonl, require, write_json
+from gemma_finetune.utils.files import made_by, read_jsonl, require, write_json
 from gemma_finetune.utils.gpu import prepare_training
 
 BASE = Path("models/base")
@@ -31,7 +31,8 @@ def load_examples(split: str, tokenizer: GemmaTokenizer, sequence_length: int):
     """The tokenized conversations of a split; an empty validation split is none."""
     path = require(FORMATTED / f"{split}.jsonl", "format")
     rows = list(read_jsonl(path))
-    return tokenize(rows, tokenizer, sequence_length, str(path)) if rows or split == "train" else []
+    with made_by("format", path):
+        return tokenize(rows, tokenizer, sequence_length, str(path)) if rows or split == "train" else []
 
 
 def main():

@@ -88,6 +88,19 @@ def require(path: str | Path, stage: str) -> Path:
     return path
 
 
+@contextmanager
+def made_by(stage: str, *paths: str | Path) -> Iterator[None]:
+    """For a block that reads what a stage of ours wrote. UserError where that is not what the stage writes."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        named = ", ".join(map(str, paths))
+        raise UserError(
+            f"{named}: not what the stage `{stage}` writes ({type(error).__name__}: {error}); damaged, or another "
+            f"file's content: `dvc repro {stage}` makes it again"
+        )
+
+
 def write_json(path: str | Path, value) -> None:
     """`value` as indented JSON with sorted keys: the same value gives the same bytes."""
     with aside(path) as temporary:
