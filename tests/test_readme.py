@@ -93,10 +93,11 @@ def code_strings(folder):
 
 @pytest.mark.parametrize("message", [row[0] for row in readme.table("message |")])
 def test_troubleshooting_quotes_real_messages(message):
-    quoted, is_dvcs = re.fullmatch(r"`(.+)`( \(DVC\))?", message).groups()
+    quoted, whose = re.fullmatch(r"`(.+)`(?: \((.+)\))?", message).groups()
     text = quoted.strip("… ")
-    if is_dvcs:
-        folders = [Path(importlib.util.find_spec(name).origin).parent for name in ("dvc", "hydra", "dvc_data")]
+    if whose:
+        packages = {"DVC": ("dvc", "hydra", "dvc_data"), "Python": ("importlib",)}[whose]
+        folders = [Path(importlib.util.find_spec(name).origin).parent for name in packages]
         assert any(text in file.read_text() for folder in folders for file in folder.rglob("*.py"))
     else:
         assert any(text in string for string in code_strings(SCRIPTS))
