@@ -13,13 +13,12 @@ import itertools
 import json
 import os
 import random
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from process import measure
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
@@ -92,32 +91,6 @@ def prepare(folder, rows, tokenizer):
     params["train"]["sequence_length"] = SEQUENCE_LENGTH
     params["data"]["dedup_threshold"] = THRESHOLD
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-
-
-def measure(command, folder):
-    """(seconds, CPU seconds, peak MB) of a command and all its processes; shared pages are counted once."""
-    import psutil
-
-    before, start, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        peak = max(peak, _memory(psutil, process.pid))
-        time.sleep(0.2)
-    if process.returncode:
-        sys.exit(f"error: {' '.join(map(str, command))} failed")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - start, cpu, peak / 1e6
-
-
-def _memory(psutil, pid):
-    total = 0
-    try:
-        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-            total += process.memory_full_info().pss
-    except psutil.Error:  # it has just ended
-        pass
-    return total
 
 
 def theirs_map(folder):
