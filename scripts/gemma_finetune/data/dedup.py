@@ -5,16 +5,16 @@ the first. Every row removed has a twin that stays, at least as similar as the t
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import orjson
+from tqdm import tqdm
 
-from gemma_finetune.data.minhash import band_keys, shared_buckets
-from gemma_finetune.data.shingles import shingle_hashes, shingle_set, similarity, turn_texts
+from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
+from gemma_finetune.data.shingles import shingle_hashes, turn_texts
+from gemma_finetune.data.twin_index import TwinIndex
 
 PRIORITY = {"test": 0, "validation": 1, "train": 2}  # a named test row is never removed for the sake of another
 UNNAMED = len(PRIORITY)
@@ -85,14 +85,11 @@ def summarize(index: Features, twin: np.ndarray) -> dict:
 def _near_twins(bands, text, threshold):
     """`find_twins` for rows of different texts in the order of preference."""
     twin, score = np.full(len(bands), -1), np.ones(len(bands))
-    shingles = lru_cache(maxsize=1000)(lambda n: shingle_set(text(n)))
-    staying = defaultdict(list)  # bucket -> rows that stay
-    for n, buckets in shared_buckets(bands):
-        others = sorted({other for bucket in buckets for other in staying[bucket]})
-        best = max(others, key=lambda other: similarity(shingles(n), shingles(other)), default=None)
-        if best is not None and similarity(shingles(n), shingles(best)) >= threshold:
-            twin[n], score[n] = best, similarity(shingles(n), shingles(best))
-        else:
-            for bucket in buckets:
-                staying[bucket].append(n)
+    rows = rows_in_shared_buckets(bands)
+    index = TwinIndex(rows, text, threshold)
+    for n, others in tqdm(index, total=len(rows), unit=" rows compared", delay=2, disable=None):
+        staying = others[twin[others] < 0].tolist()
+        best = max(((index.similarity(n, other), -other) for other in staying), default=(0.0, 0))
+        if best[0] >= threshold:
+            score[n], twin[n] = best[0], -best[1]
     return twin, score

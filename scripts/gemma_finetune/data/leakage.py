@@ -1,14 +1,13 @@
 """Whether a conversation of one split has a near-twin in another: then its score would be a memory, not a skill."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from gemma_finetune.data.minhash import shared_buckets
-from gemma_finetune.data.shingles import shingle_set, similarity
+from gemma_finetune.data.minhash import rows_in_shared_buckets
 from gemma_finetune.data.split import SPLITS
+from gemma_finetune.data.twin_index import TwinIndex
 
 
 class Leak(NamedTuple):
@@ -21,16 +20,11 @@ class Leak(NamedTuple):
 
 def find_leaks(bands: np.ndarray, splits: np.ndarray, text: Callable[[int], str], threshold: float) -> list[Leak]:
     """Every pair of near-twins in different splits. `bands` (rows, bands), `splits` (rows,), indices into SPLITS."""
-    seen = defaultdict(list)  # bucket -> rows of the splits before
-    leaks = []
-    for row, buckets in sorted(shared_buckets(bands), key=lambda item: splits[item[0]]):
-        others = sorted({other for bucket in buckets for other in seen[bucket] if splits[other] != splits[row]})
-        if others:
-            own = shingle_set(text(row))
-            scores = ((other, similarity(own, shingle_set(text(other)))) for other in others)
-            leaks += [Leak(row, other, score) for other, score in scores if score >= threshold]
-        for bucket in buckets:
-            seen[bucket].append(row)
+    rows, leaks = sorted(rows_in_shared_buckets(bands), key=lambda row: splits[row]), []
+    index = TwinIndex(rows, text, threshold)
+    for row, others in index:
+        scores = ((other, index.similarity(row, other)) for other in others[splits[others] != splits[row]].tolist())
+        leaks += [Leak(row, other, score) for other, score in scores if score >= threshold]
     return leaks
 
 

@@ -5,8 +5,6 @@ of 4,000 pairs at the threshold it missed none. The index is sorted arrays of ou
 same candidates in every run. What is found here is a candidate; `dedup` compares the sets of shingles themselves.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from rensa import RMinHash
 
@@ -36,18 +34,10 @@ def band_keys(shingles: np.ndarray, offsets: np.ndarray, threshold: float, seed:
     return keys
 
 
-def shared_buckets(bands: np.ndarray) -> Iterator[tuple[int, list[int]]]:
-    """(row, its buckets) of every row that shares one, in order; a bucket is the rows of equal key in a band."""
-    row_parts, bucket_parts, total = [], [], 0
+def rows_in_shared_buckets(bands: np.ndarray) -> list[int]:
+    """The rows that have the key of at least one band in common with another row, in order."""
+    shared = np.zeros(len(bands), bool)
     for column in bands.T:
         _, bucket, count = np.unique(column, return_inverse=True, return_counts=True)
-        shared = np.flatnonzero(count[bucket] > 1)
-        row_parts.append(shared)
-        bucket_parts.append(bucket[shared] + total)
-        total += len(count)
-    rows, buckets = np.concatenate(row_parts), np.concatenate(bucket_parts)
-    order = np.argsort(rows, kind="stable")
-    buckets = buckets[order]
-    ids, start, count = np.unique(rows[order], return_index=True, return_counts=True)
-    for row, begin, end in zip(ids.tolist(), start, start + count, strict=True):
-        yield row, buckets[begin:end].tolist()
+        shared |= count[bucket] > 1
+    return np.flatnonzero(shared).tolist()
