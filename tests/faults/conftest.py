@@ -1,4 +1,4 @@
-"""The reference that every fault is held against, and a table of what happened at the end of the run."""
+"""The reference that every fault is held against, and a table of what happened."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from faults import dag
-
-ROWS = []
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +17,11 @@ def reference(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def observed():
-    """Adds a row to the table: fault, stage, what happened."""
-    return lambda *cells: ROWS.append(cells)
+def observed(capsys):
+    """Shows a row of the table at once: fault, stage, what happened."""
 
+    def show(*cells):
+        with capsys.disabled():
+            print(f"\n| {' | '.join(map(str, cells))} |", end=" ")
 
-def pytest_terminal_summary(terminalreporter):
-    for row in ROWS:
-        terminalreporter.write_line("| " + " | ".join(map(str, row)) + " |")
+    return show
