@@ -4,6 +4,7 @@ The leakage report says that no pair is above the threshold; this says how far b
 """
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from gemma_finetune.data.shingles import shingle_hashes, turn_texts
 SAMPLE = 1000  # held-out rows compared; each of them with every training row
 ROW_BITS = 12  # SAMPLE and a chunk have fewer rows
 FILTER_BITS = 22
+MOST_PAIRS = 1 << 22  # held at once, 8 bytes a pair and array
 
 
 class Index(NamedTuple):
@@ -49,13 +51,23 @@ def nearest_similarity(hashes: np.ndarray, offsets: np.ndarray, train: np.ndarra
     known = index.maybe[_filter(hashes)] & train[rows]
     rows, hashes = rows[known], hashes[known]
     start, end = (np.searchsorted(index.hashes, hashes, side) for side in ("left", "right"))
-    count = end - start
-    place = np.arange(count.sum()) + np.repeat(start - (np.cumsum(count) - count), count)
-    pair, common = np.unique(np.repeat(rows, count) * held_out + index.rows[place], return_counts=True)
-    row, other = pair // held_out, pair % held_out
+    common = np.zeros(len(train) * held_out, np.int64)
+    for part in _parts(end - start):
+        count = end[part] - start[part]
+        place = np.arange(count.sum()) + np.repeat(start[part] - (np.cumsum(count) - count), count)
+        common += np.bincount(np.repeat(rows[part], count) * held_out + index.rows[place], minlength=len(common))
+    pair = np.flatnonzero(common)
+    row, other, common = pair // held_out, pair % held_out, common[pair]
     best = np.zeros(held_out)
     np.maximum.at(best, other, common / (sizes[row] + index.sizes[other] - common))
     return best
+
+
+def _parts(counts):
+    """Slices of at most about MOST_PAIRS: rows of one template have nearly all their shingles in common."""
+    ends = np.cumsum(counts)
+    cuts = np.searchsorted(ends, np.arange(MOST_PAIRS, ends[-1] if len(ends) else 0, MOST_PAIRS))
+    return [slice(*pair) for pair in pairwise([0, *cuts.tolist(), len(counts)])]
 
 
 def _filter(hashes):
