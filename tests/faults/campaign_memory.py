@@ -9,7 +9,7 @@ from faults import dag
 GB = 1 << 30
 
 
-@pytest.mark.parametrize("limit", [0.5, 1, 2, 4, 8, 16])
+@pytest.mark.parametrize("limit", [0.1, 0.5, 2, 4, 8, 16])
 @pytest.mark.parametrize("stage", ["train", "tflite", "quantize@int8"])
 def test_a_stage_with_too_little_memory_makes_the_right_file_or_none(reference, tmp_path, observed, stage, limit):
     clone = dag.fork(reference, tmp_path / "clone", stage)
