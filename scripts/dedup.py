@@ -50,7 +50,7 @@ def build_index(file, threshold):
 def write(folder, file, row, twin, score):
     """Writes every row to one of two files."""
     with open(folder / "kept.jsonl", "wb") as kept, open(folder / "removed.jsonl", "wb") as removed:
-        for n, line in enumerate(tqdm(file, total=len(twin), unit=" rows", delay=2)):
+        for n, line in enumerate(tqdm(file, total=len(twin), unit=" rows", delay=2, disable=None)):
             if twin[n] < 0:
                 kept.write(line)
             else:
