@@ -16,7 +16,7 @@ from gemma_finetune.models.lora_file import base_digest, save_lora
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import pack, supervised_fraction, tokenize
-from gemma_finetune.training.distribution import set_distribution
+from gemma_finetune.training.distribution import is_first_process, set_distribution
 from gemma_finetune.training.resume import RunFile, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import run
@@ -54,6 +54,8 @@ def main():
         pack(validation, config.sequence_length) if validation else None,
         unfinished,
     )
+    if not is_first_process():
+        return
     save_lora("models/lora.npz", result.weights, lora, base_digest(BASE))
     result.log.write("metrics/training_log.csv")
     metrics = {"examples": len(train), "supervised_fraction": round(supervised_fraction(train), 4)} | result.metrics

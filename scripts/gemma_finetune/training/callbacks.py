@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from gemma_finetune.models.lora import LoRADense, adapter_weights
 from gemma_finetune.training.data_pipeline import Batches
+from gemma_finetune.training.distribution import is_first_process
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside
 from gemma_finetune.utils.gpu import device_name, peak_memory
@@ -98,7 +99,9 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.tokens_per_step, self.val_loss = tokens_per_step, None
         name = f"train on {device_name()}"
-        self.bar = tqdm(total=steps, initial=steps_before, unit="step", desc=name, mininterval=1)
+        self.bar = tqdm(
+            total=steps, initial=steps_before, unit="step", desc=name, mininterval=1, disable=not is_first_process()
+        )
 
     def on_train_batch_end(self, batch, logs=None):
         rate = self.bar.format_dict["rate"]

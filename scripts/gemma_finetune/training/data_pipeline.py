@@ -111,12 +111,16 @@ class Batches(keras.utils.PyDataset):
     """Batches of packed rows for `fit`: (inputs, labels, weights), in an order drawn from (seed, epoch).
 
     One epoch of them, from batch `start` to before `stop`. The epoch's last batch is filled with rows of weight 0, so
-    that every step has one shape.
+    that every step has one shape. `share` (n, count): only the n-th of `count` equal parts of each batch.
     """
 
-    def __init__(self, rows: PackedRows, batch_size: int, seed: int | None = None, epoch=1, start=0, stop=None):
+    def __init__(
+        self, rows: PackedRows, batch_size: int, seed: int | None = None, epoch=1, start=0, stop=None, share=(0, 1)
+    ):
         super().__init__(workers=1)
         self.rows, self.batch_size = rows, batch_size
+        part, parts = share
+        self._share = slice(part * batch_size // parts, (part + 1) * batch_size // parts)
         count = len(rows.token_ids)
         order = np.arange(count) if seed is None else np.random.default_rng((seed, epoch)).permutation(count)
         self._order = order[start * batch_size : None if stop is None else stop * batch_size]
@@ -126,12 +130,12 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         picked = self._picked(index)
-        batch = PackedRows(*(_fill_up(field[picked], self.batch_size) for field in self.rows))
+        batch = PackedRows(*(_fill_up(field[picked], self.batch_size)[self._share] for field in self.rows))
         inputs = {"token_ids": batch.token_ids, "segment_ids": batch.segment_ids, "positions": batch.positions}
         return inputs, batch.labels, batch.weights
 
     def numbers(self, index: int) -> list[int]:
-        """The conversations of a batch, by their number among those packed."""
+        """The conversations of a whole batch, by their number among those packed."""
         return sorted(set(self.rows.numbers[self._picked(index)].ravel().tolist()) - {0})
 
     def _picked(self, index):

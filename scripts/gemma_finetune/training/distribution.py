@@ -1,9 +1,15 @@
-"""Training on several devices of one machine, through keras.distribution: copies of the model, or one in parts."""
+"""Training on several devices, of one machine or of several, through keras.distribution: copies of the model, or one
+in parts. Each process runs the same script on the same files; the first one writes.
+"""
 
+import hashlib
+import os
 from pathlib import Path
 
 import jax
 import keras
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import read_json
@@ -15,15 +21,48 @@ def set_distribution(kind: str, base: Path, batch_size: int) -> None:
     data_parallel: each device holds the model and reads its share of each batch. model_parallel: each holds a part of
     every large matrix and reads the whole batch, for a base too large for one device.
     """
+    if kind == "none":
+        return
+    _join_job()
     count = jax.device_count()
     if kind == "data_parallel":
         if batch_size % count:
             raise UserError(f"train.batch_size: {batch_size} rows cannot be shared equally by {count} devices")
-        keras.distribution.set_distribution(keras.distribution.DataParallel())
-    elif kind == "model_parallel":
+        distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+    else:
         mesh = keras.distribution.DeviceMesh((1, count), ("batch", "model"))
         layouts = gemma_layout_map(mesh, read_json(base / "config.json"))
-        keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layouts))
+        distribution = keras.distribution.ModelParallel(layout_map=layouts, auto_shard_dataset=False)
+    keras.distribution.set_distribution(distribution)
+
+
+def _join_job() -> None:
+    """Meets the other processes of a Slurm step, an MPI run or a TPU pod, which JAX recognizes, or of the job that
+
+    KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID state. Where there is no job, this process is all.
+    """
+    try:
+        keras.distribution.initialize()
+    except ValueError as error:
+        if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
+            raise UserError(f"train.distribution: KERAS_DISTRIBUTION_… do not state a whole job: {error}")
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes files and talks."""
+    return jax.process_index() == 0
+
+
+def share_of_batch() -> tuple[int, int]:
+    """(n, count): this process feeds the n-th of `count` equal parts of each batch."""
+    copies = isinstance(keras.distribution.distribution(), keras.distribution.DataParallel)
+    return (jax.process_index(), jax.process_count()) if copies else (0, 1)
+
+
+def same_everywhere(text: str) -> bool:
+    """Whether every process of the job calls this with the same text."""
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), "uint8")
+    return jax.process_count() == 1 or bool((process_allgather(digest) == digest).all())
 
 
 def gemma_layout_map(mesh: keras.distribution.DeviceMesh, config: dict) -> keras.distribution.LayoutMap:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from gemma_finetune.training.callbacks import LoRASave, MetricsLogger
+from gemma_finetune.training.distribution import is_first_process
 from gemma_finetune.utils.files import aside, remove_left_behind, sha256
 from gemma_finetune.utils.gpu import device_name
 from gemma_finetune.utils.npz import read_arrays
@@ -86,6 +87,8 @@ class SaveState(keras.callbacks.Callback):
         self._save()
 
     def _save(self):
+        if not is_first_process():
+            return
         arrays = {f"variable/{n}": np.asarray(variable) for n, variable in enumerate(self.variables)}
         arrays |= {f"best/{name}": array for name, array in self.best.weights.items()}
         facts = {

@@ -12,6 +12,7 @@ from gemma_finetune.models.lora import adapter_weights, apply_lora
 from gemma_finetune.training.callbacks import LoRASave, MemoryMonitor, MetricsLogger, Progress, StopOnNaN
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import Batches, PackedRows
+from gemma_finetune.training.distribution import is_first_process, same_everywhere, share_of_batch
 from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
 from gemma_finetune.training.resume import RunFile, SaveState
@@ -50,7 +51,7 @@ class GemmaTrainer:
         if config.early_stopping_patience and not validation:
             raise UserError("train.early_stopping_patience: there is no validation loss to wait for; set it to null")
         steps = self._count_steps(train)
-        held_out = Batches(validation, config.batch_size) if validation else None
+        held_out = Batches(validation, config.batch_size, share=share_of_batch()) if validation else None
         self.model.compile(optimizer=make_optimizer(config, steps), jit_compile=True)
         first = self.model.evaluate(held_out, verbose=0, return_dict=True)["loss"] if held_out else None
         best, memory = LoRASave(self.adapters), MemoryMonitor()
@@ -67,7 +68,8 @@ class GemmaTrainer:
                     verbose=0,
                     callbacks=[StopOnNaN(batches, len(log.rows)), best, log, progress, memory, *state],
                 )
-        print(f"peak memory: {memory}")
+        if is_first_process():
+            print(f"peak memory: {memory}")
         return TrainingResult(weights=best.weights, log=log, metrics=self._metrics(train, log, best, first))
 
     def _epoch_steps(self, train):
@@ -85,7 +87,7 @@ class GemmaTrainer:
             if patience and epoch - best.best_epoch >= patience:
                 break
             stop = min(epoch_steps, steps - epoch * epoch_steps)
-            yield epoch, Batches(train, self._step_rows, self.config.seed, epoch + 1, start, stop)
+            yield epoch, Batches(train, self._step_rows, self.config.seed, epoch + 1, start, stop, share_of_batch())
 
     def _restored_state(self, file, best, log):
         """The callback that saves the state of the run; what was saved before is restored."""
@@ -93,7 +95,13 @@ class GemmaTrainer:
         seeds = [layer.seed_generator.state for layer in self.adapters.values() if layer.seed_generator]
         variables = [*self.model.trainable_variables, *self.model.optimizer.variables, *seeds]
         state = SaveState(file, self.config.save_every_steps, variables, best, log)
-        if state.restore():
+        restored = state.restore()
+        if not same_everywhere(f"{file.path.name} {len(log.rows)}"):
+            raise UserError(
+                "train.distribution: the processes differ in parameters, inputs, code or libraries, or in what "
+                f"{file.path.parent}/ holds; run them in one folder that all hosts share"
+            )
+        if restored and is_first_process():
             print(f"goes on after step {len(log.rows)} of a run that was stopped", file=sys.stderr)
         return state
 
