@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import yaml
@@ -26,7 +26,7 @@ STAGES = ("validate", "convert", "dedup", "base", "format", "train", "merge", "t
 
 
 def build_reference(clone: Path) -> Path:
-    """Runs every stage once, in a new clone; its seconds are in `seconds.json`."""
+    """Runs every stage once, in a new clone; the CPU seconds that each took, DVC's too, are in `seconds.json`."""
     clone_working_tree(clone)
     for file in (clone / "data/raw").iterdir():
         file.write_text("".join(file.read_text().splitlines(keepends=True)[::EVERY]))
@@ -34,14 +34,19 @@ def build_reference(clone: Path) -> Path:
     (clone / "dvc.lock").unlink()
     seconds = {}
     for stage in STAGES:
-        start = time.monotonic()
+        before = cpu_seconds()
         said = repro(clone, stage)
         assert said.returncode == 0, said.stdout
-        seconds[stage] = time.monotonic() - start
+        seconds[stage] = cpu_seconds() - before
     (clone / "seconds.json").write_text(json.dumps(seconds))
     git(clone, "add", "-A")
     git(clone, "commit", "-qm", "reference")
     return clone
+
+
+def cpu_seconds() -> float:
+    """Of all child processes so far."""
+    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def set_params(clone: Path, changes: dict) -> None:
