@@ -16,7 +16,7 @@ from gemma_finetune.models.lora_file import base_digest, save_lora
 from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import pack, supervised_fraction, tokenize
-from gemma_finetune.training.distribution import is_first_process, set_distribution
+from gemma_finetune.training.distribution import check_same_everywhere, is_first_process, join_job, set_distribution
 from gemma_finetune.training.resume import RunFile, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import run
@@ -44,12 +44,14 @@ def main():
     prepare_training(require(BASE / "model.safetensors", "base").stat().st_size)
     tokenizer = GemmaTokenizer(require(BASE / "tokenizer.model", "base"))
     train, validation = (load_examples(split, tokenizer, config.sequence_length) for split in ("train", "validation"))
+    if config.distribution != "none":
+        join_job()
     set_distribution(config.distribution, BASE, config.batch_size)
-    backbone = load_gemma_model(BASE, dtype=model.dtype)
-    trainer = GemmaTrainer(backbone, lora, config)
     inputs = [*sorted(BASE.iterdir()), FORMATTED / "train.jsonl", FORMATTED / "validation.jsonl"]
-    unfinished = RunFile(run_key([model, lora, config], [Path(__file__), *inputs]))
-    result = trainer.fit(
+    key = run_key([model, lora, config], [Path(__file__), *inputs])
+    check_same_everywhere(key, "parameters, inputs, code or libraries")
+    backbone, unfinished = load_gemma_model(BASE, dtype=model.dtype), RunFile(key)
+    result = GemmaTrainer(backbone, lora, config).fit(
         pack(train, config.sequence_length),
         pack(validation, config.sequence_length) if validation else None,
         unfinished,

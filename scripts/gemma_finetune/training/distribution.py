@@ -15,6 +15,19 @@ from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import read_json
 
 
+def join_job() -> None:
+    """Meets the other processes of a Slurm step, an MPI run or a TPU pod, which JAX recognizes, or of the job that
+    KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID state. Without a job, this process is all.
+
+    Call before anything asks JAX for its devices.
+    """
+    try:
+        keras.distribution.initialize()
+    except ValueError as error:
+        if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
+            raise UserError(f"train.distribution: KERAS_DISTRIBUTION_… do not state a whole job: {error}")
+
+
 def set_distribution(kind: str, base: Path, batch_size: int) -> None:
     """Makes all that is built from now on live on every device. Call before the model is loaded.
 
@@ -23,7 +36,6 @@ def set_distribution(kind: str, base: Path, batch_size: int) -> None:
     """
     if kind == "none":
         return
-    _join_job()
     count = jax.device_count()
     if kind == "data_parallel":
         if batch_size % count:
@@ -34,18 +46,6 @@ def set_distribution(kind: str, base: Path, batch_size: int) -> None:
         layouts = gemma_layout_map(mesh, read_json(base / "config.json"))
         distribution = keras.distribution.ModelParallel(layout_map=layouts, auto_shard_dataset=False)
     keras.distribution.set_distribution(distribution)
-
-
-def _join_job() -> None:
-    """Meets the other processes of a Slurm step, an MPI run or a TPU pod, which JAX recognizes, or of the job that
-
-    KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID state. Where there is no job, this process is all.
-    """
-    try:
-        keras.distribution.initialize()
-    except ValueError as error:
-        if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
-            raise UserError(f"train.distribution: KERAS_DISTRIBUTION_… do not state a whole job: {error}")
 
 
 def is_first_process() -> bool:
@@ -59,10 +59,13 @@ def share_of_batch() -> tuple[int, int]:
     return (jax.process_index(), jax.process_count()) if copies else (0, 1)
 
 
-def same_everywhere(text: str) -> bool:
-    """Whether every process of the job calls this with the same text."""
-    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), "uint8")
-    return jax.process_count() == 1 or bool((process_allgather(digest) == digest).all())
+def check_same_everywhere(fact: str, what: str) -> None:
+    """UserError unless every process of the job calls this with the same `fact`; `what` names it for the person."""
+    digest = np.frombuffer(hashlib.sha256(fact.encode()).digest(), "uint8")
+    if jax.process_count() > 1 and not (process_allgather(digest) == digest).all():
+        raise UserError(
+            f"train.distribution: the processes differ in {what}; run them in one folder that all hosts share"
+        )
 
 
 def gemma_layout_map(mesh: keras.distribution.DeviceMesh, config: dict) -> keras.distribution.LayoutMap:

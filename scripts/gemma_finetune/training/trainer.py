@@ -12,7 +12,7 @@ from gemma_finetune.models.lora import adapter_weights, apply_lora
 from gemma_finetune.training.callbacks import LoRASave, MemoryMonitor, MetricsLogger, Progress, StopOnNaN
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import Batches, PackedRows
-from gemma_finetune.training.distribution import is_first_process, same_everywhere, share_of_batch
+from gemma_finetune.training.distribution import check_same_everywhere, is_first_process, share_of_batch
 from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
 from gemma_finetune.training.resume import RunFile, SaveState
@@ -96,11 +96,7 @@ class GemmaTrainer:
         variables = [*self.model.trainable_variables, *self.model.optimizer.variables, *seeds]
         state = SaveState(file, self.config.save_every_steps, variables, best, log)
         restored = state.restore()
-        if not same_everywhere(f"{file.path.name} {len(log.rows)}"):
-            raise UserError(
-                "train.distribution: the processes differ in parameters, inputs, code or libraries, or in what "
-                f"{file.path.parent}/ holds; run them in one folder that all hosts share"
-            )
+        check_same_everywhere(str(len(log.rows)), f"what {file.path.parent}/ holds")
         if restored and is_first_process():
             print(f"goes on after step {len(log.rows)} of a run that was stopped", file=sys.stderr)
         return state
