@@ -23,6 +23,15 @@ def test_the_same_bytes_when_made_again(bundles, parts, tmp_path, kind):
     assert [path.name for path in tmp_path.iterdir()] == [f"again.{kind}"]
 
 
+@pytest.mark.parametrize("year", [1970, 2040, 2110])
+@pytest.mark.parametrize("kind", CREATE)
+def test_the_same_bytes_whatever_the_clock_says(bundles, parts, tmp_path, monkeypatch, kind, year):
+    """A zip has no date before 1980 or after 2107: a machine whose clock was never set could not bundle at all."""
+    monkeypatch.setattr(time, "localtime", lambda *_: time.struct_time((year, 1, 1, 0, 0, 0, 3, 1, 0)))
+    CREATE[kind](parts, tmp_path / f"bundle.{kind}")
+    assert (tmp_path / f"bundle.{kind}").read_bytes() == bundles[kind].read_bytes()
+
+
 def test_a_task_s_model_stays_aligned_and_uncompressed(bundles, parts):
     with zipfile.ZipFile(bundles["task"]) as archive:
         assert archive.testzip() is None

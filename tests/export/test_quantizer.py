@@ -106,3 +106,11 @@ def test_table_puts_layers_together(quantized):
     lines = table(TFLiteFile(quantized["int4"]).weights()).splitlines()
     assert len(lines) == 1 + 8  # heading; embedding and seven projections
     assert any(line.split() == ["v_proj", "6", "0.01", "INT8", "CHANNELWISE"] for line in lines)
+
+
+def test_a_model_that_is_quantized_already_is_refused(quantized, tmp_path):
+    """By its name it may be float32.tflite; ai-edge-quantizer would stumble, or build something else."""
+    for name in ("int8", "int4"):
+        with pytest.raises(UserError, match=r"quantized already \(embedding is INT.\); run `dvc repro tflite`"):
+            quantize(quantized[name], tmp_path / "out.tflite", RECIPES / "int8.json")
+    assert list(tmp_path.iterdir()) == []

@@ -11,12 +11,12 @@ a system text stands before the first `<start_of_turn>` (an app should put it in
 gives the runtime the template instead (inference/bundle_inference.py).
 """
 
-import struct
 import sys
 import uuid
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 from gemma_finetune.config import BOS, END_OF_TURN, EOS
@@ -27,9 +27,8 @@ from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, sha256
 
-_EPOCH = struct.pack("<HH", 0, 1 << 5 | 1)  # DOS time and date: 1980-01-01 00:00, the earliest there is
-_LOCAL_TIME, _CENTRAL_TIME = 10, 12  # where a zip's two headers of an entry keep them
-_CENTRAL_HEADER = 46
+# What the zip module asks for the date of an entry: the earliest there is, whatever the clock says.
+_CLOCK = SimpleNamespace(time=lambda: 0, localtime=lambda _: (1980, 1, 1, 0, 0, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,6 @@ def create_mediapipe_task(parts: Parts, path: str | Path) -> None:
     contents = replace(expected_contents(parts), chat_template=None, context_length=None)
     with aside(path) as temporary:
         _mediapipe_bundle(parts, contents, temporary)
-        _stamp_dates(temporary)
         check_contents(path, contents, BundleFile(temporary).contents())
 
 
@@ -104,28 +102,16 @@ def _mediapipe_bundle(parts, contents, path):
         for role, both in contents.affixes.items()
         for kind, text in zip(("prefix", "suffix"), both, strict=True)
     }
-    bundler.create_bundle(
-        bundler.BundleConfig(
-            tflite_model=str(parts.tflite),
-            tokenizer_model=str(parts.tokenizer),
-            start_token=contents.start_token,
-            stop_tokens=list(contents.stop_tokens),
-            output_filename=str(path),
-            **affixes,
-        )
+    config = bundler.BundleConfig(
+        tflite_model=str(parts.tflite),
+        tokenizer_model=str(parts.tokenizer),
+        start_token=contents.start_token,
+        stop_tokens=list(contents.stop_tokens),
+        output_filename=str(path),
+        **affixes,
     )
-
-
-def _stamp_dates(path: Path) -> None:
-    """Overwrites the times in a zip's headers where they stand: no offset moves, so alignment stays."""
-    with zipfile.ZipFile(path) as archive:
-        entries, central = archive.infolist(), archive.start_dir
-    with open(path, "r+b") as file:
-        for entry in entries:
-            for position in (entry.header_offset + _LOCAL_TIME, central + _CENTRAL_TIME):
-                file.seek(position)
-                file.write(_EPOCH)
-            central += _CENTRAL_HEADER + len(entry.filename) + len(entry.extra) + len(entry.comment)
+    with mock.patch.object(zipfile, "time", _CLOCK):
+        bundler.create_bundle(config)
 
 
 def _llm_metadata(contents: Contents, tokenizer: GemmaTokenizer) -> bytes:

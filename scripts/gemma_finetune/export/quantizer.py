@@ -24,6 +24,9 @@ def quantize(float_path: str | Path, out_path: str | Path, recipe_path: str | Pa
     """Quantizes by a recipe; returns the weights of the built file. UserError if one is not what the recipe says."""
     recipe = read_recipe(recipe_path)
     source = TFLiteFile(require(float_path, "tflite"))
+    if quantized := [weight for weight in source.weights() if weight.dtype != FLOAT]:
+        found = f"{quantized[0].name} is {quantized[0].dtype}"
+        raise UserError(f"{float_path}: quantized already ({found}); run `dvc repro tflite`")
     with aside(out_path) as temporary:
         _run_quantizer(float_path, temporary, recipe_path)
         weights = TFLiteFile(temporary).weights()
