@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside, read_jsonl, require, workspace, write_json, write_jsonl
+from gemma_finetune.utils.files import aside, read_jsonl, require, write_json, write_jsonl
 from imports import ROOT
 
 
@@ -115,19 +115,44 @@ with aside(Path(sys.argv[1])) as temporary:
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     path = tmp_path / "out [1].json"
     path.write_text("old")
-    dead = subprocess.run([sys.executable, "-c", KILLED, path], env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")})
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, path], env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
+    ) as dead:
+        os.waitid(
+            os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT
+        )  # ended, and still listed, as with an init that reaps none
+        assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+        write_json(path, {})
+        assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert dead.returncode == -signal.SIGKILL
-    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 2
-    write_json(path, {})
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_folder_that_has_this_process_s_id_is_no_obstacle(tmp_path):
+    """In a container, every run may have the same id."""
+    (tmp_path / f".out.json.{os.getpid()}.tmp").mkdir()
+    write_json(tmp_path / "out.json", {})
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+
+
+RUNNING = """
+import sys
+from gemma_finetune.utils.files import workspace
+with workspace(sys.argv[1]) as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_the_workspace_of_a_running_process_is_left_alone(tmp_path):
     """Two that write the same file do not disturb each other; the last one wins."""
-    others = tmp_path / f".out.{os.getppid()}.tmp"
-    others.mkdir()
-    with workspace(tmp_path / "out"):
-        assert others.is_dir()
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    env = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
+    with subprocess.Popen([sys.executable, "-c", RUNNING, tmp_path / "out"], env=env, **pipes) as other:
+        folder = other.stdout.readline().strip()
+        write_json(tmp_path / "out", {})
+        assert os.path.isdir(folder)
+        other.stdin.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("umask, mode", [(0o022, "644"), (0o077, "600"), (0o002, "664")])

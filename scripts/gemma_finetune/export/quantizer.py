@@ -64,8 +64,8 @@ def _run_quantizer(float_path, out_path, recipe_path):
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{recipe_path}: ai-edge-quantizer refuses it: {error}")
     with redirect_stdout(io.StringIO()):
-        quantizer.quantize().export_model(str(out_path))
-    out_path.chmod(out_path.stat().st_mode & 0o666)  # it is written executable, which DVC would record
+        model = quantizer.quantize().quantized_model
+    out_path.write_bytes(model)  # export_model maps the file: a full disk would kill the process, without a word
 
 
 def expected(weight: Weight, recipe: Sequence[dict]) -> set[tuple[str, str]]:

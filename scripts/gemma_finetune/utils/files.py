@@ -1,12 +1,13 @@
 """Files that are whole or not there: every stage writes aside and renames when the content is complete."""
 
+import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gemma_finetune.utils.cli import UserError
@@ -36,29 +37,38 @@ def workspace(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_behind(path)
     folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier process of this id, on a file system without locks
     folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
+        _lock(descriptor)
         yield folder
     finally:
+        os.close(descriptor)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_left_behind(path: Path) -> None:
     """Removes the workspaces of `path` that ended processes left."""
     for folder in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        pid = folder.name.split(".")[-2]
-        if pid.isdigit() and (int(pid) == os.getpid() or not _runs(int(pid))):  # ours: in containers, pids come again
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another process has just removed it
+            descriptor = os.open(folder, os.O_RDONLY)
+            if _lock(descriptor):
+                shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
 
 
-def _runs(pid):
+def _lock(descriptor):
+    """Takes the lock of an open folder; False if a process has it, or the file system has no locks.
+
+    The system gives it back when the process ends, however it ends. A process id would mislead: in containers ids come
+    again, and the dead stay listed where the first process reaps none.
+    """
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
         return False
-    except PermissionError:  # another user's
-        pass
-    return True
 
 
 def _sync(*paths):
