@@ -22,6 +22,6 @@ def observed(capsys):
 
     def show(*cells):
         with capsys.disabled():
-            print(f"\n| {' | '.join(map(str, cells))} |", end=" ")
+            print(f"\n| {' | '.join(map(str, cells))} |", end=" ", flush=True)
 
     return show
