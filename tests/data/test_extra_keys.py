@@ -40,6 +40,7 @@ def test_keys_that_hold_nothing_are_not_counted():
         ({"images": ["cat.png"]}, "non_text_part", "has `images`"),
         ({"image": "cat.png"}, "non_text_part", "has `image`"),
         ({"human": {"images": ["cat.png"]}}, "non_text_part", "turn 1"),
+        ({"human": {"image_url": "cat.png"}}, "non_text_part", "turn 1"),
         ({"gpt": {"reasoning_content": "Well ..."}}, "reasoning", "turn 2"),
         ({"gpt": {"value": "Other"}}, "ambiguous", "turn 2 has `content`"),
         ({"gpt": {"from": "gpt"}}, "ambiguous", "turn 2 has `role`"),

@@ -36,7 +36,12 @@ def test_an_answered_row_is_a_conversation(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "row", [{}, [], {"messages": []}, {"messages": "hi"}, {"text": "hi"}, {"messages": [{"role": "user"}]}]
+    "row",
+    [
+        *({}, [], {"messages": []}, {"messages": "hi"}, {"text": "hi"}, {"messages": [{"role": "user"}]}),
+        {"messages": [{"role": "user", "content": "\ud800"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
+    ],
 )
 def test_a_row_that_is_no_conversation_is_named(tmp_path, row):
     with pytest.raises(UserError, match="in.jsonl:2: not a conversation"):
@@ -101,3 +106,9 @@ def test_a_request_that_does_not_fit_is_named_before_any_is_answered(tmp_path):
     refuse_too_long(read_requests(path)[:2], EchoBackend(300), path)
     with pytest.raises(UserError, match="in.jsonl:3: the prompt is too long: 3.. tokens, .* holds 300"):
         refuse_too_long(read_requests(path), EchoBackend(300), path)
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="out.jsonl.partial: cannot be written"):
+        UnfinishedOutput(tmp_path / "file/out.jsonl", {})

@@ -24,7 +24,10 @@ def test_a_pipe_s_mistake_ends_it():
 
 def test_commands(capsys, tmp_path):
     chat = session()
-    for line in ("one", "two", "/undo", f"/save {tmp_path}/s.jsonl", "/stats", "/reset", "/undo"):
+    for line in ("one", "two", "/stats", "/undo"):
+        terminal.respond(chat, line)
+    assert chat.stats is None  # they were of the answer that is forgotten
+    for line in (f"/save {tmp_path}/s.jsonl", "/stats", "/reset", "/undo"):
         terminal.respond(chat, line)
     assert chat.messages == []
     terminal.respond(chat, f"/load {tmp_path}/s.jsonl")
@@ -126,3 +129,30 @@ def test_a_file_that_cannot_be_used_is_a_mistake_not_the_end(command, tmp_path):
         with pytest.raises(UserError):
             terminal.respond(chat, f"{command} {path}")
     assert len(chat.messages) == 2
+
+
+def test_ctrl_c_before_an_answer_has_begun_keeps_the_session(typed, monkeypatch):
+    chat = session()
+    asked = iter([KeyboardInterrupt(), None])
+
+    def ask(text, original=chat.ask):
+        if error := next(asked):
+            raise error
+        return original(text)
+
+    monkeypatch.setattr(chat, "ask", ask)
+    typed("one", "two", EOFError())
+    terminal.converse(chat)
+    assert contents(chat) == ["two", "TWO"]
+
+
+def test_a_second_ctrl_c_leaves(typed):
+    class Stubborn(EchoBackend):
+        def generate(self, messages, sampler, max_tokens):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+            yield "never"
+
+    typed("one", "never asked")
+    with pytest.raises(KeyboardInterrupt):
+        terminal.converse(ChatSession(Stubborn(), Sampler(), 100))

@@ -17,7 +17,7 @@ WHY = {
     "ambiguous": "beside another key for the same; leave one",
     "weight": "but answers are what is trained on, all alike; drop or split the row",
 }
-MEDIA = dict.fromkeys(("image", "images", "video", "videos", "audio", "audios"), "non_text_part")
+MEDIA = dict.fromkeys(("image", "images", "image_url", "video", "videos", "audio", "audios"), "non_text_part")
 REFUSED_IN_ROWS = MEDIA | {
     **dict.fromkeys(("tools", "functions"), "tool_call"),
     **dict.fromkeys(("conversations", "messages", "system", "system_prompt"), "ambiguous"),

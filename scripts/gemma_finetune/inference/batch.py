@@ -45,13 +45,20 @@ def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | P
 def _request(row, place):
     try:
         messages = parse(row["text"]) if "text" in row else row["messages"]
-        messages = [{"role": m["role"], "content": m["content"]} for m in messages]
+        messages = [{"role": m["role"], "content": _text(m["content"])} for m in messages]
         reference = messages.pop()["content"] if messages[-1]["role"] == "assistant" else None
         render_prompt(messages)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise UserError(f"{place}: not a conversation with `messages` or `text` ({reason})")
     return Request(messages, row.get("id"), reference)
+
+
+def _text(content):
+    if not isinstance(content, str):
+        raise ValueError(f"content is a {type(content).__name__}, not text")
+    content.encode()  # a lone surrogate is no text: ValueError
+    return content
 
 
 class UnfinishedOutput:
@@ -66,8 +73,11 @@ class UnfinishedOutput:
         header = json.dumps({"settings": settings}, sort_keys=True).encode() + b"\n"
         found = self._partial.read_bytes() if self._partial.exists() else b""
         if header.startswith(found):  # new, or stopped while it began
-            self._partial.parent.mkdir(parents=True, exist_ok=True)
-            self._partial.write_bytes(header)
+            try:
+                self._partial.parent.mkdir(parents=True, exist_ok=True)
+                self._partial.write_bytes(header)
+            except OSError as error:
+                raise UserError(f"{self._partial}: cannot be written ({error.strerror})")
             found = header
         whole = [line for line in found.splitlines(keepends=True) if line.endswith(b"\n")]  # the last may be cut short
         if whole[:1] != [header]:

@@ -68,12 +68,12 @@ class ChatSession:
 
     def reset(self) -> None:
         """Forgets the conversation; the system text stays."""
-        self._turns = []
+        self._turns, self.stats = [], None
 
     def undo(self) -> bool:
         """Forgets the last question and its answer; False where there is none."""
         found = bool(self._turns)
-        self._turns = self._turns[:-2]
+        self._turns, self.stats = self._turns[:-2], None
         return found
 
     def context_used(self) -> tuple[int, int]:

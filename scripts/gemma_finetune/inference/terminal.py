@@ -17,6 +17,8 @@ HELP = """\
 /stats        what the last answer took, and how full the context is
 /exit         leave, as Ctrl-D does; Ctrl-C stops an answer, a second one leaves"""
 
+TWICE = ("a second time",)  # what a KeyboardInterrupt carries that is to end the session
+
 _BOLD, _DIM, _RED = "1", "2", "31"
 
 
@@ -34,6 +36,10 @@ def converse(session: ChatSession) -> None:
                 respond(session, line)
             except UserError as error:
                 print(_style(f"error: {error}", _RED, sys.stderr), file=sys.stderr)
+            except KeyboardInterrupt as interrupt:  # around a command, or before an answer has begun
+                if interrupt.args == TWICE:
+                    raise
+                print()
 
 
 def converse_piped(session: ChatSession, lines: Iterable[str]) -> None:
@@ -155,7 +161,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 
     def note(signal_number, frame):
         if seen:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(*TWICE)
         seen.append(signal_number)
 
     if not sys.stdin.isatty():
