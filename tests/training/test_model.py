@@ -60,9 +60,9 @@ def test_chunked_loss_and_gradient_equal_the_plain_ones(places):
 
 
 def test_a_chunk_without_weight_is_not_computed():
-    hidden, labels = jnp.ones((2, 3, 16)).at[:, 2].set(jnp.nan), jnp.zeros((2, 3), int)
-    weights = jnp.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    assert jnp.isfinite(summed_loss(hidden, jnp.ones((50, 16)), labels, weights, 4 * 50 * 2))
+    hidden, labels = jnp.ones((2, 3, 16), "float32").at[:, 2].set(jnp.nan), jnp.zeros((2, 3), "int32")
+    weights = jnp.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]], "float32")
+    assert jnp.isfinite(summed_loss(hidden, jnp.ones((50, 16), "float32"), labels, weights, 4 * 50 * 2))
 
 
 def test_the_loss_is_the_mean_over_supervised_tokens_of_every_turn(base_dir):
