@@ -39,7 +39,8 @@ def _copy_hugging_face(source, directory, config):
         _join_shards(source, _shards(index), directory)
     else:
         with open_weights(_need(source / "model.safetensors")):
-            shutil.copyfile(source / "model.safetensors", directory / "model.safetensors")
+            pass  # whole; copied outside, where a full disk is not taken for a damaged file
+        shutil.copyfile(source / "model.safetensors", directory / "model.safetensors")
     return config.get("dtype") or config.get("torch_dtype") or "float32"
 
 
