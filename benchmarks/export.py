@@ -83,6 +83,7 @@ def prepare(folder, shape, tokenizer):
         weights[f"{module}.lora_A"] = rng.standard_normal((8, into), np.float32) / 100
         weights[f"{module}.lora_B"] = rng.standard_normal((out, 8), np.float32) / 100
     save_lora(folder / "models/lora.npz", weights, lora, base_digest(base))
+    (folder / "scripts").symlink_to(ROOT / "scripts")  # where quantize looks for recipes
     (folder / "data/formatted").mkdir(parents=True)
     for split in ("train", "validation"):
         (folder / f"data/formatted/{split}.jsonl").write_text(json.dumps({"id": "0", "text": PROMPT}) + "\n")
@@ -112,8 +113,6 @@ def main():
             prepare(Path(folder), SHAPES[name], arguments.tokenizer)
             for stage in (["merge"], ["tflite"], ["quantize", "int8"], ["bundle", "int8"]):
                 command = [sys.executable, ROOT / f"scripts/{stage[0]}.py", *stage[1:]]
-                if stage[0] == "quantize":
-                    (Path(folder) / "scripts").symlink_to(ROOT / "scripts")
                 report(f"{name} {' '.join(stage)}", *measure(command, folder))
             report(f"{name} litert-torch export_hf", *export_hf(folder))
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +14,9 @@ import sentencepiece
 
 import exported
 from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
+
+# What a shell starts in the background ignores Ctrl-C, and its children inherit that; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SENTENCES = [
     "Turn on the light in the kitchen, please.",

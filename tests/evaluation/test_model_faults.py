@@ -126,13 +126,12 @@ def test_a_kernel_transposed_in_the_conversion_is_caught_at_tflite(copy, test_se
 
 
 def test_channelwise_int4_is_caught_at_quantize(chain, tmp_path, metrics, test_set, reference, broken_hop):
-    """The threshold stands a third above what blocks of 32 cost here: so small a model loses little either way."""
+    """The threshold stands a third above what `int4` costs here: so small a model loses little either way."""
+    from ai_edge_quantizer import recipe
+
     from gemma_finetune.export.quantizer import quantize
 
-    recipe = json.loads((ROOT / "scripts/recipes/int4.json").read_text())
-    for operation in recipe:
-        operation["op_config"]["weight_tensor_config"]["granularity"] = "CHANNELWISE"
-    (tmp_path / "channelwise.json").write_text(json.dumps(recipe))
+    (tmp_path / "channelwise.json").write_text(json.dumps(recipe.dynamic_wi4_afp32()))
     quantize(chain / "models/tflite/float32.tflite", tmp_path / "wrong.tflite", tmp_path / "channelwise.json")
     logits = tflite_logits(tmp_path / "wrong.tflite", test_set.sequences)
     max_kl = {"int8": 0.02, "int4": 1.33 * metrics["tflite_int4"]["kl"]}

@@ -31,9 +31,10 @@ def test_int8_is_channelwise_everywhere(quantized):
     assert set(kinds(quantized["int8"]).values()) == {INT8}
 
 
-def test_int4_is_block_32_but_for_v_proj(quantized):
-    found = kinds(quantized["int4"])
-    assert {name for name, kind in found.items() if kind == INT8} == {f"layers.{i}.v_proj" for i in range(6)}
+def test_int4_is_block_32_but_for_k_and_v_proj(quantized):
+    found = {name: kind for name, kind in kinds(quantized["int4"]).items() if "hadamard" not in name}
+    layers = {f"layers.{i}.{target}" for i in range(6) for target in ("k_proj", "v_proj")}
+    assert {name for name, kind in found.items() if kind == INT8} == layers
     assert set(found.values()) == {INT8, BLOCK}
 
 
@@ -104,7 +105,7 @@ def test_the_last_matching_entry_counts():
 
 def test_table_puts_layers_together(quantized):
     lines = table(TFLiteFile(quantized["int4"]).weights()).splitlines()
-    assert len(lines) == 1 + 8  # heading; embedding and seven projections
+    assert len(lines) == 1 + 9  # heading; embedding, what rotates it, and seven projections
     assert any(line.split() == ["v_proj", "6", "0.01", "INT8", "CHANNELWISE"] for line in lines)
 
 

@@ -154,5 +154,5 @@ def test_a_second_ctrl_c_leaves(typed):
             yield "never"
 
     typed("one", "never asked")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(terminal.SecondInterrupt):
         terminal.converse(ChatSession(Stubborn(), Sampler(), 100))

@@ -126,12 +126,7 @@ def project(here, base_dir, write_params):
 def start(project):
     command = [sys.executable, str(ROOT / "scripts" / "train.py")]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(command, cwd=project, preexec_fn=heed_ctrl_c, **pipes)
-
-
-def heed_ctrl_c():
-    """What a shell starts in the background ignores Ctrl-C, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, cwd=project, **pipes)
 
 
 def outputs(project):

@@ -28,18 +28,12 @@ def test_arguments_that_a_script_does_not_take_are_refused(arguments, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def heed_ctrl_c():
-    """What a shell starts in the background ignores Ctrl-C, and its children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def interrupted_in(script, module, source, folder):
     """(exit status, standard error) of a script that gets Ctrl-C in `source`, which stands in for a library."""
     folder.joinpath(f"{module}.py").write_text(source)
     command = [sys.executable, str(ROOT / f"scripts/{script}.py")]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    environment = os.environ | {"PYTHONPATH": str(folder)}
-    with subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=heed_ctrl_c, **pipes) as process:
+    with subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, **pipes) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)
         return process.wait(), process.stderr.read()

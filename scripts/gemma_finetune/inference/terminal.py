@@ -17,13 +17,15 @@ HELP = """\
 /stats        what the last answer took, and how full the context is
 /exit         leave, as Ctrl-D does; Ctrl-C stops an answer, a second one leaves"""
 
-TWICE = ("a second time",)  # what a KeyboardInterrupt carries that is to end the session
-
 _BOLD, _DIM, _RED = "1", "2", "31"
 
 
 class Leave(Exception):
     """/exit was given."""
+
+
+class SecondInterrupt(KeyboardInterrupt):
+    """Ctrl-C was pressed again while an answer was being stopped: the session is to end."""
 
 
 def converse(session: ChatSession) -> None:
@@ -36,9 +38,9 @@ def converse(session: ChatSession) -> None:
                 respond(session, line)
             except UserError as error:
                 print(_style(f"error: {error}", _RED, sys.stderr), file=sys.stderr)
-            except KeyboardInterrupt as interrupt:  # around a command, or before an answer has begun
-                if interrupt.args == TWICE:
-                    raise
+            except SecondInterrupt:
+                raise
+            except KeyboardInterrupt:  # around a command, or before an answer has begun
                 print()
 
 
@@ -161,7 +163,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 
     def note(signal_number, frame):
         if seen:
-            raise KeyboardInterrupt(*TWICE)
+            raise SecondInterrupt
         seen.append(signal_number)
 
     if not sys.stdin.isatty():
