@@ -85,7 +85,7 @@ def long_chats(count):
 
 
 def ours(args, dtype, examples):
-    from gemma_finetune.utils.gpu import prepare_training
+    from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
 
     prepare_training((args.base / "model.safetensors").stat().st_size)
     from gemma_finetune.models.config import LoRAConfig
@@ -96,6 +96,7 @@ def ours(args, dtype, examples):
 
     backbone = load_gemma_model(args.base, dtype=dtype)
     apply_lora(backbone, LoRAConfig(rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj")))
+    keep_freed_memory()
     model = SupervisedModel(backbone)
     model.compile(optimizer(), jit_compile=True)
     batches = Batches(pack(examples, args.length), max(args.tokens // args.length, 1), seed=0)

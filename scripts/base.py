@@ -13,7 +13,7 @@ from gemma_finetune.models.download import fetch, revision
 from gemma_finetune.models.preset import import_preset
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, write_json
-from gemma_finetune.utils.gpu import prepare_training
+from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
 
 BASE = Path("models/base")
 
@@ -25,6 +25,7 @@ def main():
             from gemma_finetune.models.tiny import build_tiny
 
             prepare_training(weights=0)
+            keep_freed_memory()
             build_tiny(temporary, config)
         else:
             import_hub_or_local(config.preset, temporary)

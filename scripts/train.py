@@ -21,7 +21,7 @@ from gemma_finetune.training.resume import RunFile, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import made_by, read_jsonl, require, write_json
-from gemma_finetune.utils.gpu import prepare_training
+from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
 
 BASE = Path("models/base")
 FORMATTED = Path("data/formatted")
@@ -51,6 +51,7 @@ def main():
     key = run_key([model, lora, config], [Path(__file__), *inputs])
     check_same_everywhere(key, "parameters, inputs, code or libraries")
     backbone, unfinished = load_gemma_model(BASE, dtype=model.dtype), RunFile(key)
+    keep_freed_memory()
     result = GemmaTrainer(backbone, lora, config).fit(
         pack(train, config.sequence_length),
         pack(validation, config.sequence_length) if validation else None,

@@ -2,10 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.ad_checkpoint import saved_residuals
 
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora
+from gemma_finetune.training import attention
 from gemma_finetune.training import model as model_module
 from gemma_finetune.training.data_pipeline import Example, pack
 from gemma_finetune.training.model import SupervisedModel, hidden_states, summed_loss
@@ -124,3 +126,44 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(base_dir):
     scale = max(float(jnp.abs(g).max()) for g in wanted_gradients)
     for ours, theirs in zip(gradients, wanted_gradients, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * scale)
+
+
+def test_long_rows_read_as_the_backbone_reads_them(base_dir, monkeypatch):
+    """Global and sliding layers, over several blocks."""
+    monkeypatch.setattr(model_module, "BLOCK", 16)
+    monkeypatch.setattr(attention, "BLOCK", 16)
+    backbone = load_gemma_model(base_dir)
+    ids = RNG.integers(4, 200, (2, 90)).astype("int32")
+    ones = np.ones_like(ids)
+    wanted = backbone({"token_ids": ids, "padding_mask": ones})
+    np.testing.assert_allclose(hidden_states(backbone, ids, ones), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rematerialization_changes_no_gradient_and_keeps_less(base_dir, dtype):
+    """With dropout: both draw the same. What is kept is asked of JAX: XLA computes nothing twice on a CPU."""
+    lora = LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj", "down_proj"))
+    packed = pack([example(60) for _ in range(8)], 64)
+    batch = dict(zip(("token_ids", "segment_ids", "positions"), packed, strict=False)), packed.labels, packed.weights
+    found, kept = [], []
+    for rematerialization in (False, True):
+        backbone = load_gemma_model(base_dir, dtype=dtype)
+        for layer in apply_lora(backbone, lora).values():
+            layer.lora_B.assign(np.full(layer.lora_B.shape, 0.05))
+        model = SupervisedModel(backbone, rematerialization=rematerialization)
+        model.compile(optimizer="sgd")
+        model.optimizer.build(model.trainable_variables)
+        variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+        state = [[v.value for v in some] for some in (*variables, model.metrics_variables)]
+
+        def loss(trainable, state=state, model=model):
+            return model.compute_loss_and_updates(trainable, *state[1::2], *batch, True, state[2])[0]
+
+        kept.append(sum(value.size for value, _ in saved_residuals(loss, state[0])))
+        loss, gradients, frozen, _ = jax.jit(model._gradients)(state, batch)
+        seeds = [value for value in frozen if value.dtype == jnp.uint32]
+        assert len(seeds) == 12 and any((new != old).any() for new, old in zip(frozen, state[1], strict=True))
+        found.append([loss, *gradients, *seeds])
+    for ours, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-5 if dtype == "float32" else 1e-2)
+    assert kept[1] < kept[0] / 2

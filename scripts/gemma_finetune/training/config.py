@@ -24,6 +24,7 @@ class TrainingConfig:
     batch_size: Annotated[int, Field(ge=1)]
     gradient_accumulation_steps: Annotated[int, Field(ge=1)]
     sequence_length: Annotated[int, Field(ge=16)]
+    rematerialization: bool
     save_every_steps: Annotated[int, Field(ge=1)]
     distribution: Literal["none", "data_parallel", "model_parallel"]
     seed: Annotated[int, Field(ge=0)]

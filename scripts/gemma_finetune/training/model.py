@@ -11,23 +11,41 @@ import jax.numpy as jnp
 import keras
 
 from gemma_finetune.models.projection import project
+from gemma_finetune.training.attention import BLOCK, blockwise_attention
 
 CHUNK_BYTES = 256 << 20  # of one chunk's float32 logits; smaller ones read the embedding more often than they use it
 
 
-def hidden_states(backbone, token_ids, segment_ids):
+def hidden_states(backbone, token_ids, segment_ids, rematerialization=False):
     """(B, T) ids -> (B, T, D) states after the final norm; attention stays inside each segment.
 
     The same arithmetic, layer objects included, as calling the backbone, but with a mask that its own call can't
     take, made once for all layers. Positions run on through a packed row: RoPE only sees their differences.
+    With rematerialization a backward pass keeps each layer's input only, and computes the rest again.
     """
     x = backbone.token_embedding(token_ids)
     x = x * jnp.sqrt(backbone.hidden_dim).astype(x.dtype)
     same = segment_ids[:, :, None] == segment_ids[:, None, :]
     mask = same & jnp.tril(jnp.ones(same.shape[1:], bool))  # (B, T, T)
+    run = _rematerialized_block if rematerialization else _decoder_block
     for block in backbone.transformer_layers:
-        x = _decoder_block(block, x, mask)
+        x = run(block, x, mask)
     return backbone.layer_norm(x)
+
+
+def _rematerialized_block(block, x, mask):
+    """Variables go in and dropout's seeds come out by hand: what is traced here lives in no scope of Keras outside."""
+    seeds = [layer.seed_generator.state for layer in block._flatten_layers() if getattr(layer, "seed_generator", None)]
+
+    @jax.checkpoint
+    def run(values, x, mask):
+        with keras.StatelessScope(list(zip(block.variables, values, strict=True))) as scope:
+            return _decoder_block(block, x, mask), [scope.get_current_value(seed) for seed in seeds]
+
+    x, drawn = run([variable.value for variable in block.variables], x, mask)
+    for seed, value in zip(seeds, drawn, strict=True):
+        seed.assign(value)
+    return x
 
 
 def _decoder_block(block, x, mask):
@@ -40,10 +58,21 @@ def _decoder_block(block, x, mask):
 def _attention(layer, x, mask):
     query = layer.rope_layer(layer.query_norm(project(layer.query_dense, x)))
     key = layer.rope_layer(layer.key_norm(project(layer.key_dense, x)))
-    values = query, key, project(layer.value_dense, x)
+    states = query, key, project(layer.value_dense, x)
     if jax.default_backend() == "cpu":  # which has no fast kernel for these small products in bfloat16
-        values = (value.astype(jnp.float32) for value in values)
-    return project(layer.output_dense, layer._compute_attention(*values, mask).astype(x.dtype))
+        states = (state.astype(jnp.float32) for state in states)
+    attend = _attend_to_long if jax.default_backend() == "cpu" and x.shape[1] > BLOCK else _attend
+    return project(layer.output_dense, attend(layer, *states, mask).astype(x.dtype))
+
+
+def _attend(layer, query, key, value, mask):
+    return layer._compute_attention(query, key, value, mask)
+
+
+def _attend_to_long(layer, query, key, value, mask):
+    size = layer.head_dim if layer.query_head_dim_normalize else layer.hidden_dim // layer.num_query_heads
+    window = layer.sliding_window_size if layer.use_sliding_window_attention else None
+    return blockwise_attention(query / math.sqrt(size), key, value, mask, window)
 
 
 def summed_loss(hidden, embeddings, labels, weights, chunk_bytes=math.inf):
@@ -104,13 +133,13 @@ class Forward(keras.layers.Layer):
     calls no model, but its `call`: without it the adapters would never hear that they are being trained.
     """
 
-    def __init__(self, backbone):
+    def __init__(self, backbone, rematerialization):
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.rematerialization = backbone, rematerialization
         self.built = True
 
     def call(self, inputs, training=None):
-        hidden = hidden_states(self.backbone, inputs["token_ids"], inputs["segment_ids"])
+        hidden = hidden_states(self.backbone, inputs["token_ids"], inputs["segment_ids"], self.rematerialization)
         return jnp.take_along_axis(hidden, inputs["positions"][:, :, None], axis=1)  # (B, S, D)
 
 
@@ -122,10 +151,10 @@ class SupervisedModel(keras.Model):
     `accumulation_steps` parts of equal size, for the memory of one; its gradient is that of the whole batch.
     """
 
-    def __init__(self, backbone, accumulation_steps: int = 1):
+    def __init__(self, backbone, accumulation_steps: int = 1, rematerialization: bool = False):
         super().__init__()
         self.accumulation_steps = accumulation_steps
-        self.backbone, self.forward = backbone, Forward(backbone)
+        self.backbone, self.forward = backbone, Forward(backbone, rematerialization)
         self.token_loss = keras.metrics.Mean(name="loss")
         self.built = True
 

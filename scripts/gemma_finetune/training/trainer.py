@@ -39,7 +39,7 @@ class GemmaTrainer:
         keras.utils.set_random_seed(config.seed)
         self.config = config
         self.adapters = apply_lora(backbone, lora, seed=config.seed)
-        self.model = SupervisedModel(backbone, config.gradient_accumulation_steps)
+        self.model = SupervisedModel(backbone, config.gradient_accumulation_steps, config.rematerialization)
         self._step_rows = config.batch_size * config.gradient_accumulation_steps
 
     def fit(self, train: PackedRows, validation: PackedRows | None, file: RunFile | None = None) -> TrainingResult:

@@ -9,33 +9,32 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc, malloc.h
 
 
 def prepare_training(weights: int) -> None:
-    """Settings of XLA and of the C library for a model of so many bytes of weights. Call before JAX starts.
+    """Settings of XLA for a model of so many bytes of weights. Call before JAX starts.
 
     Same inputs, same bytes: on a GPU that has to be asked for. A small model's steps on a CPU are mostly overhead,
-    which halves by Eigen's matmuls in place of YNNPACK's and by keeping freed memory; a large one's gain nothing, and
-    take twice the memory.
+    which Eigen's matmuls in place of YNNPACK's make less of.
     """
     flags = {"xla_gpu_deterministic_ops": "true"}
     if weights < SMALL_MODEL:
         flags["xla_cpu_experimental_ynn_fusion_type"] = ""
-        _keep_freed_memory()
     given = os.environ.get("XLA_FLAGS", "")  # the user's win
     ours = [f"--{name}={value}" for name, value in flags.items() if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *ours]).strip()
-
-
-def _keep_freed_memory():
-    """Lets XLA's buffers of one step serve the next; else the kernel clears their pages anew, a quarter of the time.
-
-    glibc keeps only what its first arena frees, so a step must run on the thread that calls it.
-    """
     import jax
 
+    # glibc keeps only what its first arena frees: see below. So a step must run on the thread that calls it.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def keep_freed_memory() -> None:
+    """Lets XLA's buffers of one step serve the next; else the kernel clears their pages anew, a quarter of the time.
+
+    Call after `prepare_training`, and once the model is loaded: the holes that loading leaves would be kept, too.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def device_name() -> str:
