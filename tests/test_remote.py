@@ -68,10 +68,26 @@ def teammate(pushed, request):
 
 def test_a_teammate_pulls_and_nothing_is_left_to_run(pushed, teammate):
     run(teammate, "dvc", "pull", "--run-cache")
-    assert (teammate / "models/lora.npz").read_bytes() == (pushed[0] / "models/lora.npz").read_bytes()
+    assert adapter(teammate) == adapter(pushed[0])
     assert run(teammate, "dvc", "status").strip().endswith("up to date.")
     assert "Running stage" not in run(teammate, "dvc", "repro")
     assert subprocess.check_output(["git", "status", "--short"], cwd=teammate) == b""
+
+
+def test_a_file_damaged_on_the_remote_is_not_taken_for_the_teammates(pushed_to_folder, tmp_path):
+    """Without `verify` DVC copies it, and calls all up to date."""
+    source = pushed_to_folder[0]
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    shutil.copytree(source.parent / "dvc-remote", remote)
+    (damaged,) = [file for file in remote.rglob("*") if file.is_file() and file.read_bytes() == adapter(source)]
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"S" + adapter(source)[1:])
+    damaged.chmod(0o444)
+    subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True)
+    run(clone, "dvc", "remote", "modify", "--local", "shared", "url", str(remote))
+    assert "models/lora.npz" in run(clone, "dvc", "pull", ok=False)
+    assert not (clone / "models/lora.npz").exists()
+    assert (clone / "models/base/tokenizer.model").exists()
 
 
 def test_credentials_stay_out_of_git(pushed_to_s3):
@@ -89,6 +105,10 @@ def test_an_experiment_in_a_clone_with_nothing_pulled_fetches_only_what_train_re
     assert {file.relative_to(teammate).as_posix() for file in fetched - tracked} == {
         "data/formatted/train.jsonl", "data/formatted/validation.jsonl", "models/base/tokenizer.model",
     }  # fmt: skip
+
+
+def adapter(clone):
+    return (clone / "models/lora.npz").read_bytes()
 
 
 def git_files(clone):
