@@ -98,8 +98,7 @@ def _listen(name, path, test, tokenizer, config) -> Spoken:
 def _score(test, quantizations, spoken, tokenizer) -> dict[str, dict]:
     """metrics/evaluate.json's content: logits of every rung against the merged model's, one model at a time."""
     rungs = _logits(quantizations)
-    rows = sum(len(s.positions) for s in test.sequences)
-    reference = keep(_progress("merged", rungs["merged"](test.sequences), test.sequences), rows)
+    reference = keep(_progress("merged", rungs["merged"](test.sequences), test.sequences))
     outcomes = {"merged": measure(test, reference, reference)}
     for name, logits in rungs.items():
         if name not in outcomes:

@@ -126,8 +126,7 @@ def merged_logits(merged: Path, test_set):
     from gemma_finetune.evaluation.keras_rung import keras_logits
     from gemma_finetune.models.loader import load_gemma_model
 
-    rows = sum(len(s.positions) for s in test_set.sequences)
-    return keep(keras_logits(load_gemma_model(merged), test_set.sequences), rows)
+    return keep(keras_logits(load_gemma_model(merged), test_set.sequences))
 
 
 @pytest.fixture(scope="session")

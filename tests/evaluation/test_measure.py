@@ -1,3 +1,7 @@
+import errno
+import io
+import tempfile
+
 import numpy as np
 import pytest
 
@@ -32,8 +36,25 @@ def right(test_set, tokenizer):
 
 
 def test_the_reference_is_kept_as_it_was(right):
-    kept = keep(iter(right), sum(map(len, right)))
+    kept = keep(iter(right))
     assert all(np.array_equal(a, b) for a, b in zip(kept, right, strict=True))
+
+
+def test_a_disk_too_full_for_the_reference_is_an_error(right, tmp_path, monkeypatch):
+    """Of a file written to through a map, the system says it with SIGBUS, which ends Python without a word."""
+
+    class FullDisk(io.FileIO):
+        room = sum(part.nbytes for part in right) - 1
+
+        def write(self, content):
+            self.room -= memoryview(content).nbytes
+            if self.room < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: FullDisk(tmp_path / "kept", "w+"))
+    with pytest.raises(OSError, match="No space left"):
+        keep(iter(right))
 
 
 def test_a_model_that_knows_everything(test_set, right, tokenizer):

@@ -39,17 +39,15 @@ class Outcome:
     argmax: list[np.ndarray]
 
 
-def keep(logits: Iterable[np.ndarray], rows: int) -> list[np.ndarray]:
+def keep(logits: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Every sequence's logits, held in a temporary file: the reference that each rung is compared with."""
-    views, stored, start = [], None, 0
-    for part in logits:
-        if stored is None:
-            stored = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=(rows, part.shape[-1]))
-        view = stored[start : start + len(part)]
-        view[:] = part
-        views.append(view)
-        start += len(part)
-    return views
+    file, lengths = tempfile.TemporaryFile(), []
+    for part in logits:  # written, then mapped: on a full disk a write fails, a map ends Python with SIGBUS
+        file.write(np.ascontiguousarray(part, np.float32).data)
+        lengths.append(len(part))
+    file.flush()
+    stored = np.memmap(file, np.float32, "r").reshape(sum(lengths), -1)
+    return np.split(stored, np.cumsum(lengths[:-1]))
 
 
 def measure(test: TestSet, logits: Iterable[np.ndarray], reference: Sequence[np.ndarray]) -> Outcome:
