@@ -38,7 +38,7 @@ def main():
     test = TestSet(conversations, dataset.probe(conversations, max(len(c.tokens.ids) for c in conversations)))
     print(f"{len(conversations)} conversations, {len(test.turns)} answers\n")
     print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---:" * len(COLUMNS) + "|", flush=True)
-    reference = keep(tflite_logits(args.float32, test.sequences), sum(len(s.positions) for s in test.sequences))
+    reference = keep(tflite_logits(args.float32, test.sequences))
     outcome = measure(test, reference, reference)
     exact = exact_by_logits(test, outcome, tokenizer.stop_ids)
     report("float32", args.float32, outcome.figures | exact_match(test, exact, exact), args.threads)
