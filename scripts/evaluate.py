@@ -80,7 +80,7 @@ def _test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> TestSet:
     with made_by("format", "data/formatted/test.jsonl"):
         conversations = dataset.build(dataset.select(rows, config.max_examples), tokenizer)
     with made_by("merge", MERGED / "config.json"):
-        window = read_json(MERGED / "config.json")["sliding_window"]
+        window = read_json(require(MERGED / "config.json", "merge"))["sliding_window"]
     longest = max(len(c.tokens.ids) for c in conversations)
     return TestSet(conversations, dataset.probe(conversations, max(longest, window + 32)))
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+import evaluate
 from gemma_finetune.evaluation import dataset, identity
 from gemma_finetune.utils.cli import UserError
 
@@ -30,6 +31,12 @@ def test_truncated_weights_are_named(copy, stage, part):
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
     with pytest.raises(UserError, match=f"hop {stage}: .*model.safetensors: damaged or cut short"):
         identity.check_weights(directory, stage)
+
+
+def test_a_missing_configuration_is_named(copy):
+    (copy / "models/merged/config.json").unlink()
+    with pytest.raises(UserError, match="config.json is missing: make it with `dvc repro merge`"):
+        evaluate.main()
 
 
 def test_a_cache_too_short_for_the_test_set_is_an_error_that_says_how_long(chain, test_set):

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from gemma_finetune.export.awq import (
     scale,
     write_scaled,
 )
+from gemma_finetune.utils.cli import UserError
 
 ROWS = [[2, *row] for row in np.random.default_rng(0).integers(4, 300, (8, 40)).tolist()]
 
@@ -91,6 +93,23 @@ def test_a_scaled_copy_is_the_same_model(model_dir, tmp_path):
     before, after = (load_file(directory / "model.safetensors") for directory in (model_dir, tmp_path / "scaled"))
     assert not np.array_equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
     np.testing.assert_allclose(logits(tmp_path / "scaled"), logits(model_dir), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_missing_file_of_the_model_is_named(model_dir, tmp_path, file):
+    merged = shutil.copytree(model_dir, tmp_path / "merged")
+    (merged / file).unlink()
+    with pytest.raises(UserError, match=f"{file} is missing: make it with `dvc repro merge`"):
+        write_scaled(merged, tmp_path / "scaled", ROWS)
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+def test_damaged_weights_are_named(model_dir, tmp_path, left):
+    merged = shutil.copytree(model_dir, tmp_path / "merged")
+    weights = merged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:left])
+    with pytest.raises(UserError, match="model.safetensors: damaged or cut short"):
+        write_scaled(merged, tmp_path / "scaled", ROWS)
 
 
 def test_calibration_rows_are_the_same_draw_of_so_many_tokens(tokenizer):

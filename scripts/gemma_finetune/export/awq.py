@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from gemma_finetune.utils.files import read_json
+from gemma_finetune.models.safetensors_file import open_weights
+from gemma_finetune.utils.files import read_json, require
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 BITS, BLOCK = 4, 32  # of the quantization to prepare for
@@ -44,10 +45,12 @@ class Group:
 
 def write_scaled(merged: str | Path, directory: str | Path, rows: Iterable[Sequence[int]]) -> None:
     """Copies a merged model (Hugging Face layout, float32) to `directory`, scaled for what it sees in `rows`."""
-    shutil.copytree(merged, directory, ignore=shutil.ignore_patterns("*.safetensors"))
-    config = read_json(Path(merged) / "config.json")
+    config = read_json(require(Path(merged) / "config.json", "merge"))
+    weights = require(Path(merged) / "model.safetensors", "merge")
+    with open_weights(weights):  # damaged ones are named here, before transformers reads them
+        shutil.copytree(merged, directory, ignore=shutil.ignore_patterns("*.safetensors"))
     inputs = collect_inputs(merged, rows, config)
-    tensors = scale(load_file(Path(merged) / "model.safetensors"), config, inputs)
+    tensors = scale(load_file(weights), config, inputs)
     save_file(tensors, Path(directory) / "model.safetensors", metadata={"format": "pt"})
 
 
