@@ -35,6 +35,7 @@ def test_a_full_disk_ends_in_a_plain_message_and_nothing_half_made(reference, di
     assert said.returncode != 0 or dag.differing(reference, clone, stage) == []
     message = dag.last_words(said.stdout) if said.returncode else "there was room"
     observed("disk full", stage, f"{part:.0%} of its output fits", message)
+    assert not said.returncode or message.startswith("error:")
     assert "Traceback" not in said.stdout
     resize(1 << 30)
     again = dag.repro(clone, stage)

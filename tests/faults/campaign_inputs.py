@@ -6,15 +6,16 @@ import pytest
 
 from faults import dag
 
+READERS = [stage for stage in dag.STAGES if stage not in ("validate", "base")]  # these read nothing that a stage made
 DAMAGES = ("cut short", "a bit flipped", "empty", "of another run", "missing")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("stage", dag.STAGES[1:])
+@pytest.mark.parametrize("stage", READERS)
 def test_dvc_makes_good_what_was_damaged(reference, tmp_path, observed, stage, damage):
     """Every file that the stage reads and another stage made is damaged; all outputs end as they were."""
     clone = dag.fork(reference, tmp_path / "clone", None)
-    files = [file for dep in dag.deps(reference, stage) for file in dag.files(clone / dep)]
+    files = inputs(reference, clone, stage)
     for file in files:
         harm(file, damage, stage)
     said = dag.repro(clone)
@@ -25,13 +26,12 @@ def test_dvc_makes_good_what_was_damaged(reference, tmp_path, observed, stage, d
     observed("input", stage, damage, f"{len(files)} files: all outputs the same bytes again")
 
 
-@pytest.mark.parametrize("stage", dag.STAGES[1:])
+@pytest.mark.parametrize("stage", READERS)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_stage_by_hand_refuses_what_is_damaged(reference, tmp_path, observed, stage, damage):
     """One file, drawn. A flipped bit in a weight or a text is another value: only digests tell, and DVC has them."""
     clone = dag.fork(reference, tmp_path / "clone", stage)
-    files = [file for dep in dag.deps(reference, stage) for file in dag.files(clone / dep)]
-    file = random.Random(f"{stage} {damage}").choice([file for file in files if file.stat().st_size])
+    file = random.Random(f"{stage} {damage}").choice(inputs(reference, clone, stage))
     harm(file, damage, stage)
     said = dag.run(clone, dag.command(reference, stage))
     right = "the right file" if not dag.differing(reference, clone, stage) else "OTHER OUTPUT"
@@ -42,6 +42,11 @@ def test_a_stage_by_hand_refuses_what_is_damaged(reference, tmp_path, observed, 
     assert "Traceback" not in said.stdout, said.stdout[-3000:]
     assert not said.returncode or dag.half_made(reference, clone, stage) in ([], ["metrics/check.json"])
     assert dag.left_behind(clone) == []
+
+
+def inputs(reference, clone, stage):
+    files = [file for dep in dag.deps(reference, stage) for file in dag.files(clone / dep)]
+    return [file for file in files if file.stat().st_size]
 
 
 def harm(path, damage, stage):
