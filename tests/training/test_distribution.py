@@ -37,7 +37,7 @@ for kind in kinds:
     keras.distribution.set_distribution(None)
     set_distribution(kind, base, config.batch_size)
     backbone = load_gemma_model(base)
-    trainer = GemmaTrainer(backbone, lora, config)
+    trainer = GemmaTrainer(backbone, lora, replace(config, rematerialization=kind != "none"))
     result = trainer.fit(rows, rows)
     block = backbone.transformer_layers[0]
     kernels = {"embedding": backbone.token_embedding.embeddings, "query": block.attention.query_dense.base.kernel,
