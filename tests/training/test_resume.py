@@ -125,8 +125,7 @@ def project(here, base_dir, write_params):
 
 def start(project):
     command = [sys.executable, str(ROOT / "scripts" / "train.py")]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(command, cwd=project, **pipes)
+    return subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def outputs(project):
