@@ -77,7 +77,9 @@ def prepare(folder, shape, tokenizer):
     shutil.copyfile(tokenizer, base / "tokenizer.model")
     (base / "config.json").write_text(json.dumps(config(shape)))
     finish_layout(base, "bfloat16")
-    lora = LoRAConfig(rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
+    lora = LoRAConfig(
+        rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+    )
     weights = {}
     for module, (out, into) in target_shapes(base, lora.targets).items():
         weights[f"{module}.lora_A"] = rng.standard_normal((8, into), np.float32) / 100

@@ -95,7 +95,12 @@ def ours(args, dtype, examples):
     from gemma_finetune.training.model import SupervisedModel
 
     backbone = load_gemma_model(args.base, dtype=dtype)
-    apply_lora(backbone, LoRAConfig(rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj")))
+    apply_lora(
+        backbone,
+        LoRAConfig(
+            rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+        ),
+    )
     keep_freed_memory()
     model = SupervisedModel(backbone)
     model.compile(optimizer(), jit_compile=True)

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from gemma_finetune.export.chat_template import CHAT_TEMPLATE
-from gemma_finetune.export.merge import merge_lora_weights, read_tensors, target_shapes
+from gemma_finetune.export.merge import fake_quantized_model, merge_lora_weights, read_tensors, target_shapes
 from gemma_finetune.export.merge_proof import prove_merge
 from gemma_finetune.models.hf_layout import finish_layout
 from gemma_finetune.models.lora_file import Adapter, check_fits, load_lora
@@ -36,6 +36,8 @@ def write_merged(directory: Path, adapter: Adapter) -> None:
     unchanged = [module for module, name in names.items() if np.array_equal(tensors[name], merged[name])]
     if unchanged:
         raise UserError(f"{LORA}: changes nothing in {unchanged[0]} (and {len(unchanged) - 1} more); train longer")
+    if adapter.config.quantization_aware:
+        merged = fake_quantized_model(merged)
     save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})
     for name in ("config.json", "tokenizer.model"):
         shutil.copyfile(BASE / name, directory / name)

@@ -97,7 +97,7 @@ def _train(base, rows, tokenizer):
 
     config = load_section("train", TrainingConfig, str(ROOT / "params.yaml"))
     config = replace(config, learning_rate=0.02, warmup_steps=2, batch_size=2, max_steps=60, epochs=60)
-    lora = LoRAConfig(rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=TARGETS)
+    lora = LoRAConfig(rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=TARGETS, quantization_aware=False)
     trainer = GemmaTrainer(load_gemma_model(base), lora, config)
     return trainer.fit(pack(tokenize(rows, tokenizer, 96, "chats"), 96), None).weights, lora
 

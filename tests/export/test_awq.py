@@ -4,8 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from gemma_finetune.export.awq import (
@@ -14,10 +12,11 @@ from gemma_finetune.export.awq import (
     find_scales,
     fold,
     groups,
-    quantized,
     scale,
     write_scaled,
 )
+from gemma_finetune.export.merge import fake_quantized_model
+from gemma_finetune.models.fake_quantization import bits_of, fake_quantized
 from gemma_finetune.utils.cli import UserError
 
 ROWS = [[2, *row] for row in np.random.default_rng(0).integers(4, 300, (8, 40)).tolist()]
@@ -60,9 +59,10 @@ def logits(directory):
 
 
 def projections_quantized(tensors):
-    return {
-        name: quantized(value) if "_proj" in name and "v_proj" not in name else value for name, value in tensors.items()
-    }
+    def fine(name):
+        return "_proj" not in name or bits_of(name.removesuffix(".weight")) == 8
+
+    return {name: value if fine(name) else fake_quantized(value, 4) for name, value in tensors.items()}
 
 
 def test_any_scales_leave_the_logits_as_they_were(tensors, config, model_dir, tmp_path):
@@ -85,7 +85,7 @@ def test_scaling_brings_the_quantized_model_nearer(tensors, config, model_dir, t
         (tmp_path / name).mkdir()
         found = logits(write(tmp_path / name, config, projections_quantized(weights)))
         errors.append(np.square(found - expected).mean())
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_a_scaled_copy_is_the_same_model(model_dir, tmp_path):
@@ -127,16 +127,24 @@ def test_inputs_are_what_each_group_reads(model_dir, config):
     assert inputs["model.layers.0.mlp.down_proj"].shape == (8 * 41, 96)
 
 
+def test_rows_of_unequal_length_are_read_as_if_alone(model_dir, config):
+    rows = [row[:length] for row, length in zip(ROWS, (41, 3, 17), strict=False)]
+    together, alone = (
+        collect_inputs(model_dir, rows, config),
+        [collect_inputs(model_dir, [row], config) for row in rows],
+    )
+    for name, inputs in together.items():
+        np.testing.assert_allclose(inputs, np.concatenate([one[name] for one in alone]), rtol=1e-4, atol=1e-4)
+
+
 def test_without_large_activations_nothing_is_worth_scaling(config, tensors):
     group = groups(config)[0]
     flat = np.sign(np.random.default_rng(3).normal(size=(64, 64))).astype("float32")
     np.testing.assert_array_equal(find_scales(tensors, group, flat), np.ones(64, "float32"))
 
 
-@settings(derandomize=True, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
-def test_rows_keep_their_own_grid(seed, factor):
-    """Scaling a whole row commutes with quantizing it: a producer's rows lose nothing by it."""
-    row = np.random.default_rng(seed).normal(size=(1, 64)).astype("float32")
-    factor = np.float32(2.0 ** np.round(np.log2(factor)))  # a power of two: no rounding in the product itself
-    np.testing.assert_array_equal(quantized(row * factor), quantized(row) * factor)
+def test_weights_that_are_rounded_already_are_left_alone(config, tensors, model_dir):
+    rounded = fake_quantized_model(tensors)
+    scaled = scale(rounded, config, collect_inputs(model_dir, ROWS, config))
+    for name, weight in rounded.items():
+        np.testing.assert_array_equal(scaled[name], weight, err_msg=name)

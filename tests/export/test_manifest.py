@@ -11,7 +11,7 @@ from gemma_finetune.utils.files import sha256
 
 
 def test_traces_a_bundle_to_its_run(bundles, parts):
-    config = LoRAConfig(rank=1, alpha=2.0, use_rslora=False, dropout=0.0, targets=("q_proj",))
+    config = LoRAConfig(rank=1, alpha=2.0, use_rslora=False, dropout=0.0, targets=("q_proj",), quantization_aware=False)
     adapter = Adapter(weights={"m.lora_A": np.zeros((1, 2), np.float32)}, config=config, base_sha256="b" * 64)
     made_of = manifest(
         contents=BundleFile(bundles["litertlm"]).contents(),

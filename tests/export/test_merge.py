@@ -1,14 +1,19 @@
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from gemma_finetune.export.merge import merge_lora_weights, read_tensors, target_shapes
+from gemma_finetune.export.merge import fake_quantized_model, merge_lora_weights, read_tensors, target_shapes
 from gemma_finetune.export.merge_proof import prove_merge
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.lora_file import Adapter, base_digest
 from gemma_finetune.utils.cli import UserError
 
-CONFIG = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
+CONFIG = LoRAConfig(
+    rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+)
 PROMPTS = [list(range(4, 40)), list(range(60, 90))]
 
 
@@ -24,8 +29,6 @@ def adapter(base_dir):
 
 @pytest.fixture
 def merged_dir(base_dir, adapter, tmp_path):
-    import shutil
-
     directory = shutil.copytree(base_dir, tmp_path / "merged")
     save_file(merge_lora_weights(read_tensors(base_dir), adapter), directory / "model.safetensors")
     return directory
@@ -48,6 +51,20 @@ def test_the_update_is_alpha_over_rank_times_B_A(adapter):
 def test_the_merged_model_says_what_the_adapter_says(base_dir, merged_dir, adapter):
     proof = prove_merge(base_dir, merged_dir, adapter, PROMPTS)
     assert proof["merged_vs_lora"] < 1e-5 < 1e-2 < proof["merged_vs_base"]
+
+
+def test_a_quantization_aware_merge_is_what_was_trained_and_int4_finds_nothing_to_round(base_dir, adapter, tmp_path):
+    aware = replace(adapter, config=replace(CONFIG, quantization_aware=True))
+    merged = fake_quantized_model(merge_lora_weights(read_tensors(base_dir), aware))
+    shutil.copytree(base_dir, tmp_path / "merged")
+    save_file(merged, tmp_path / "merged/model.safetensors")
+    assert prove_merge(base_dir, tmp_path / "merged", aware, PROMPTS)["merged_vs_lora"] < 1e-5
+    with pytest.raises(UserError, match="merged logits differ"):
+        prove_merge(base_dir, tmp_path / "merged", adapter, PROMPTS)
+    again = fake_quantized_model(merged)
+    for name in merged:
+        if "embed" not in name:
+            np.testing.assert_allclose(again[name], merged[name], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,14 @@ from imports import ROOT
 
 MODULE = "model.layers.0.self_attn.q_proj"
 WEIGHTS = {f"{MODULE}.lora_A": np.ones((1, 4), "float32"), f"{MODULE}.lora_B": np.ones((6, 1), "float32")}
-LORA = {"rank": 1, "alpha": 2.0, "use_rslora": False, "dropout": 0.0, "targets": ["q_proj"]}
+LORA = {
+    "rank": 1,
+    "alpha": 2.0,
+    "use_rslora": False,
+    "dropout": 0.0,
+    "targets": ["q_proj"],
+    "quantization_aware": False,
+}
 PEFT = {"peft_type": "LORA", "r": 1, "lora_alpha": 2.0, "target_modules": ["q_proj"]}
 CONFIG = {"model_type": "gemma3_text", "hidden_size": 4, "vocab_size": 320}
 
@@ -41,7 +48,7 @@ def all_kinds(folder: Path, tokenizer: Path) -> dict[str, bytes]:
 
 def npz(**changes) -> bytes:
     """`lora.npz`, with other or more entries."""
-    metadata = json.dumps({"format_version": 2, "base_sha256": "0" * 64, **LORA})
+    metadata = json.dumps({"format_version": 3, "base_sha256": "0" * 64, **LORA})
     file = io.BytesIO()
     np.savez(file, **({"metadata": metadata, **WEIGHTS} | changes))
     return file.getvalue()

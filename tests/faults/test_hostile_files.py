@@ -77,7 +77,7 @@ def f32(start, end, shape=(4,)):
     return {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
 
 
-METADATA = {"format_version": 2, "base_sha256": "0" * 64, **small_files.LORA}
+METADATA = {"format_version": 3, "base_sha256": "0" * 64, **small_files.LORA}
 NPZ = {
     "compressed": packed({"a.npy": npy((25_000_000,), bytes(100_000_000))}, zipfile.ZIP_DEFLATED),
     "sizes": claiming(small_files.npz(), 0x7FFFFFF0),

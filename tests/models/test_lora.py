@@ -1,14 +1,26 @@
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 
 from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.models.fake_quantization import bits_of, fake_quantized_embedding
 from gemma_finetune.models.loader import load_gemma_model
-from gemma_finetune.models.lora import adapter_weights, apply_lora, set_adapter_weights
+from gemma_finetune.models.lora import (
+    adapter_weights,
+    apply_lora,
+    fake_quantize_kernel,
+    set_adapter_weights,
+    target_modules,
+)
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-CONFIG = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
+CONFIG = LoRAConfig(
+    rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+)
 IDS = np.arange(5, 45)[None].astype("int32")
 
 
@@ -105,3 +117,53 @@ def test_dropout_keeps_the_mean_and_is_drawn_from_the_seed_anew_each_step(base_d
 
 def test_dropout_is_for_training_only(base_dir):
     np.testing.assert_allclose(dropped(base_dir, seed=1)[0], 1, rtol=1e-5)
+
+
+AWARE = replace(CONFIG, quantization_aware=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_quantization_aware_adapter_is_rounded_with_its_base(base_dir, dtype):
+    """Adapters on some projections or on all: the output is that of a model whose every weight is rounded."""
+    outputs = []
+    for config in (AWARE, replace(AWARE, targets=ALL)):
+        backbone = load_gemma_model(base_dir, dtype=dtype)
+        apply_lora(backbone, config)
+        outputs.append(call(backbone).astype("float32"))
+    rounded = load_gemma_model(base_dir, dtype=dtype)
+    for path, parent, attribute in target_modules(rounded, ALL):
+        dense = getattr(parent, attribute)
+        dense.kernel.assign(fake_quantize_kernel(dense, bits_of(path)))
+    embeddings = rounded.token_embedding.embeddings
+    embeddings.assign(fake_quantized_embedding(np.asarray(embeddings, "float32")))
+    wanted, plain = call(rounded).astype("float32"), call(load_gemma_model(base_dir, dtype=dtype)).astype("float32")
+    for output in outputs:
+        np.testing.assert_allclose(output, wanted, atol=1e-5 if dtype == "float32" else 0.1)
+    assert np.abs(wanted - plain).max() > 0.3
+
+
+@pytest.mark.parametrize("target", ALL)
+def test_its_gradient_takes_the_rounding_for_the_identity(base_dir, target):
+    """By x, A and B, that of the layer with the rounded kernel, and of the plain adapter's part beside it."""
+    layers = {}
+    for name, config in (("aware", AWARE), ("plain", CONFIG)):
+        adapters = apply_lora(load_gemma_model(base_dir), replace(config, targets=(target,)))
+        layers[name] = next(layer for path, layer in adapters.items() if "layers.0" in path)
+        weights = random_weights({"": layers[name]})
+        layers[name].lora_A.assign(weights[".lora_A"])
+        layers[name].lora_B.assign(weights[".lora_B"])
+    wide = layers["plain"].base.kernel.shape[:2] if target == "o_proj" else (layers["plain"].in_features,)
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(1, 5, *wide)), "float32")
+
+    def gradients(layer):
+        def total(x, A, B):
+            with keras.StatelessScope([(layer.lora_A, A), (layer.lora_B, B)]):
+                y = layer(x)
+            return (y * jnp.cos(jnp.arange(y.size)).reshape(y.shape)).sum()
+
+        return jax.grad(total, (0, 1, 2))(x, layer.lora_A.value, layer.lora_B.value)
+
+    aware, plain = gradients(layers["aware"]), gradients(layers["plain"])
+    np.testing.assert_allclose(aware[1], plain[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(aware[2], plain[2], rtol=1e-4, atol=1e-5)
+    assert 0 < np.abs(aware[0] - plain[0]).max() < 0.3 * np.abs(plain[0]).max()

@@ -9,7 +9,9 @@ from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.lora_file import base_digest, check_fits, load_lora, save_lora
 from gemma_finetune.utils.cli import UserError
 
-CONFIG = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
+CONFIG = LoRAConfig(
+    rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+)
 
 
 def make_weights(base_dir, seed=0):
@@ -69,7 +71,7 @@ LAYER = "model.layers.5.self_attn.v_proj"
         (lambda a: a.update(metadata="{}"), "metadata is damaged"),
         (lambda a: a.update(metadata="[1"), "metadata is damaged"),
         (lambda a: a.update(metadata=json.dumps({"format_version": 1})), "written by another version"),
-        (lambda a: a.update(metadata=json.dumps({"format_version": 2, "rank": 4})), "metadata is damaged"),
+        (lambda a: a.update(metadata=json.dumps({"format_version": 3, "rank": 4})), "metadata is damaged"),
     ],
 )
 def test_damage_is_named(lora_path, change, says):

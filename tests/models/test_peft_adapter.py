@@ -14,11 +14,13 @@ from gemma_finetune.export.merge import target_shapes
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
-from gemma_finetune.models.lora_file import base_digest, load_lora, save_lora
+from gemma_finetune.models.lora_file import Adapter, base_digest, load_lora, save_lora
 from gemma_finetune.models.peft_adapter import read_peft, write_peft
 from gemma_finetune.utils.cli import UserError
 
-CONFIG = LoRAConfig(rank=4, alpha=8, use_rslora=True, dropout=0.1, targets=("q_proj", "o_proj", "down_proj"))
+CONFIG = LoRAConfig(
+    rank=4, alpha=8, use_rslora=True, dropout=0.1, targets=("q_proj", "o_proj", "down_proj"), quantization_aware=False
+)
 IDS = np.arange(5, 45)[None]  # (1, T)
 
 
@@ -183,3 +185,10 @@ def test_the_script_goes_both_ways_and_replaces_nothing_unasked(base_dir, tmp_pa
         call("import", peft, thesis, "--force")
     assert (thesis / "chapter.txt").exists()
     shutil.rmtree(peft)
+
+
+def test_a_quantization_aware_adapter_is_refused(tmp_path):
+    config = replace(CONFIG, dropout=0.0, quantization_aware=True)
+    with pytest.raises(UserError, match="quantization_aware: PEFT would put it on a base that is not rounded"):
+        write_peft(tmp_path / "peft", Adapter(weights={}, config=config, base_sha256=""), "base")
+    assert not (tmp_path / "peft").exists()

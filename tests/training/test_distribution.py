@@ -29,7 +29,8 @@ from gemma_finetune.training.trainer import GemmaTrainer
 base, kinds = Path(sys.argv[1]), sys.argv[2:]
 config = replace(load_section("train", TrainingConfig), epochs=2, batch_size=4, gradient_accumulation_steps=2,
                  sequence_length=64, warmup_steps=1, learning_rate=0.01)
-lora = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.1, targets=("q_proj", "v_proj", "o_proj", "down_proj"))
+lora = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.1, targets=("q_proj", "v_proj", "o_proj", "down_proj"),
+                  quantization_aware=False)
 ids = np.random.default_rng(0).integers(10, 60, (60, 20)).astype("int32")
 rows = pack([Example(row, np.arange(20) > 2 + number % 17) for number, row in enumerate(ids)], 64)
 results = {"devices": jax.device_count()}

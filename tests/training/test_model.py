@@ -87,7 +87,10 @@ def test_no_array_of_batch_length_vocabulary_exists(base_dir, monkeypatch):
     """Looks through the compiled training step for any array that large."""
     monkeypatch.setattr(model_module, "CHUNK_BYTES", 4 * 320 * 8)
     backbone = load_gemma_model(base_dir)
-    apply_lora(backbone, LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",)))
+    apply_lora(
+        backbone,
+        LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",), quantization_aware=False),
+    )
     packed = pack([example(60) for _ in range(4)], 64)
     model = SupervisedModel(backbone)
     inputs = {"token_ids": packed.token_ids, "segment_ids": packed.segment_ids, "positions": packed.positions}
@@ -107,7 +110,10 @@ def test_no_array_of_batch_length_vocabulary_exists(base_dir, monkeypatch):
 def test_accumulated_gradients_are_those_of_the_whole_batch(base_dir):
     """Of parts that hold very unequal numbers of supervised tokens, and one that holds none."""
     backbone = load_gemma_model(base_dir)
-    adapters = apply_lora(backbone, LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",)))
+    adapters = apply_lora(
+        backbone,
+        LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",), quantization_aware=False),
+    )
     for layer in adapters.values():
         layer.lora_B.assign(RNG.normal(0, 0.1, layer.lora_B.shape))
     model = SupervisedModel(backbone, accumulation_steps=3)
@@ -142,7 +148,9 @@ def test_long_rows_read_as_the_backbone_reads_them(base_dir, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_rematerialization_changes_no_gradient_and_keeps_less(base_dir, dtype):
     """With dropout: both draw the same. What is kept is asked of JAX: XLA computes nothing twice on a CPU."""
-    lora = LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj", "down_proj"))
+    lora = LoRAConfig(
+        rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj", "down_proj"), quantization_aware=False
+    )
     packed = pack([example(60) for _ in range(8)], 64)
     batch = dict(zip(("token_ids", "segment_ids", "positions"), packed, strict=False)), packed.labels, packed.weights
     found, kept = [], []

@@ -31,7 +31,10 @@ def test_weights_of_the_adapter_decay_and_norms_do_not(base_dir, train_config):
     """With no gradient at all, only what AdamW decays moves: W (1 - rate x decay)."""
     backbone = load_gemma_model(base_dir)
     adapters = apply_lora(
-        backbone, LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
+        backbone,
+        LoRAConfig(
+            rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+        ),
     )
     before = [np.array(v) for v in backbone.variables]
     optimizer = make_optimizer(train_config(learning_rate=0.1, warmup_steps=0, weight_decay=0.5), steps=10)

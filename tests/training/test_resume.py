@@ -19,7 +19,7 @@ from gemma_finetune.training.resume import RunFile, SaveState, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.files import write_jsonl
 
-LORA = LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj",))
+LORA = LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj",), quantization_aware=False)
 ROOT = Path(__file__).parents[2]
 
 

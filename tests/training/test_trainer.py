@@ -12,7 +12,9 @@ from gemma_finetune.training.data_pipeline import Batches, Example, pack
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError
 
-LORA = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"))
+LORA = LoRAConfig(
+    rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+)
 
 
 def make_rows(count, seed):
@@ -103,3 +105,11 @@ def test_dropout_acts_in_training_from_its_seed(fit):
     assert first.metrics["base_val_loss"] == plain.metrics["base_val_loss"]  # none in evaluation
     assert first.metrics["loss"] != plain.metrics["loss"]
     assert first.metrics["val_loss"] < first.metrics["base_val_loss"] - 0.5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_it_learns_through_the_rounding(fit, dtype):
+    aware = replace(LORA, quantization_aware=True, targets=("q_proj", "v_proj", "down_proj"))
+    first, again = fit(dtype, lora=aware), fit(dtype, lora=aware, again=True)
+    assert first.metrics["val_loss"] < first.metrics["base_val_loss"] - 0.5
+    assert {k: v.tobytes() for k, v in first.weights.items()} == {k: v.tobytes() for k, v in again.weights.items()}

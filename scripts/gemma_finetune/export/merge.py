@@ -6,9 +6,12 @@ on the way. (A merge done in bfloat16 costs 5e-3 in the logits.)
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
+from gemma_finetune.models.config import Target
+from gemma_finetune.models.fake_quantization import bits_of, fake_quantized, fake_quantized_embedding
 from gemma_finetune.models.lora_file import Adapter
 from gemma_finetune.models.safetensors_file import open_weights
 
@@ -32,3 +35,15 @@ def merge_lora_weights(tensors: Mapping[str, np.ndarray], adapter: Adapter) -> d
     return {
         name: tensor + adapter.delta(targets[name]) if name in targets else tensor for name, tensor in tensors.items()
     }
+
+
+def fake_quantized_model(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All weights that INT4 rounds, rounded: what a quantization-aware adapter was trained to be, once merged."""
+    return {name: _fake_quantized(name.removesuffix(".weight"), tensor) for name, tensor in tensors.items()}
+
+
+def _fake_quantized(module, tensor):
+    name = module.split(".")[-1]
+    if name == "embed_tokens":
+        return fake_quantized_embedding(tensor)
+    return fake_quantized(tensor, bits_of(module)) if name in get_args(Target) else tensor

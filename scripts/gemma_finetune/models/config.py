@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from gemma_finetune.config import Float, section
 
@@ -43,13 +43,24 @@ class ModelConfig:
 
 @section
 class LoRAConfig:
-    """The adapter. `targets` are Hugging Face module names; `dropout` is on its input, while training."""
+    """The adapter. `targets` are Hugging Face module names; `dropout` is on its input, while training.
+
+    One that is `quantization_aware` belongs to a base that is rounded to INT4, and is rounded with it.
+    """
 
     rank: Annotated[int, Field(ge=1)]
     alpha: Annotated[Float, Field(gt=0)]
     use_rslora: bool
     dropout: Annotated[Float, Field(ge=0, lt=1)]
     targets: Annotated[tuple[Target, ...], Field(min_length=1), BeforeValidator(_all_linear)]
+    quantization_aware: bool
+
+    @field_validator("quantization_aware")
+    @classmethod
+    def _without_dropout(cls, value, info):
+        if value and info.data.get("dropout"):
+            raise ValueError("lora.dropout must be 0 with it: what is rounded is the whole weight, adapter included")
+        return value
 
     @property
     def scale(self) -> float:

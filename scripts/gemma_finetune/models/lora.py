@@ -4,17 +4,25 @@
 
 A and B are shaped and named as in the paper and in PEFT, under the Hugging Face module path, so an adapter
 goes both ways without loss. (keras-hub's own `enable_lora` shares B across heads and knows no alpha.)
+
+A quantization-aware adapter is one of a rounded base, and is rounded with it (LR-QAT: Bondarenko et al. 2024,
+arXiv:2406.06385), so that training sees what INT4 will do to the merged weight:
+
+    y = Q(W + scale B A) x        whose gradient takes Q for the identity (straight-through, arXiv:1308.3432)
 Files live in `lora_file.py`.
 """
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
+import jax
 import keras
 import numpy as np
 from keras import ops
 
 from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.models.fake_quantization import bits_of, fake_quantized, fake_quantized_embedding
 from gemma_finetune.models.projection import project
 
 # Hugging Face module name -> (Hugging Face parent, keras-hub parent, keras-hub attribute)
@@ -34,11 +42,14 @@ class LoRADense(keras.layers.Layer):
 
     `base` is a keras-hub EinsumDense that maps (B, T, *in) to (B, T, *out); `in` and `out` are the products of
     those. B starts at zero, so a fresh adapter changes nothing. Dropout is on the adapter's input, as in PEFT.
+    `bits`, if any, are what the sum of both is rounded to.
     """
 
-    def __init__(self, base: keras.layers.EinsumDense, config: LoRAConfig, seed: int, **kwargs):
+    def __init__(
+        self, base: keras.layers.EinsumDense, config: LoRAConfig, seed: int, bits: int | None = None, **kwargs
+    ):
         super().__init__(dtype="float32", autocast=False, **kwargs)
-        self.base = base
+        self.base, self.bits = base, bits
         self.scale, self.dropout = config.scale, config.dropout
         self.seed_generator = keras.random.SeedGenerator(seed) if config.dropout else None
         self.in_features, self.out_features = _features(base)
@@ -50,24 +61,49 @@ class LoRADense(keras.layers.Layer):
         self.built = True
 
     def call(self, x, training=None):
+        if self.bits:
+            return self._call_rounded(x)
         y = project(self.base, x)
+        return y + self._update(x, y, self.dropout if training else 0.0)
+
+    def _update(self, x, y, dropout=0.0):
+        """The adapter's part for x, in the shape and dtype of y."""
         flat = ops.cast(ops.reshape(x, (*ops.shape(x)[:2], self.in_features)), "float32")
-        if training and self.dropout:
-            flat = keras.random.dropout(flat, self.dropout, seed=self.seed_generator)
+        if dropout:
+            flat = keras.random.dropout(flat, dropout, seed=self.seed_generator)
         update = self.scale * (flat @ ops.transpose(self.lora_A)) @ ops.transpose(self.lora_B)
-        return y + ops.cast(ops.reshape(update, ops.shape(y)), y.dtype)
+        return ops.cast(ops.reshape(update, ops.shape(y)), y.dtype)
+
+    def _call_rounded(self, x):
+        rounded = fake_quantize_kernel(self.base, self.bits, self.scale * (self.lora_B.value @ self.lora_A.value))
+        y = project(self.base, x, jax.lax.stop_gradient(rounded))
+        update = self._update(jax.lax.stop_gradient(x), y)  # is there for A's and B's gradient, and adds nothing
+        return y + (update - jax.lax.stop_gradient(update))
 
     def compute_output_shape(self, input_shape):
         return self.base.compute_output_shape(input_shape)
 
 
-def _features(dense):
-    """(in, out) of an EinsumDense: products of the kernel's axes that the equation contracts and keeps."""
+def _axes(dense):
+    """(those of the kernel's axes that the equation contracts, those that it keeps)."""
     inputs, rest = dense.equation.split(",")
     kernel, _ = rest.split("->")
-    contracted = [axis in inputs for axis in kernel]
-    sizes = list(zip(dense.kernel.shape, contracted, strict=True))
-    return math.prod(n for n, c in sizes if c), math.prod(n for n, c in sizes if not c)
+    axes = range(len(kernel))
+    return tuple(n for n in axes if kernel[n] in inputs), tuple(n for n in axes if kernel[n] not in inputs)
+
+
+def _features(dense):
+    """(in, out) of an EinsumDense."""
+    return tuple(math.prod(dense.kernel.shape[axis] for axis in axes) for axes in _axes(dense))
+
+
+def fake_quantize_kernel(dense, bits: int, update=None):
+    """The kernel of an EinsumDense, with an `update` (out, in) to it if there is one, rounded."""
+    kernel, (inputs, outputs) = dense.kernel.value.astype("float32"), _axes(dense)
+    if update is not None:
+        axes = outputs + inputs
+        kernel += update.reshape([kernel.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+    return fake_quantized(kernel, bits, inputs).astype(dense.kernel.dtype)
 
 
 def apply_lora(backbone, config: LoRAConfig, seed: int = 0) -> dict[str, LoRADense]:
@@ -77,14 +113,29 @@ def apply_lora(backbone, config: LoRAConfig, seed: int = 0) -> dict[str, LoRADen
     """
     for variable in backbone.variables:
         variable.trainable = False
+    if config.quantization_aware:
+        _round_others(backbone, config.targets)
     adapters = {}
     for number, (path, parent, attribute) in enumerate(target_modules(backbone, config.targets)):
-        adapter = LoRADense(getattr(parent, attribute), config, seed * 10_007 + number, name=attribute + "_lora")
+        bits = bits_of(path) if config.quantization_aware else None
+        name = attribute + "_lora"
+        adapter = LoRADense(getattr(parent, attribute), config, seed * 10_007 + number, bits, name=name)
         parent._tracker.unlock()  # Keras locks a built layer; its own enable_lora does the same
         setattr(parent, attribute, adapter)
         parent._tracker.lock()
         adapters[path] = adapter
     return adapters
+
+
+def _round_others(backbone, targets):
+    """Rounds what carries no adapter: the embedding, and the projections that are no targets."""
+    others = [name for name in _MODULES if name not in targets]
+    for path, parent, attribute in target_modules(backbone, others):
+        dense = getattr(parent, attribute)
+        rounded = jax.jit(partial(fake_quantize_kernel, dense, bits_of(path)))
+        dense.kernel.assign(rounded())
+    embeddings = backbone.token_embedding.embeddings
+    embeddings.assign(fake_quantized_embedding(np.asarray(embeddings, "float32")))
 
 
 def target_modules(backbone, targets) -> Iterator[tuple[str, keras.layers.Layer, str]]:

@@ -16,7 +16,7 @@ from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, require, sha256
 from gemma_finetune.utils.npz import read_arrays
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)

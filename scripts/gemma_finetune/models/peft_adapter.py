@@ -31,8 +31,13 @@ INITIALIZATIONS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 def write_peft(directory: Path, adapter: Adapter, base: str) -> None:
-    """Writes `adapter` to a new `directory`; `base` is what PEFT will load it onto if told nothing else."""
+    """Writes `adapter` to a new `directory`; `base` is what PEFT will load it onto if told nothing else.
+
+    UserError for a quantization-aware one, which PEFT knows nothing of.
+    """
     config = adapter.config
+    if config.quantization_aware:
+        raise UserError("lora.quantization_aware: PEFT would put it on a base that is not rounded; use models/merged")
     directory.mkdir(parents=True)
     settings = {
         "peft_type": "LORA",
@@ -67,6 +72,7 @@ def read_peft(directory: Path, base_sha256: str) -> Adapter:
             use_rslora=settings.get("use_rslora", False),
             dropout=settings.get("lora_dropout", 0.0),
             targets=tuple(target for target in get_args(Target) if target in used),
+            quantization_aware=False,
         )
     except (KeyError, ValueError) as error:
         raise UserError(f"{directory / CONFIG}: not the settings of a LoRA adapter ({error})")

@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import keras
 
 
-def project(dense: keras.layers.Layer, x):
-    """What `dense` makes of x. A plain EinsumDense must be frozen; an adapter comes back here for the base below it."""
+def project(dense: keras.layers.Layer, x, kernel=None):
+    """What `dense` makes of x. A plain EinsumDense must be frozen; an adapter comes back here for the base below it.
+
+    With a `kernel`, which must be frozen too, what `dense` would make of x if that were its own.
+    """
     fast = isinstance(dense, keras.layers.EinsumDense) and x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
-    if not fast:
-        return dense(x)
-    return _product(dense.equation, x, dense.kernel.value)
+    if fast:
+        return _product(dense.equation, x, dense.kernel.value if kernel is None else kernel)
+    return dense(x) if kernel is None else jnp.einsum(dense.equation, x, kernel)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
