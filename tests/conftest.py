@@ -85,6 +85,17 @@ def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
     return backbone
 
 
+def pytest_collection_modifyitems(items):
+    """For `make test`'s two processes: tests of one file share its fixtures and stay together.
+
+    So do, in whichever file, those of the clone in which all stages have run: they take longest and come first.
+    """
+    for item in items:
+        group = "reproduced" if "reproduced" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "reproduced" not in item.fixturenames)
+
+
 @pytest.fixture(scope="session")
 def tokenizer_path(tmp_path_factory) -> Path:
     return train_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.model")

@@ -18,14 +18,14 @@ def test_a_stage_with_too_little_memory_makes_the_right_file_or_none(reference, 
     observed("memory", stage, f"{limit} GB of addresses", ends, message)
     assert dag.half_made(reference, clone, stage) == []
     assert ends != "exit 0" or dag.differing(reference, clone, stage) == []
-    assert ends != "killed" or limit < 1
+    assert ends != "killed" and (ends == "exit 0" or "error: " in message or stage == "quantize@int8")
     again = dag.repro(clone, stage)
     assert again.returncode == 0 and dag.differing(reference, clone, stage) == [], again.stdout
     assert dag.left_behind(clone) == []
 
 
 def attempt(reference, clone, stage, size):
-    """How it ended, and what it said. SciPy's OpenBLAS, loaded in half a gigabyte, asks for memory without end."""
+    """How it ended, and what it said."""
     try:
         said = dag.run(
             clone,

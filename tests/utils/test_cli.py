@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -69,3 +70,16 @@ def test_what_the_machine_lacks_is_one_plain_line_wherever_it_is_noticed(tmp_pat
     path = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith(says)
+
+
+@pytest.mark.parametrize("script", ["train", "tflite", "validate"])
+def test_too_few_addresses_are_refused_before_a_library_can_crash(tmp_path, script):
+    limit = 3 << 30
+    command = [sys.executable, str(ROOT / f"scripts/{script}.py"), "--help"]
+    limited = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, **limited)
+    if script == "validate":
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: this process may map 3.0 GB of addresses (ulimit -v) and its libraries")

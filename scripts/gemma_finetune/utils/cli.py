@@ -1,5 +1,6 @@
 """How a script ends: a user's mistake is one plain message and exit status 1, never a traceback."""
 
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +16,9 @@ _LIMITS = {
         *("annot allocate memory", "an't allocate memory", "ut of memory", "failed to map segment"),
     ),
 }
+
+# GB of addresses that a script's libraries map, most of them never used; with fewer they crash, or try for ever.
+_ADDRESSES = {"base": 4, "train": 4, "merge": 4, "tflite": 8, "evaluate": 4}
 
 
 class UserError(Exception):
@@ -36,9 +40,21 @@ def explain_limits() -> None:
         sys.excepthook = _explain
 
 
-def _runs_ours():
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    return script and Path(script).resolve().parent == Path(__file__).resolve().parents[2]
+def refuse_few_addresses() -> None:
+    """Ends a script of ours with one plain message where `ulimit -v` leaves its libraries too little to load."""
+    needed, limit = _ADDRESSES.get(_runs_ours(), 0), resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < needed << 30:
+        sys.exit(
+            f"error: this process may map {limit / (1 << 30):.1f} GB of addresses (ulimit -v) and its libraries need "
+            f"{needed}, most of them never used; lift that limit, and limit memory itself if need be (a container, "
+            "systemd-run -p MemoryMax=…)"
+        )
+
+
+def _runs_ours() -> str:
+    """The name of the script of ours that runs, if one does."""
+    script = Path(getattr(sys.modules["__main__"], "__file__", None) or "-")
+    return script.stem if script.resolve().parent == Path(__file__).resolve().parents[2] else ""
 
 
 def _explain(kind, error, trace):
