@@ -58,18 +58,20 @@ def _decoder_block(block, x, mask):
 def _attention(layer, x, mask):
     query = layer.rope_layer(layer.query_norm(project(layer.query_dense, x)))
     key = layer.rope_layer(layer.key_norm(project(layer.key_dense, x)))
-    states = query, key, project(layer.value_dense, x)
-    if jax.default_backend() == "cpu":  # which has no fast kernel for these small products in bfloat16
-        states = (state.astype(jnp.float32) for state in states)
-    attend = _attend_to_long if jax.default_backend() == "cpu" and x.shape[1] > BLOCK else _attend
-    return project(layer.output_dense, attend(layer, *states, mask).astype(x.dtype))
+    value = project(layer.value_dense, x)
+    attend = _attend_on_cpu if jax.default_backend() == "cpu" else _attend
+    return project(layer.output_dense, attend(layer, query, key, value, mask).astype(x.dtype))
 
 
 def _attend(layer, query, key, value, mask):
     return layer._compute_attention(query, key, value, mask)
 
 
-def _attend_to_long(layer, query, key, value, mask):
+def _attend_on_cpu(layer, query, key, value, mask):
+    """In float32: a CPU has no fast kernel for these small products in bfloat16. Long rows go block by block."""
+    query, key, value = (state.astype(jnp.float32) for state in (query, key, value))
+    if mask.shape[-1] <= BLOCK:
+        return _attend(layer, query, key, value, mask)
     size = layer.head_dim if layer.query_head_dim_normalize else layer.hidden_dim // layer.num_query_heads
     window = layer.sliding_window_size if layer.use_sliding_window_attention else None
     return blockwise_attention(query / math.sqrt(size), key, value, mask, window)
