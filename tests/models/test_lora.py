@@ -12,7 +12,7 @@ from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import (
     adapter_weights,
     apply_lora,
-    fake_quantize_kernel,
+    rounded_kernel,
     set_adapter_weights,
     target_modules,
 )
@@ -133,7 +133,7 @@ def test_a_quantization_aware_adapter_is_rounded_with_its_base(base_dir, dtype):
     rounded = load_gemma_model(base_dir, dtype=dtype)
     for path, parent, attribute in target_modules(rounded, ALL):
         dense = getattr(parent, attribute)
-        dense.kernel.assign(fake_quantize_kernel(dense, bits_of(path)))
+        dense.kernel.assign(rounded_kernel(dense, dense.kernel.value, bits_of(path)))
     embeddings = rounded.token_embedding.embeddings
     embeddings.assign(fake_quantized_embedding(np.asarray(embeddings, "float32")))
     wanted, plain = call(rounded).astype("float32"), call(load_gemma_model(base_dir, dtype=dtype)).astype("float32")
@@ -167,3 +167,17 @@ def test_its_gradient_takes_the_rounding_for_the_identity(base_dir, target):
     np.testing.assert_allclose(aware[1], plain[1], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(aware[2], plain[2], rtol=1e-4, atol=1e-5)
     assert 0 < np.abs(aware[0] - plain[0]).max() < 0.3 * np.abs(plain[0]).max()
+
+
+def test_folded_it_is_what_was_trained(base_dir):
+    backbone = load_gemma_model(base_dir)
+    adapters = apply_lora(backbone, replace(AWARE, targets=ALL))
+    weights = random_weights(adapters)
+    for path, layer in adapters.items():
+        layer.lora_A.assign(weights[f"{path}.lora_A"])
+        layer.lora_B.assign(weights[f"{path}.lora_B"])
+    trained = call(backbone)
+    set_adapter_weights(adapters, weights)
+    assert all(layer.folded for layer in adapters.values())
+    np.testing.assert_allclose(call(backbone), trained, atol=0.02 * np.abs(trained).max())
+    np.testing.assert_allclose(np.median(np.abs(call(backbone) - trained)), 0, atol=1e-5)

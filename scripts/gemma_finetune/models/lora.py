@@ -14,11 +14,11 @@ Files live in `lora_file.py`.
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import jax
 import keras
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from keras import ops
 
 from gemma_finetune.models.config import LoRAConfig
@@ -49,7 +49,7 @@ class LoRADense(keras.layers.Layer):
         self, base: keras.layers.EinsumDense, config: LoRAConfig, seed: int, bits: int | None = None, **kwargs
     ):
         super().__init__(dtype="float32", autocast=False, **kwargs)
-        self.base, self.bits = base, bits
+        self.base, self.bits, self.folded = base, bits, False
         self.scale, self.dropout = config.scale, config.dropout
         self.seed_generator = keras.random.SeedGenerator(seed) if config.dropout else None
         self.in_features, self.out_features = _features(base)
@@ -61,9 +61,11 @@ class LoRADense(keras.layers.Layer):
         self.built = True
 
     def call(self, x, training=None):
-        if self.bits:
+        if self.bits and not self.folded:
             return self._call_rounded(x)
         y = project(self.base, x)
+        if self.folded:
+            return y
         return y + self._update(x, y, self.dropout if training else 0.0)
 
     def _update(self, x, y, dropout=0.0):
@@ -75,10 +77,19 @@ class LoRADense(keras.layers.Layer):
         return ops.cast(ops.reshape(update, ops.shape(y)), y.dtype)
 
     def _call_rounded(self, x):
-        rounded = fake_quantize_kernel(self.base, self.bits, self.scale * (self.lora_B.value @ self.lora_A.value))
-        y = project(self.base, x, jax.lax.stop_gradient(rounded))
+        kernel = rounded_kernel(self.base, self.base.kernel.value, self.bits, self.scale * (self.lora_B @ self.lora_A))
+        y = project(self.base, x, jax.lax.stop_gradient(kernel))
         update = self._update(jax.lax.stop_gradient(x), y)  # is there for A's and B's gradient, and adds nothing
         return y + (update - jax.lax.stop_gradient(update))
+
+    def fold(self):
+        """Puts what is rounded in the kernel's place, for inference; by numpy and as the merge does it, to the bit.
+
+        Two ways to sum W + B A differ in the last bit, and then here and there by a whole step of the rounding.
+        """
+        update = np.float32(self.scale) * (np.asarray(self.lora_B) @ np.asarray(self.lora_A))
+        self.base.kernel.assign(rounded_kernel(self.base, _to_numpy(self.base.kernel), self.bits, update))
+        self.folded = True
 
     def compute_output_shape(self, input_shape):
         return self.base.compute_output_shape(input_shape)
@@ -97,13 +108,14 @@ def _features(dense):
     return tuple(math.prod(dense.kernel.shape[axis] for axis in axes) for axes in _axes(dense))
 
 
-def fake_quantize_kernel(dense, bits: int, update=None):
-    """The kernel of an EinsumDense, with an `update` (out, in) to it if there is one, rounded."""
-    kernel, (inputs, outputs) = dense.kernel.value.astype("float32"), _axes(dense)
+def rounded_kernel(dense, kernel, bits: int, update=None):
+    """`kernel`, which is that of the EinsumDense, with an `update` (out, in) to it if there is one, rounded."""
+    inputs, outputs = _axes(dense)
+    rounded = kernel.astype("float32")
     if update is not None:
         axes = outputs + inputs
-        kernel += update.reshape([kernel.shape[axis] for axis in axes]).transpose(np.argsort(axes))
-    return fake_quantized(kernel, bits, inputs).astype(dense.kernel.dtype)
+        rounded = rounded + update.reshape([kernel.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+    return fake_quantized(rounded, bits, inputs).astype(kernel.dtype)
 
 
 def apply_lora(backbone, config: LoRAConfig, seed: int = 0) -> dict[str, LoRADense]:
@@ -129,13 +141,17 @@ def apply_lora(backbone, config: LoRAConfig, seed: int = 0) -> dict[str, LoRADen
 
 def _round_others(backbone, targets):
     """Rounds what carries no adapter: the embedding, and the projections that are no targets."""
-    others = [name for name in _MODULES if name not in targets]
-    for path, parent, attribute in target_modules(backbone, others):
+    for path, parent, attribute in target_modules(backbone, [name for name in _MODULES if name not in targets]):
         dense = getattr(parent, attribute)
-        rounded = jax.jit(partial(fake_quantize_kernel, dense, bits_of(path)))
-        dense.kernel.assign(rounded())
+        dense.kernel.assign(rounded_kernel(dense, _to_numpy(dense.kernel), bits_of(path)))
     embeddings = backbone.token_embedding.embeddings
-    embeddings.assign(fake_quantized_embedding(np.asarray(embeddings, "float32")))
+    embeddings.assign(fake_quantized_embedding(_to_numpy(embeddings)))
+
+
+def _to_numpy(variable) -> np.ndarray:
+    """A variable's value, put together where it is spread over several machines."""
+    value = variable.value
+    return np.asarray(value if value.is_fully_addressable else process_allgather(value, tiled=True))
 
 
 def target_modules(backbone, targets) -> Iterator[tuple[str, keras.layers.Layer, str]]:
@@ -156,7 +172,9 @@ def adapter_weights(adapters: dict[str, LoRADense]) -> dict[str, np.ndarray]:
 
 
 def set_adapter_weights(adapters: dict[str, LoRADense], weights: dict[str, np.ndarray]) -> None:
-    """The inverse of `adapter_weights`."""
+    """The inverse of `adapter_weights`, for inference: quantization-aware adapters are folded."""
     for path, layer in adapters.items():
         layer.lora_A.assign(weights[f"{path}.lora_A"])
         layer.lora_B.assign(weights[f"{path}.lora_B"])
+        if layer.bits:
+            layer.fold()
