@@ -26,9 +26,12 @@ def make_project(folder, base_dir):
     return folder
 
 
-def set_params(write_params, folder, **changes):
+DROPOUT, AWARE = {"lora.dropout": 0.1}, {"lora.quantization_aware": True}
+
+
+def set_params(write_params, folder, lora=DROPOUT, **changes):
     settings = {"train.max_steps": 5, "train.batch_size": 4, "train.sequence_length": 64, "train.warmup_steps": 1}
-    settings |= {"train.gradient_accumulation_steps": 2, "lora.dropout": 0.1}
+    settings |= {"train.gradient_accumulation_steps": 2} | lora
     params = write_params(settings | {f"train.{key}": value for key, value in changes.items()})
     shutil.copyfile(params, folder / "params.yaml")
 
@@ -64,18 +67,18 @@ def projects(tmp_path_factory, base_dir):
     return [make_project(tmp_path_factory.mktemp("host"), base_dir) for _ in range(2)]
 
 
-@pytest.fixture
-def one_device(tmp_path, base_dir, write_params):
-    folder = make_project(tmp_path / "one", base_dir)
-    set_params(write_params, folder, distribution="none")
+def on_one_device(folder, base_dir, write_params, lora):
+    make_project(folder, base_dir)
+    set_params(write_params, folder, lora, distribution="none")
     assert start(folder).wait() == 0
     return losses(folder)
 
 
-@pytest.mark.parametrize("kind", ["data_parallel", "model_parallel"])
-def test_two_processes_train_as_one_device_does(kind, projects, one_device, write_params):
+@pytest.mark.parametrize(("kind", "lora"), [("data_parallel", DROPOUT), ("model_parallel", AWARE)])
+def test_two_processes_train_as_one_device_does(kind, lora, projects, tmp_path, base_dir, write_params):
+    one_device = on_one_device(tmp_path / "one", base_dir, write_params, lora)
     for folder in projects:
-        set_params(write_params, folder, distribution=kind)
+        set_params(write_params, folder, lora, distribution=kind)
     results = run_both(projects)
     assert [status for status, *_ in results] == [0, 0], results
     np.testing.assert_allclose(losses(projects[0]), one_device, rtol=1e-4)
