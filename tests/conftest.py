@@ -85,6 +85,7 @@ def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
     return backbone
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist, which reads the marks, has a hook of its own
 def pytest_collection_modifyitems(items):
     """For `make test`'s two processes: tests of one file share its fixtures and stay together.
 

@@ -30,6 +30,7 @@ def test_traces_a_bundle_to_its_run(bundles, parts):
         "use_rslora": False,
         "dropout": 0.0,
         "targets": ["q_proj"],
+        "quantization_aware": False,
     }
     assert made_of["data"] == {"tokenizer.model": sha256(parts.tokenizer)}
     assert made_of["quantization"]["layers.1.v_proj"] == "INT8 CHANNELWISE"

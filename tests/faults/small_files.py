@@ -18,14 +18,8 @@ from imports import ROOT
 
 MODULE = "model.layers.0.self_attn.q_proj"
 WEIGHTS = {f"{MODULE}.lora_A": np.ones((1, 4), "float32"), f"{MODULE}.lora_B": np.ones((6, 1), "float32")}
-LORA = {
-    "rank": 1,
-    "alpha": 2.0,
-    "use_rslora": False,
-    "dropout": 0.0,
-    "targets": ["q_proj"],
-    "quantization_aware": False,
-}
+LORA = {"rank": 1, "alpha": 2.0, "use_rslora": False, "dropout": 0.0, "targets": ["q_proj"]}
+LORA |= {"quantization_aware": False}
 PEFT = {"peft_type": "LORA", "r": 1, "lora_alpha": 2.0, "target_modules": ["q_proj"]}
 CONFIG = {"model_type": "gemma3_text", "hidden_size": 4, "vocab_size": 320}
 
@@ -40,7 +34,7 @@ def all_kinds(folder: Path, tokenizer: Path) -> dict[str, bytes]:
         "peft": b"\n".join(peft()),
         "weights": peft()[1],
         "tokenizer.model": tokenizer.read_bytes(),
-        "params.yaml": b"lora: {rank: 1, alpha: 2, use_rslora: false, dropout: 0.0, targets: [q_proj]}\n",
+        "params.yaml": f"lora: {json.dumps(LORA)}\n".encode(),
         "recipe.json": (ROOT / "scripts/recipes/int8.json").read_bytes(),
         "rows.jsonl": b'{"text": "a"}\n',
     }
