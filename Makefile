@@ -11,7 +11,7 @@ repro: .venv/installed  ## Run the pipeline: data in, an on-device Gemma out
 	dvc repro
 
 test: .venv/installed  ## Run every test, in two processes
-	python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 chat: .venv/installed  ## Talk to the model that `make repro` made
 	python scripts/chat.py

@@ -11,6 +11,7 @@ import gto  # noqa: F401 - first: its import closes every log handler, absl's wi
 import numpy as np
 import pytest
 import sentencepiece
+from xdist.scheduler import LoadScopeScheduling
 
 import exported
 from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
@@ -85,16 +86,27 @@ def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
     return backbone
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist, which reads the marks, has a hook of its own
-def pytest_collection_modifyitems(items):
-    """For `make test`'s two processes: tests of one file share its fixtures and stay together.
+# Their tests share `reproduced`, which takes minutes to make.
+LONGEST = ("tests/test_pipeline.py", "tests/test_readme.py", "tests/faults/test_secrets.py")
 
-    So do, in whichever file, those of the clone in which all stages have run: they take longest and come first.
+
+class ByFile(LoadScopeScheduling):
+    """For `make test`'s two processes: tests of a file share its fixtures and stay together; so do the longest files.
+
+    (`--dist loadgroup` is for that, but pytest-xdist 3.8's does not see its groups under pytest 9.)
     """
-    for item in items:
-        group = "reproduced" if "reproduced" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "reproduced" not in item.fixturenames)
+
+    def _split_scope(self, nodeid):
+        file = nodeid.split("::")[0]
+        return LONGEST[0] if file in LONGEST else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(scope="session")
