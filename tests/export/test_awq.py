@@ -112,6 +112,12 @@ def test_damaged_weights_are_named(model_dir, tmp_path, left):
         write_scaled(merged, tmp_path / "scaled", ROWS)
 
 
+def test_what_hinders_the_copy_is_not_laid_to_the_weights(model_dir, tmp_path):
+    (tmp_path / "scaled").mkdir()  # stands for a full disk: copytree's errors of both kinds are OSErrors
+    with pytest.raises(FileExistsError):
+        write_scaled(model_dir, tmp_path / "scaled", [[2, 5]])
+
+
 def test_calibration_rows_are_the_same_draw_of_so_many_tokens(tokenizer):
     texts = [f"<start_of_turn>user\nset {n}<end_of_turn>\n" for n in range(50)]
     rows = calibration_rows(texts, tokenizer, 100)

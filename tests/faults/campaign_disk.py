@@ -35,7 +35,7 @@ def test_a_full_disk_ends_in_a_plain_message_and_nothing_half_made(reference, di
     assert said.returncode != 0 or dag.differing(reference, clone, stage) == []
     message = dag.last_words(said.stdout) if said.returncode else "there was room"
     observed("disk full", stage, f"{part:.0%} of its output fits", message)
-    assert not said.returncode or message.startswith("error:")
+    assert not said.returncode or message.startswith("error: the disk is full")
     assert "Traceback" not in said.stdout
     resize(1 << 30)
     again = dag.repro(clone, stage)
@@ -50,6 +50,8 @@ def test_a_read_only_disk_ends_in_a_plain_message(reference, disk, observed, sta
     subprocess.run(["mount", "-o", "remount,ro", place], check=True)
     said = dag.run(clone, dag.command(reference, stage))
     assert said.returncode != 0 and dag.half_made(reference, clone, stage) == []
-    observed("read-only", stage, "", dag.last_words(said.stdout))
+    message = dag.last_words(said.stdout)
+    observed("read-only", stage, "", message)
+    assert message.startswith("error: the disk can only be read")
     assert "Traceback" not in said.stdout
     subprocess.run(["mount", "-o", "remount,rw", place], check=True)

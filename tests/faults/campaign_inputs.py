@@ -17,7 +17,7 @@ def test_dvc_makes_good_what_was_damaged(reference, tmp_path, observed, stage, d
     clone = dag.fork(reference, tmp_path / "clone", None)
     files = inputs(reference, clone, stage)
     for file in files:
-        harm(file, damage, stage)
+        harm(file, reference / file.relative_to(clone), damage, stage)
     said = dag.repro(clone)
     assert said.returncode == 0, said.stdout
     wrong = [out for name in dag.STAGES for out in dag.differing(reference, clone, name)]
@@ -32,7 +32,7 @@ def test_a_stage_by_hand_refuses_what_is_damaged(reference, tmp_path, observed, 
     """One file, drawn. A flipped bit in a weight or a text is another value: only digests tell, and DVC has them."""
     clone = dag.fork(reference, tmp_path / "clone", stage)
     file = random.Random(f"{stage} {damage}").choice(inputs(reference, clone, stage))
-    harm(file, damage, stage)
+    harm(file, reference / file.relative_to(clone), damage, stage)
     said = dag.run(clone, dag.command(reference, stage))
     right = "the right file" if not dag.differing(reference, clone, stage) else "OTHER OUTPUT"
     observed(
@@ -49,8 +49,9 @@ def inputs(reference, clone, stage):
     return [file for file in files if file.stat().st_size]
 
 
-def harm(path, damage, stage):
-    content = path.read_bytes()
+def harm(path, sound, damage, stage):
+    """Damages a file; `sound` is the same one of the reference."""
+    content = sound.read_bytes()
     draw = random.Random(f"{stage} {path.name} {damage}")
     if damage == "missing":
         path.unlink()
@@ -62,11 +63,12 @@ def harm(path, damage, stage):
         place = draw.randrange(len(content))
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :])
     else:
-        path.write_bytes(other(path, content))
+        path.write_bytes(other(sound))
 
 
-def other(path, content):
+def other(path):
     """What another run would have left under this name: sound, and not this run's."""
+    content = path.read_bytes()
     if path.suffix in (".jsonl", ".csv"):
         lines = content.splitlines(keepends=True)
         return b"".join(lines[: max(len(lines) // 2, 2)])

@@ -49,8 +49,9 @@ def write_scaled(merged: str | Path, directory: str | Path, rows: Iterable[Seque
     """Copies a merged model (Hugging Face layout, float32) to `directory`, scaled for what it sees in `rows`."""
     config = read_json(require(Path(merged) / "config.json", "merge"))
     weights = require(Path(merged) / "model.safetensors", "merge")
-    with open_weights(weights):  # damaged ones are named here, before transformers reads them
-        shutil.copytree(merged, directory, ignore=shutil.ignore_patterns("*.safetensors"))
+    with open_weights(weights):
+        pass  # damaged ones are named here, before transformers reads them; a full disk is not taken for that
+    shutil.copytree(merged, directory, ignore=shutil.ignore_patterns("*.safetensors"))
     inputs = collect_inputs(merged, rows, config)
     tensors = scale(load_file(weights), config, inputs)
     save_file(tensors, Path(directory) / "model.safetensors", metadata={"format": "pt"})
