@@ -1,10 +1,13 @@
-"""The data stages at scale, beside the same work in Hugging Face datasets and in text-dedup, in one run.
+"""The data stages at scale, beside the same work in Hugging Face datasets and in text-dedup, in one
+run.
 
-Makes synthetic conversations of realistic length (a tenth of them copies or near-copies), runs each stage on them,
-and prints rows per second, CPU seconds and peak memory of all its processes. CPU seconds count where other work
-shares the machine. The tokenizer is models/base/tokenizer.model, or the one named.
+Makes synthetic conversations of realistic length (a tenth of them copies or near-copies), runs each
+stage on them, and prints rows per second, CPU seconds and peak memory of all its processes. CPU
+seconds count where other work shares the machine. The tokenizer is models/base/tokenizer.model, or
+the one named.
 
-    pip install datasets==5.2.0 text-dedup==0.4.0 psutil     # in an environment of their own, PYTHON below
+    # In an environment of their own, PYTHON below
+    pip install datasets==5.2.0 text-dedup==0.4.0 psutil
     python benchmarks/data.py --rows 1000000 --theirs PYTHON [--tokenizer tokenizer.model]
 """
 
@@ -28,10 +31,13 @@ COPIES, NEAR_COPIES = 0.05, 0.05
 
 
 def conversations(count):
-    """`count` lists of (role, text): words by Zipf's law, question and answer lengths log-normal, 1 to 3 exchanges."""
+    """`count` lists of (role, text): words by Zipf's law, question and answer lengths log-normal, 1
+    to 3 exchanges.
+    """
     rng = random.Random(SEED)
     words = [
-        "".join(rng.choices("etaoinshrdlucmfwypvbgkjqxz", range(26, 0, -1), k=rng.randint(2, 9))) for _ in range(30000)
+        "".join(rng.choices("etaoinshrdlucmfwypvbgkjqxz", range(26, 0, -1), k=rng.randint(2, 9)))
+        for _ in range(30000)
     ]
     weights = list(itertools.accumulate(1 / (rank + 10) for rank in range(len(words))))
     recent = []
@@ -45,7 +51,12 @@ def conversations(count):
         turns = []
         for n in range(2 * rng.choice([1, 1, 1, 2, 3])):
             length = int(min(600, rng.lognormvariate(4.3 if n % 2 else 3.2, 0.8))) + 1
-            turns.append((("human", "gpt")[n % 2], " ".join(rng.choices(words, cum_weights=weights, k=length))))
+            turns.append(
+                (
+                    ("human", "gpt")[n % 2],
+                    " ".join(rng.choices(words, cum_weights=weights, k=length)),
+                )
+            )
         if len(recent) < 1000:
             recent.append(turns)
         else:
@@ -94,7 +105,9 @@ def prepare(folder, rows, tokenizer):
 
 
 def theirs_map(folder):
-    """Validate, convert and format with Hugging Face datasets, as its documentation would have it."""
+    """Validate, convert and format with Hugging Face datasets, as its documentation would have
+    it.
+    """
     import re
 
     import datasets
@@ -108,44 +121,69 @@ def theirs_map(folder):
     def canonical(row):
         if "messages" in row:
             roles = {"user": "human", "assistant": "gpt"}
-            turns = [{"from": roles.get(m["role"]), "value": (m["content"] or "").strip()} for m in row["messages"]]
+            turns = [
+                {"from": roles.get(m["role"]), "value": (m["content"] or "").strip()}
+                for m in row["messages"]
+            ]
         elif "instruction" in row:
             pairs = [*(row["history"] or []), [row["instruction"], row["output"]]]
-            turns = [{"from": f, "value": t.strip()} for p in pairs for f, t in zip(("human", "gpt"), p, strict=True)]
+            turns = [
+                {"from": f, "value": t.strip()}
+                for p in pairs
+                for f, t in zip(("human", "gpt"), p, strict=True)
+            ]
         else:
-            turns = [{"from": t["from"], "value": (t["value"] or "").strip()} for t in row["conversations"]]
+            turns = [
+                {"from": t["from"], "value": (t["value"] or "").strip()}
+                for t in row["conversations"]
+            ]
         return {"turns": turns}
 
     def valid(row):
         expected = [("human", "gpt")[n % 2] for n in range(len(row["turns"]))]
         alternate = [t["from"] for t in row["turns"]] == expected and len(expected) % 2 == 0
-        return alternate and all(t["value"] and not control.search(t["value"]) for t in row["turns"])
+        return alternate and all(
+            t["value"] and not control.search(t["value"]) for t in row["turns"]
+        )
 
     def render(row):
         names = {"human": "user", "gpt": "model"}
-        turns = (f"<start_of_turn>{names[t['from']]}\n{t['value']}<end_of_turn>\n" for t in row["turns"])
+        turns = (
+            f"<start_of_turn>{names[t['from']]}\n{t['value']}<end_of_turn>\n" for t in row["turns"]
+        )
         text = "".join(turns)
         return {"text": text, "tokens": len(tokenizer.encode(text))}
 
     parts = []
     for name in ("sharegpt", "chatml", "alpaca"):
-        part = datasets.load_dataset("json", data_files=f"data/raw/{name}.jsonl", split="train", cache_dir="cache")
+        part = datasets.load_dataset(
+            "json", data_files=f"data/raw/{name}.jsonl", split="train", cache_dir="cache"
+        )
         parts.append(part.map(canonical, remove_columns=part.column_names, **workers))
     rows = (
-        datasets.concatenate_datasets(parts).filter(valid, **workers).map(render, remove_columns=["turns"], **workers)
+        datasets.concatenate_datasets(parts)
+        .filter(valid, **workers)
+        .map(render, remove_columns=["turns"], **workers)
     )
     rows.filter(lambda row: row["tokens"] <= SEQUENCE_LENGTH, **workers).to_json("theirs.jsonl")
 
 
 def report(name, rows, seconds, cpu, peak):
-    print(f"{name:<38}{seconds:>9.1f}{rows / seconds:>11,.0f}{cpu:>9.1f}{rows / cpu:>13,.0f}{peak:>9,.0f}", flush=True)
+    print(
+        f"{name:<38}{seconds:>9.1f}{rows / seconds:>11,.0f}{cpu:>9.1f}{rows / cpu:>13,.0f}{peak:>9,.0f}",
+        flush=True,
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument(
-        "--theirs", default=sys.executable, help="a Python that has datasets, text-dedup and sentencepiece"
+        "--theirs",
+        default=sys.executable,
+        help="a Python that has datasets, text-dedup and sentencepiece",
     )
     parser.add_argument("--tokenizer", default=ROOT / "models/base/tokenizer.model")
     arguments = parser.parse_args()
@@ -165,10 +203,15 @@ def main():
         report("datasets: validate + convert + format", arguments.rows,
                *measure([arguments.theirs, __file__, "--map"], folder))  # fmt: skip
         options = "--path json --split train --column text --data_files text.jsonl --output deduped --cache_dir cache"
-        options += (
-            f" --ngram 3 --min_length 0 --threshold {THRESHOLD} --num_perm 128 --batch_size 10000 --hash_func xxh3"
-        )
-        command = [arguments.theirs, "-m", "text_dedup.minhash", *options.split(), "--num_proc", str(os.cpu_count())]
+        options += f" --ngram 3 --min_length 0 --threshold {THRESHOLD} --num_perm 128 --batch_size 10000 --hash_func xxh3"
+        command = [
+            arguments.theirs,
+            "-m",
+            "text_dedup.minhash",
+            *options.split(),
+            "--num_proc",
+            str(os.cpu_count()),
+        ]
         report("text-dedup: near-dedup (unverified)", arguments.rows, *measure(command, folder))
 
 

@@ -1,11 +1,14 @@
-"""How fast each backend reads and answers, beside LiteRT-LM's own benchmark and llama.cpp, on the same machine.
+"""How fast each backend reads and answers, beside LiteRT-LM's own benchmark and llama.cpp, on the
+same machine.
 
-For each model, in a process of its own: seconds to load, tokens per second of prefill and of decode (the best of
---repeats: other work on the machine only ever slows one down), seconds from a short question, the first after loading,
-to its first text, and peak memory. Decoding is greedy and does not stop, so that every answer has the same length.
+For each model, in a process of its own: seconds to load, tokens per second of prefill and of decode
+(the best of --repeats: other work on the machine only ever slows one down), seconds from a short
+question, the first after loading, to its first text, and peak memory. Decoding is greedy and does
+not stop, so that every answer has the same length.
 
     python benchmarks/decode.py models/merged models/tflite/int8.tflite models/bundle/int8.task
-    python benchmarks/decode.py --llama PYTHON gemma-3-270m-q4_k_m.gguf     # an environment with llama-cpp-python
+    # An environment with llama-cpp-python
+    python benchmarks/decode.py --llama PYTHON gemma-3-270m-q4_k_m.gguf
 """
 
 import argparse
@@ -25,12 +28,20 @@ COLUMNS = ("load s", "prefill tok/s", "decode tok/s", "first text s", "peak MB")
 
 def main():
     args = parse_arguments()
-    rows = [(name, run, measure(args, path, run)) for path in args.models for name, run in runs(path)]
-    print(f"\n{args.prefill} tokens read, {args.decode} decoded, {args.threads} threads, best of {args.repeats}\n")
+    rows = [
+        (name, run, measure(args, path, run)) for path in args.models for name, run in runs(path)
+    ]
+    print(
+        f"\n{args.prefill} tokens read, {args.decode} decoded, {args.threads} threads, best of {args.repeats}\n"
+    )
     print("| model | measured | " + " | ".join(COLUMNS) + " |")
     print("|---|---" + "|---:" * len(COLUMNS) + "|")
     for name, run, result in rows:
-        print(f"| {name} | {run} | " + " | ".join(_format(result.get(column)) for column in COLUMNS) + " |")
+        print(
+            f"| {name} | {run} | "
+            + " | ".join(_format(result.get(column)) for column in COLUMNS)
+            + " |"
+        )
 
 
 def runs(path):
@@ -44,8 +55,18 @@ def runs(path):
 def measure(args, path, run):
     """One measurement in a process of its own, so that its peak memory is its own."""
     python = args.llama if run == "llama.cpp" else sys.executable
-    options = [f"--{name}={getattr(args, name)}" for name in ("prefill", "decode", "threads", "repeats", "tokenizer")]
-    command = [python, __file__, str(path), "--only", run, *(o for o in options if not o.endswith("=None"))]
+    options = [
+        f"--{name}={getattr(args, name)}"
+        for name in ("prefill", "decode", "threads", "repeats", "tokenizer")
+    ]
+    command = [
+        python,
+        __file__,
+        str(path),
+        "--only",
+        run,
+        *(o for o in options if not o.endswith("=None")),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{path}, {run}:\n{done.stderr}")
@@ -88,14 +109,19 @@ def ours(path, run, args):
 
 
 def _token_model(model, args):
-    """Prefill and decode speed of a model, after one run that warms it (Keras compiles, XNNPACK packs weights)."""
+    """Prefill and decode speed of a model, after one run that warms it (Keras compiles, XNNPACK
+    packs weights).
+    """
     prefill, decode = [], []
     for _ in range(args.repeats + 1):
         model.rewind(0)
         prefill.append(_seconds(lambda: _prefill(model, args.prefill)))
         decode.append(_seconds(lambda: _decode(model, args.decode)))
     model.rewind(0)
-    return {"prefill tok/s": args.prefill / min(prefill[1:]), "decode tok/s": args.decode / min(decode[1:])}
+    return {
+        "prefill tok/s": args.prefill / min(prefill[1:]),
+        "decode tok/s": args.decode / min(decode[1:]),
+    }
 
 
 def _prefill(model, count):
@@ -144,7 +170,12 @@ def llama_cpp(path, args):
     from llama_cpp import Llama, llama_get_logits_ith
 
     start = time.perf_counter()
-    size = {"n_ctx": 1024, "n_batch": 512, "n_threads": args.threads, "n_threads_batch": args.threads}
+    size = {
+        "n_ctx": 1024,
+        "n_batch": 512,
+        "n_threads": args.threads,
+        "n_threads_batch": args.threads,
+    }
     model = Llama(str(path), **size, verbose=False)
     load, prefill, decode = time.perf_counter() - start, [], []
     question = f"<start_of_turn>user\n{QUESTION[0]['content']}<end_of_turn>\n<start_of_turn>model\n".encode()
@@ -159,7 +190,10 @@ def llama_cpp(path, args):
         model.reset()
         prefill.append(_seconds(lambda: model.eval([5] * args.prefill)))
         decode.append(_seconds(answer))
-    speeds = {"prefill tok/s": args.prefill / min(prefill), "decode tok/s": args.decode / min(decode)}
+    speeds = {
+        "prefill tok/s": args.prefill / min(prefill),
+        "decode tok/s": args.decode / min(decode),
+    }
     return {"load s": load, "first text s": first, **speeds}
 
 
@@ -169,7 +203,9 @@ def _format(value):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="+", type=Path, help="directories, .tflite, .task, .litertlm, .gguf")
+    parser.add_argument(
+        "models", nargs="+", type=Path, help="directories, .tflite, .task, .litertlm, .gguf"
+    )
     parser.add_argument("--prefill", type=int, default=512)
     parser.add_argument("--decode", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,11 +1,13 @@
-"""The export stages on the shapes of Gemma 3 270M and 1B, beside litert-torch's own one-shot road, in one run.
+"""The export stages on the shapes of Gemma 3 270M and 1B, beside litert-torch's own one-shot road,
+in one run.
 
-Random weights and a random adapter: time and memory depend on shapes alone. Prints seconds, CPU seconds and peak
-memory of merge, tflite, quantize and bundle, then of `litert-torch export_hf`, which converts the merged directory,
-quantizes it to INT8 and writes a .litertlm in one process.
+Random weights and a random adapter: time and memory depend on shapes alone. Prints seconds, CPU
+seconds and peak memory of merge, tflite, quantize and bundle, then of `litert-torch export_hf`,
+which converts the merged directory, quantizes it to INT8 and writes a .litertlm in one process.
 
     pip install psutil
-    python benchmarks/export.py --tokenizer TOKENIZER --shapes 270m 1b        # Gemma's tokenizer.model
+    # Gemma's tokenizer.model
+    python benchmarks/export.py --tokenizer TOKENIZER --shapes 270m 1b
 """
 
 import argparse
@@ -25,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from gemma_finetune.export.merge import target_shapes  # noqa: E402
+from gemma_finetune.formats.hf_layout import finish_layout  # noqa: E402
+from gemma_finetune.formats.lora_file import base_digest, save_lora  # noqa: E402
 from gemma_finetune.models.config import LoRAConfig  # noqa: E402
-from gemma_finetune.models.hf_layout import finish_layout  # noqa: E402
-from gemma_finetune.models.lora_file import base_digest, save_lora  # noqa: E402
 
 SHAPES = {
     "270m": dict(num_hidden_layers=18, hidden_size=640, intermediate_size=2048),
@@ -40,7 +42,10 @@ PROMPT = "<start_of_turn>user\nTurn on the light.<end_of_turn>\n<start_of_turn>m
 
 def config(shape):
     """config.json of a Gemma 3 text model: every sixth layer looks at all tokens."""
-    kinds = ["full_attention" if n % 6 == 5 else "sliding_attention" for n in range(shape["num_hidden_layers"])]
+    kinds = [
+        "full_attention" if n % 6 == 5 else "sliding_attention"
+        for n in range(shape["num_hidden_layers"])
+    ]
     return shape | {
         "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "layer_types": kinds,
         "num_attention_heads": HEADS, "num_key_value_heads": 1, "head_dim": HEAD_DIM, "vocab_size": VOCABULARY,
@@ -55,7 +60,10 @@ def tensor_shapes(shape):
     hidden, inner = shape["hidden_size"], shape["intermediate_size"]
     found = {"model.embed_tokens.weight": (VOCABULARY, hidden), "model.norm.weight": (hidden,)}
     for n in range(shape["num_hidden_layers"]):
-        layer = {f"self_attn.{name}_proj": (HEAD_DIM * (HEADS if name == "q" else 1), hidden) for name in "qkv"}
+        layer = {
+            f"self_attn.{name}_proj": (HEAD_DIM * (HEADS if name == "q" else 1), hidden)
+            for name in "qkv"
+        }
         layer |= {f"self_attn.{name}_norm": (HEAD_DIM,) for name in "qk"}
         layer |= {"self_attn.o_proj": (hidden, HEADS * HEAD_DIM), "mlp.down_proj": (hidden, inner)}
         layer |= {f"mlp.{name}_proj": (inner, hidden) for name in ("gate", "up")}
@@ -66,7 +74,9 @@ def tensor_shapes(shape):
 
 
 def prepare(folder, shape, tokenizer):
-    """A folder that the export stages can run in: a random base, a random adapter, one conversation."""
+    """A folder that the export stages can run in: a random base, a random adapter, one
+    conversation.
+    """
     rng, base = np.random.default_rng(0), folder / "models/base"
     base.mkdir(parents=True)
     tensors = {
@@ -78,7 +88,12 @@ def prepare(folder, shape, tokenizer):
     (base / "config.json").write_text(json.dumps(config(shape)))
     finish_layout(base, "bfloat16")
     lora = LoRAConfig(
-        rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+        rank=8,
+        alpha=16,
+        use_rslora=False,
+        dropout=0.0,
+        targets=("q_proj", "v_proj"),
+        quantization_aware=False,
     )
     weights = {}
     for module, (out, into) in target_shapes(base, lora.targets).items():
@@ -88,7 +103,9 @@ def prepare(folder, shape, tokenizer):
     (folder / "scripts").symlink_to(ROOT / "scripts")  # where quantize looks for recipes
     (folder / "data/formatted").mkdir(parents=True)
     for split in ("train", "validation"):
-        (folder / f"data/formatted/{split}.jsonl").write_text(json.dumps({"id": "0", "text": PROMPT}) + "\n")
+        (folder / f"data/formatted/{split}.jsonl").write_text(
+            json.dumps({"id": "0", "text": PROMPT}) + "\n"
+        )
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["export"] |= {"prefill_lengths": PREFILL_LENGTHS, "cache_length": CACHE_LENGTH}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -105,7 +122,9 @@ def export_hf(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--tokenizer", required=True)
     arguments = parser.parse_args()

@@ -7,7 +7,8 @@ import time
 
 
 def measure(command, folder, **options):
-    """(seconds, CPU seconds, peak MB) of a command and all its processes; shared pages are counted once.
+    """(seconds, CPU seconds, peak MB) of a command and all its processes; shared pages are counted
+    once.
 
     `options` are subprocess.Popen's. Ends the program if the command fails.
     """

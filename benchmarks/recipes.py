@@ -1,9 +1,12 @@
-"""Quantization recipes on one model: what each costs in quality, bytes and speed, from the files they build.
+"""Quantization recipes on one model: what each costs in quality, bytes and speed, from the files
+they build.
 
-Every recipe quantizes the float32 model; LiteRT then computes the logits of each scored token of the test set. They
-are compared with the float32 model's as metrics/evaluate.json compares them with the merged model's.
+Every recipe quantizes the float32 model; LiteRT then computes the logits of each scored token of
+the test set. They are compared with the float32 model's as metrics/evaluate.json compares them with
+the merged model's.
 
-    python benchmarks/recipes.py                                      # the model in models/, all of scripts/recipes/
+    # The model in models/, all of scripts/recipes/
+    python benchmarks/recipes.py
     python benchmarks/recipes.py --recipes my.json --max-examples 50
 """
 
@@ -19,11 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from gemma_finetune.evaluation import dataset  # noqa: E402
-from gemma_finetune.evaluation.measure import TestSet, exact_by_logits, exact_match, keep, measure  # noqa: E402
+from gemma_finetune.evaluation.measure import (  # noqa: E402
+    TestSet,
+    exact_by_logits,
+    exact_match,
+    keep,
+    measure,
+)
 from gemma_finetune.evaluation.tflite_rung import tflite_logits  # noqa: E402
 from gemma_finetune.export.quantizer import quantize  # noqa: E402
-from gemma_finetune.inference.tflite_model import TFLiteModel  # noqa: E402
-from gemma_finetune.models.tokenizer import GemmaTokenizer  # noqa: E402
+from gemma_finetune.formats.tokenizer import GemmaTokenizer  # noqa: E402
+from gemma_finetune.runtime.tflite_model import TFLiteModel  # noqa: E402
 from gemma_finetune.utils.files import read_jsonl  # noqa: E402
 
 DECODED = 100  # tokens that are timed
@@ -35,7 +44,9 @@ def main():
     tokenizer = GemmaTokenizer(args.tokenizer)
     rows = dataset.select(list(read_jsonl(args.rows)), args.max_examples)
     conversations = dataset.build(rows, tokenizer)
-    test = TestSet(conversations, dataset.probe(conversations, max(len(c.tokens.ids) for c in conversations)))
+    test = TestSet(
+        conversations, dataset.probe(conversations, max(len(c.tokens.ids) for c in conversations))
+    )
     print(f"{len(conversations)} conversations, {len(test.turns)} answers\n")
     print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---:" * len(COLUMNS) + "|", flush=True)
     reference = keep(tflite_logits(args.float32, test.sequences))
@@ -62,20 +73,36 @@ def decode_seconds(path, threads):
 
 
 def report(name, path, figures, threads):
-    interval = "{exact_match:.3f} ({exact_match_low:.3f} to {exact_match_high:.3f})".format(**figures)
-    cells = [f"{figures['perplexity']:.4g}", f"{figures['kl']:.3g}", f"{figures['top1_agreement']:.3f}", interval]
+    interval = "{exact_match:.3f} ({exact_match_low:.3f} to {exact_match_high:.3f})".format(
+        **figures
+    )
+    cells = [
+        f"{figures['perplexity']:.4g}",
+        f"{figures['kl']:.3g}",
+        f"{figures['top1_agreement']:.3f}",
+        interval,
+    ]
     cells += [f"{figures['exact_match_change']:+.3f}", f"{path.stat().st_size / 1e6:.1f}"]
-    print(f"| {name} | " + " | ".join([*cells, f"{1e3 * decode_seconds(path, threads):.2f}"]) + " |", flush=True)
+    print(
+        f"| {name} | " + " | ".join([*cells, f"{1e3 * decode_seconds(path, threads):.2f}"]) + " |",
+        flush=True,
+    )
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--float32", type=Path, default=ROOT / "models/tflite/float32.tflite")
     parser.add_argument("--tokenizer", type=Path, default=ROOT / "models/merged/tokenizer.model")
     parser.add_argument("--rows", type=Path, default=ROOT / "data/formatted/test.jsonl")
-    parser.add_argument("--recipes", type=Path, nargs="+", default=sorted((ROOT / "scripts/recipes").glob("*.json")))
+    parser.add_argument(
+        "--recipes", type=Path, nargs="+", default=sorted((ROOT / "scripts/recipes").glob("*.json"))
+    )
     parser.add_argument("--max-examples", type=int)
-    parser.add_argument("--threads", type=int, default=2, help="of decode; logits are as evaluate has them")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="of decode; logits are as evaluate has them"
+    )
     return parser.parse_args()
 
 

@@ -1,12 +1,15 @@
-"""LoRA training steps of this project, of stock keras-hub and of PEFT on torch, on the same conversations.
+"""LoRA training steps of this project, of stock keras-hub and of PEFT on torch, on the same
+conversations.
 
-Each runs in a process of its own, one after the other: conversations and supervised tokens a second once compiled
-(by CPU time, too, which other work on the machine disturbs less), peak memory, the loss at the first and the last
-step. Rank 8 on q_proj and v_proj, AdamW. Ours packs rows; stock keras-hub pads every row to the longest; PEFT pads to
-the longest of a batch of conversations sorted by length.
+Each runs in a process of its own, one after the other: conversations and supervised tokens a second
+once compiled (by CPU time, too, which other work on the machine disturbs less), peak memory, the
+loss at the first and the last step. Rank 8 on q_proj and v_proj, AdamW. Ours packs rows; stock
+keras-hub pads every row to the longest; PEFT pads to the longest of a batch of conversations sorted
+by length.
 
     python benchmarks/train.py --base models/base --rows data/formatted/train.jsonl
-    python benchmarks/train.py --base models/base --long 200      # made up, 6 turns of about 100 tokens each
+    # Made up, 6 turns of about 100 tokens each
+    python benchmarks/train.py --base models/base --long 200
 
 PEFT needs `pip install peft`; `--base` is what the base stage writes.
 """
@@ -25,7 +28,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-RUNS = [f"{name} {dtype}" for dtype in ("bfloat16", "float32") for name in ("ours", "stock", "peft")]
+RUNS = [
+    f"{name} {dtype}" for dtype in ("bfloat16", "float32") for name in ("ours", "stock", "peft")
+]
 COLUMNS = ("examples/s", "examples/CPU s", "supervised tok/s", "peak GB", "first loss", "last loss")
 WARM_UP = 2  # steps that are not timed
 
@@ -36,11 +41,16 @@ def main():
         return print(json.dumps(measure(args)))
     print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---:" * len(COLUMNS) + "|", flush=True)
     for run in args.runs:
-        done = subprocess.run([sys.executable, *sys.argv, "--only", run], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *sys.argv, "--only", run], capture_output=True, text=True
+        )
         if done.returncode:
             sys.exit(f"{run}:\n{done.stderr}")
         result = json.loads(done.stdout.splitlines()[-1])
-        print(f"| {run} | " + " | ".join(f"{result[column]:.3g}" for column in COLUMNS) + " |", flush=True)
+        print(
+            f"| {run} | " + " | ".join(f"{result[column]:.3g}" for column in COLUMNS) + " |",
+            flush=True,
+        )
 
 
 def measure(args):
@@ -62,13 +72,15 @@ def measure(args):
 
 
 def load_examples(args):
-    from gemma_finetune.models.tokenizer import GemmaTokenizer
+    from gemma_finetune.formats.tokenizer import GemmaTokenizer
     from gemma_finetune.training.data_pipeline import tokenize
     from gemma_finetune.utils.files import read_jsonl
 
     rows = list(read_jsonl(args.rows)) if args.rows else list(long_chats(args.long))
     random.Random(0).shuffle(rows)
-    return tokenize(rows, GemmaTokenizer(args.base / "tokenizer.model"), args.length, str(args.rows))
+    return tokenize(
+        rows, GemmaTokenizer(args.base / "tokenizer.model"), args.length, str(args.rows)
+    )
 
 
 def long_chats(count):
@@ -98,7 +110,12 @@ def ours(args, dtype, examples):
     apply_lora(
         backbone,
         LoRAConfig(
-            rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+            rank=8,
+            alpha=16,
+            use_rslora=False,
+            dropout=0.0,
+            targets=("q_proj", "v_proj"),
+            quantization_aware=False,
         ),
     )
     keep_freed_memory()
@@ -128,12 +145,21 @@ def stock(args, dtype, examples):
     backbone = load_gemma_model(args.base, dtype=dtype)
     backbone.enable_lora(8)
     model = keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None)
-    model.compile(optimizer(), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
+    model.compile(
+        optimizer(),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=True,
+    )
     longest = max(len(example.ids) for example in examples)
     for batch in batches_of(examples, max(args.tokens // longest, 1)):
-        ids, supervised = (np.stack([np.pad(e[i], (0, longest + 1 - len(e.ids))) for e in batch]) for i in (0, 1))
+        ids, supervised = (
+            np.stack([np.pad(e[i], (0, longest + 1 - len(e.ids))) for e in batch]) for i in (0, 1)
+        )
         mask = np.arange(longest) < np.array([[len(e.ids)] for e in batch])
-        x, weights = {"token_ids": ids[:, :-1], "padding_mask": mask}, supervised[:, 1:].astype("float32")
+        x, weights = (
+            {"token_ids": ids[:, :-1], "padding_mask": mask},
+            supervised[:, 1:].astype("float32"),
+        )
         loss = model.train_on_batch(x, ids[:, 1:], sample_weight=weights, return_dict=True)["loss"]
         yield float(loss * weights.size / weights.sum()), len(batch), int(weights.sum())
 
@@ -145,18 +171,27 @@ def peft(args, dtype, examples):
 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(args.base, dtype=getattr(torch, dtype))
-    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])).train()
-    adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, weight_decay=0.01)
+    model = get_peft_model(
+        model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])
+    ).train()
+    adam = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=1e-4, weight_decay=0.01
+    )
     average = sum(len(example.ids) for example in examples) / len(examples)
     size = max(round(args.tokens / average), 1)
     examples = sorted(examples, key=lambda example: len(example.ids))
     batches = list(batches_of(examples, size, once=True))
     random.Random(0).shuffle(batches)
     for batch in itertools.cycle(batches):
-        ids, labels = (torch.zeros(len(batch), len(batch[-1].ids), dtype=torch.long) for _ in range(2))
+        ids, labels = (
+            torch.zeros(len(batch), len(batch[-1].ids), dtype=torch.long) for _ in range(2)
+        )
         mask = torch.zeros_like(ids)
         for row, example in enumerate(batch):
-            given, supervised = torch.tensor(example.ids).long(), torch.tensor(example.supervised).bool()
+            given, supervised = (
+                torch.tensor(example.ids).long(),
+                torch.tensor(example.supervised).bool(),
+            )
             ids[row, : len(given)], mask[row, : len(given)] = given, 1
             labels[row] = -100
             labels[row, : len(given)] = torch.where(supervised, given, -100)
@@ -173,15 +208,21 @@ def batches_of(examples, size, once=False):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--base", type=Path, required=True)
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--rows", type=Path, help="formatted conversations")
     data.add_argument("--long", type=int, metavar="COUNT", help="made-up long conversations")
-    parser.add_argument("--length", type=int, default=128, help="tokens of a packed row; longer conversations fail")
+    parser.add_argument(
+        "--length", type=int, default=128, help="tokens of a packed row; longer conversations fail"
+    )
     parser.add_argument("--tokens", type=int, default=1024, help="about so many a step")
     parser.add_argument("--steps", type=int, default=8, help="timed steps")
-    parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS, metavar="RUN", help=", ".join(RUNS))
+    parser.add_argument(
+        "--runs", nargs="+", choices=RUNS, default=RUNS, metavar="RUN", help=", ".join(RUNS)
+    )
     parser.add_argument("--only", choices=RUNS, help=argparse.SUPPRESS)
     return parser.parse_args()
 

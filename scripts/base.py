@@ -7,10 +7,10 @@ model.preset -> models/base
 
 from pathlib import Path
 
+from gemma_finetune.base.download import fetch, revision
+from gemma_finetune.base.preset import import_preset
 from gemma_finetune.config import load_section
 from gemma_finetune.models.config import ModelConfig
-from gemma_finetune.models.download import fetch, revision
-from gemma_finetune.models.preset import import_preset
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, write_json
 from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
@@ -22,7 +22,7 @@ def main():
     config = load_section("model", ModelConfig)
     with aside(BASE) as temporary:
         if config.preset == "tiny":
-            from gemma_finetune.models.tiny import build_tiny
+            from gemma_finetune.base.tiny import build_tiny
 
             prepare_training(weights=0)
             keep_freed_memory()
@@ -33,7 +33,9 @@ def main():
 
 
 def import_hub_or_local(preset: str, directory: Path) -> None:
-    """Writes `preset` to `directory`, and of a download its revision: where `preset` states none, it was the latest."""
+    """Writes `preset` to `directory`, and of a download its revision: where `preset` states none,
+    it was the latest.
+    """
     source = fetch(preset)
     import_preset(source, directory)
     if found := revision(preset, source):

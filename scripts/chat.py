@@ -6,20 +6,24 @@
     python scripts/chat.py --prompt "Turn on the kitchen light"
     printf 'turn on the lamp\nnow dim it\n' | python scripts/chat.py
 
-Reads a model, `generate` of params.yaml and the keyboard (or --prompt, or standard input, a line a message);
-writes answers to standard output and everything else to standard error. /help lists the commands.
+Reads a model, `generate` of params.yaml and the keyboard (or --prompt, or standard input, a line a
+message); writes answers to standard output and everything else to standard error. /help lists the
+commands.
 """
 
 import argparse
 import signal
 import sys
+from pathlib import Path
 
 from gemma_finetune.config import load_section
 from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
 from gemma_finetune.inference.chat import ChatSession
 from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.inference.terminal import answer, converse, converse_piped
+from gemma_finetune.reporting.gate import failed_hops
 from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.files import made_by, read_json, sha256
 
 
 def main() -> None:
@@ -28,6 +32,7 @@ def main() -> None:
         raise UserError("--prompt is empty: nothing to answer")
     config = load_section("generate", GenerateConfig)
     with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
+        warn_of_failed_checks(backend.weights)
         session = ChatSession(backend, config.sampler(), config.max_tokens, args.system)
         if args.prompt is not None:
             answer(session, args.prompt)
@@ -35,17 +40,46 @@ def main() -> None:
             sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
             converse_piped(session, sys.stdin)
         else:
-            print(f"{backend.description}\n/help lists the commands, Ctrl-D leaves.", file=sys.stderr)
+            print(
+                f"{backend.description}\n/help lists the commands, Ctrl-D leaves.", file=sys.stderr
+            )
             converse(session)
+
+
+def warn_of_failed_checks(model: Path) -> None:
+    """Says so if this very file is a bundle that the last `check` judged, and a check failed on the
+    way to it.
+    """
+    verdicts = Path("metrics/check.json")
+    if not verdicts.exists():
+        return
+    with made_by("check", verdicts):
+        content = read_json(verdicts)
+        if model.name not in content["bundles"]:
+            return
+        failed = failed_hops(content, model.stem)
+        if failed and content["bundles"][model.name] == sha256(model):
+            print(
+                f"warning: {model} failed its checks at {', '.join(failed)}; see metrics/report.md",
+                file=sys.stderr,
+            )
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Talk to the model.")
-    parser.add_argument("--backend", choices=sorted(DEFAULT_MODEL), help="default: what --model is, or bundle")
-    parser.add_argument("--model", metavar="PATH", help="a .task, .litertlm, .tflite or Hugging Face directory")
-    parser.add_argument("--tokenizer", metavar="PATH", help="tokenizer.model for a .tflite of another pipeline")
+    parser.add_argument(
+        "--backend", choices=sorted(DEFAULT_MODEL), help="default: what --model is, or bundle"
+    )
+    parser.add_argument(
+        "--model", metavar="PATH", help="a .task, .litertlm, .tflite or Hugging Face directory"
+    )
+    parser.add_argument(
+        "--tokenizer", metavar="PATH", help="tokenizer.model for a .tflite of another pipeline"
+    )
     parser.add_argument("--prompt", metavar="TEXT", help="answer this and leave")
-    parser.add_argument("--system", metavar="TEXT", help="an instruction that stands before the first message")
+    parser.add_argument(
+        "--system", metavar="TEXT", help="an instruction that stands before the first message"
+    )
     return parser.parse_args()
 
 

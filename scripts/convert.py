@@ -1,14 +1,10 @@
-"""Converts every valid row to the one canonical form of a conversation, ShareGPT's.
+"""Turns every valid row into the one canonical form of a conversation, ShareGPT's.
 
 data/validated/records.jsonl -> data/converted/conversations.jsonl
 
     python scripts/convert.py
 """
 
-from functools import partial
-
-from gemma_finetune.config import load_section
-from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.validation import convert_lines
 from gemma_finetune.utils.cli import run
@@ -16,14 +12,16 @@ from gemma_finetune.utils.files import aside, made_by, require
 
 
 def main():
-    config = load_section("data", DataConfig)
     source = require("data/validated/records.jsonl", "validate")
     rows = 0
-    with open(source, "rb") as records, aside("data/converted") as folder, made_by("validate", source):
+    with (
+        open(source, "rb") as records,
+        aside("data/converted") as folder,
+        made_by("validate", source),
+    ):
         folder.mkdir()
         with open(folder / "conversations.jsonl", "wb") as file:
-            converted = map_ordered(partial(convert_lines, allowed=config.repairs), chunks(records))
-            for lines in converted:
+            for lines in map_ordered(convert_lines, chunks(records)):
                 file.write(lines)
                 rows += lines.count(b"\n")
         if not rows:

@@ -1,7 +1,7 @@
 """Removes conversations that are the same as another, or nearly so.
 
-data/converted/conversations.jsonl -> data/deduped/kept.jsonl, data/deduped/removed.jsonl (each with the twin it was
-removed for and their similarity), metrics/dedup.json
+data/converted/conversations.jsonl -> data/deduped/kept.jsonl, data/deduped/removed.jsonl (each with
+the twin it was removed for and their similarity), metrics/dedup.json
 
     python scripts/dedup.py
 """
@@ -54,12 +54,17 @@ def write(folder, file, row, twin, score):
             if twin[n] < 0:
                 kept.write(line)
             else:
-                removed.write(orjson.dumps(removal(orjson.loads(line), row(twin[n]), float(score[n]))) + b"\n")
+                removed.write(
+                    orjson.dumps(removal(orjson.loads(line), row(twin[n]), float(score[n]))) + b"\n"
+                )
 
 
 def removal(conversation, kept, similarity):
     """A removed conversation with its twin."""
-    return conversation | {"twin": {"id": kept["id"], "source": kept["source"]}, "similarity": round(similarity, 4)}
+    return conversation | {
+        "twin": {"id": kept["id"], "source": kept["source"]},
+        "similarity": round(similarity, 4),
+    }
 
 
 if __name__ == "__main__":

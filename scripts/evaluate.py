@@ -1,26 +1,36 @@
-"""Measures what each hop of the export chain cost, from the base model to the bundles, on one test set.
+"""Measures what each hop of the export chain cost, from the base model to the bundles, on one test
+set.
 
-Reads    data/formatted/test.jsonl, models/base/, models/lora.npz, models/merged/, models/tflite/*.tflite,
+Reads    data/formatted/test.jsonl, models/base/, models/lora.npz, models/merged/,
+models/tflite/*.tflite,
          models/bundle/*.task and *.litertlm
-Writes   metrics/evaluate.json (one object a rung), metrics/ladder.csv (the same as a table)
+Writes   metrics/evaluate.json (one object a rung)
 Run      python scripts/evaluate.py
 
-Every rung must be fed the same token ids; a bundle must hold the very model and tokenizer that were exported, and
-must answer through LiteRT-LM. A rung that is not what it says ends the stage; how good a rung is, `check` judges.
-Logits come from Keras, transformers and LiteRT, always in float32; text comes from LiteRT-LM. `bytes` are those of
-the weights: the adapter alone for `lora`, the file itself for a `.tflite` or a bundle.
+Every rung must be fed the same token ids; a bundle must hold the very model and tokenizer that were
+exported, and must answer through LiteRT-LM. A rung that is not what it says ends the stage; how
+good a rung is, `check` judges. Logits come from Keras, transformers and LiteRT, always in float32;
+text comes from LiteRT-LM. `bytes` are those of the weights: the adapter alone for `lora`, the file
+itself for a `.tflite` or a bundle.
 """
 
-import csv
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from gemma_finetune.config import load_section
-from gemma_finetune.evaluation import bundle_rung, dataset, identity, keras_rung, ladder, tflite_rung, torch_rung
+from gemma_finetune.config import BUNDLE_KINDS, load_quantizations, load_section
+from gemma_finetune.evaluation import (
+    bundle_rung,
+    dataset,
+    identity,
+    keras_rung,
+    tflite_rung,
+    torch_rung,
+)
 from gemma_finetune.evaluation.config import EvaluateConfig
 from gemma_finetune.evaluation.measure import (
     Spoken,
@@ -33,34 +43,52 @@ from gemma_finetune.evaluation.measure import (
     rounded,
     runtime,
 )
-from gemma_finetune.export.config import ExportConfig
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.loader import load_gemma_model
-from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside, made_by, read_json, read_jsonl, require, write_json
+from gemma_finetune.utils.files import made_by, read_json, read_jsonl, require, sha256, write_json
 
 BASE, ADAPTER, MERGED = Path("models/base"), Path("models/lora.npz"), Path("models/merged")
 TFLITE, BUNDLE = Path("models/tflite"), Path("models/bundle")
 
 
 def main():
-    config, quantizations = load_section("evaluate", EvaluateConfig), load_section("export", ExportConfig).quantizations
+    config, quantizations = load_section("evaluate", EvaluateConfig), load_quantizations()
     tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
-    test = _test_set(config, tokenizer)
-    _check_models(test, tokenizer, quantizations)
-    spoken = {name: _listen(name, path, test, tokenizer, config) for name, path in _bundles(quantizations).items()}
-    metrics = _score(test, quantizations, spoken, tokenizer)
-    write_json("metrics/evaluate.json", rounded(metrics))
-    _write_ladder(ladder.table(rounded(metrics), quantizations))
-    _print(ladder.table(metrics, quantizations))
+    test = load_test_set(config, tokenizer)
+    check_models(test, tokenizer, quantizations)
+
+    # What the runtimes answer, and then the logits of every model: one model in memory at a time.
+    spoken = {}
+    for name, path in bundles(quantizations).items():
+        spoken[name] = listen(name, path, test, tokenizer, config.max_tokens)
+    rungs = score(test, quantizations, spoken, tokenizer)
+
+    write_json("metrics/evaluate.json", rounded(rungs))
+    show(rungs)
 
 
-def _check_models(test: TestSet, tokenizer: GemmaTokenizer, quantizations) -> None:
-    """Every file is whole, and is what its name says; files that no quantization has are named."""
+def load_test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> TestSet:
+    """The conversations to measure on, and a probe that is longer than the sliding window."""
+    rows = list(read_jsonl(require("data/formatted/test.jsonl", "format")))
+    if not rows:
+        raise UserError(
+            "data/formatted/test.jsonl is empty; raise data.test_fraction or mark rows with `split: test`"
+        )
+    with made_by("format", "data/formatted/test.jsonl"):
+        selected = dataset.select(rows, config.max_examples)
+        conversations = dataset.build(selected, tokenizer)
+    with made_by("merge", MERGED / "config.json"):
+        window = read_json(require(MERGED / "config.json", "merge"))["sliding_window"]
+    longest = max(len(conversation.tokens.ids) for conversation in conversations)
+    return TestSet(conversations, dataset.probe(conversations, max(longest, window + 32)))
+
+
+def check_models(test: TestSet, tokenizer: GemmaTokenizer, quantizations: Sequence[str]) -> None:
+    """UserError unless every file is whole and is what its name says."""
     if left := identity.strays((TFLITE, BUNDLE), ("float32", *quantizations)):
         print(
-            f"{', '.join(map(str, left))}: of no quantization in params.yaml, so not measured. Delete: DVC hashes the "
-            "whole folder, and a fresh clone has no such file",
+            f"{', '.join(map(str, left))}: not of a quantization in params.yaml, so not measured",
             file=sys.stderr,
         )
     identity.check_tokenizers(BASE, MERGED, test.turns, tokenizer)
@@ -73,90 +101,104 @@ def _check_models(test: TestSet, tokenizer: GemmaTokenizer, quantizations) -> No
     identity.check_bundles(TFLITE, BUNDLE, MERGED, quantizations)
 
 
-def _test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> TestSet:
-    rows = list(read_jsonl(require("data/formatted/test.jsonl", "format")))
-    if not rows:
-        raise UserError("data/formatted/test.jsonl is empty; raise data.test_fraction or mark rows with `split: test`")
-    with made_by("format", "data/formatted/test.jsonl"):
-        conversations = dataset.build(dataset.select(rows, config.max_examples), tokenizer)
-    with made_by("merge", MERGED / "config.json"):
-        window = read_json(require(MERGED / "config.json", "merge"))["sliding_window"]
-    longest = max(len(c.tokens.ids) for c in conversations)
-    return TestSet(conversations, dataset.probe(conversations, max(longest, window + 32)))
-
-
-def _bundles(quantizations) -> dict[str, Path]:
-    return {f"{kind}_{name}": BUNDLE / f"{name}.{kind}" for name in quantizations for kind in ladder.RUNTIMES}
-
-
-def _listen(name, path, test, tokenizer, config) -> Spoken:
-    answers = bundle_rung.answers(path, test.turns, tokenizer, config.max_tokens)
-    follow_ups = bundle_rung.follow_ups(path, test.conversations, config.max_tokens)
-    return Spoken(list(_progress(name, answers, test.turns)), list(follow_ups))
-
-
-def _score(test, quantizations, spoken, tokenizer) -> dict[str, dict]:
-    """metrics/evaluate.json's content: logits of every rung against the merged model's, one model at a time."""
-    rungs = _logits(quantizations)
-    reference = keep(_progress("merged", rungs["merged"](test.sequences), test.sequences))
-    outcomes = {"merged": measure(test, reference, reference)}
-    for name, logits in rungs.items():
-        if name not in outcomes:
-            outcomes[name] = measure(test, _progress(name, logits(test.sequences), test.sequences), reference)
-            gc.collect()
-    exact = {name: exact_by_logits(test, outcome, tokenizer.stop_ids) for name, outcome in outcomes.items()}
-    figures = {name: outcome.figures for name, outcome in outcomes.items()}
-    for name, found in spoken.items():
-        twin = f"tflite_{name.partition('_')[2]}"  # the same model file, so the same logits
-        figures[name] = figures[twin] | runtime(test, found, outcomes[twin], tokenizer)
-        exact[name] = exact_by_text(test, found.answers)
-    for name in figures:
-        figures[name] |= exact_match(test, exact[name], exact["merged"]) | {"bytes": _bytes(name)}
-    for key in [key for key in figures["merged"] if key.startswith("exact_match_change")]:
-        del figures["merged"][key]  # against itself there is none
-    return figures
-
-
-def _logits(quantizations) -> dict[str, Callable]:
-    """For each rung with logits of its own: sequences -> logits. Models are loaded when called, freed after."""
+def bundles(quantizations: Sequence[str]) -> dict[str, Path]:
+    """{rung: its file} of every bundle."""
     return {
-        "base": lambda sequences: keras_rung.keras_logits(load_gemma_model(BASE), sequences),
-        "lora": lambda sequences: keras_rung.keras_logits(keras_rung.base_with_adapter(BASE, ADAPTER), sequences),
-        "merged": lambda sequences: keras_rung.keras_logits(load_gemma_model(MERGED), sequences),
-        "transformers": lambda sequences: torch_rung.torch_logits(MERGED, sequences),
-    } | {
-        f"tflite_{name}": lambda sequences, name=name: tflite_rung.tflite_logits(TFLITE / f"{name}.tflite", sequences)
-        for name in ("float32", *quantizations)
+        f"{kind}_{name}": BUNDLE / f"{name}.{kind}"
+        for name in quantizations
+        for kind in BUNDLE_KINDS
     }
 
 
-def _bytes(rung: str) -> int:
-    """Size of the file that holds the rung's weights."""
-    files = {"base": BASE / "model.safetensors", "lora": ADAPTER}
-    files |= dict.fromkeys(("merged", "transformers"), MERGED / "model.safetensors")
+def listen(
+    name: str, path: Path, test: TestSet, tokenizer: GemmaTokenizer, max_tokens: int
+) -> Spoken:
+    """What LiteRT-LM answers to each turn of the test set, and in chats that it holds itself."""
+    answers = bundle_rung.answers(path, test.turns, tokenizer, max_tokens)
+    follow_ups = bundle_rung.follow_ups(path, test.conversations, max_tokens)
+    return Spoken(list(progress(name, answers, len(test.turns))), list(follow_ups))
+
+
+def score(
+    test: TestSet,
+    quantizations: Sequence[str],
+    spoken: dict[str, Spoken],
+    tokenizer: GemmaTokenizer,
+) -> dict[str, dict]:
+    """metrics/evaluate.json's content. Every model's logits are compared with the merged
+    model's.
+    """
+    models = model_logits(quantizations)
+    count = len(test.sequences)
+    reference = keep(progress("merged", models["merged"](test.sequences), count))
+    outcomes = {"merged": measure(test, reference, reference)}
+    for name, logits in models.items():
+        if name not in outcomes:
+            outcomes[name] = measure(test, progress(name, logits(test.sequences), count), reference)
+            gc.collect()
+
+    exact = {
+        name: exact_by_logits(test, outcome, tokenizer.stop_ids)
+        for name, outcome in outcomes.items()
+    }
+    rungs: dict[str, dict] = {name: outcomes[name].figures for name in models}
+    for name, found in spoken.items():
+        twin = f"tflite_{name.partition('_')[2]}"  # the same model file, so the same logits
+        rungs[name] = rungs[twin] | runtime(test, found, outcomes[twin], tokenizer)
+        rungs[name]["sha256"] = sha256(weights_file(name))
+        exact[name] = exact_by_text(test, found.answers)
+    for name in rungs:
+        rungs[name] |= exact_match(test, exact[name], exact["merged"])
+        rungs[name]["bytes"] = weights_file(name).stat().st_size
+    for key in [key for key in rungs["merged"] if key.startswith("exact_match_change")]:
+        del rungs["merged"][key]  # it would be compared with itself
+    return rungs
+
+
+def model_logits(quantizations: Sequence[str]) -> dict[str, Callable]:
+    """For each rung with logits of its own: a function of the sequences that loads the model and
+    yields its logits.
+    """
+    models: dict[str, Callable] = {
+        "base": lambda sequences: keras_rung.keras_logits(load_gemma_model(BASE), sequences),
+        "lora": lambda sequences: keras_rung.keras_logits(
+            keras_rung.base_with_adapter(BASE, ADAPTER), sequences
+        ),
+        "merged": lambda sequences: keras_rung.keras_logits(load_gemma_model(MERGED), sequences),
+        "transformers": lambda sequences: torch_rung.torch_logits(MERGED, sequences),
+    }
+    for name in ("float32", *quantizations):
+        models[f"tflite_{name}"] = partial(tflite_rung.tflite_logits, TFLITE / f"{name}.tflite")
+    return models
+
+
+def weights_file(rung: str) -> Path:
+    """The file that holds the rung's weights."""
+    files = {
+        "base": BASE / "model.safetensors",
+        "lora": ADAPTER,
+        "merged": MERGED / "model.safetensors",
+        "transformers": MERGED / "model.safetensors",
+    }
     kind, _, name = rung.partition("_")
-    path = files.get(rung) or (TFLITE / f"{name}.tflite" if kind == "tflite" else BUNDLE / f"{name}.{kind}")
-    return path.stat().st_size
+    if rung in files:
+        return files[rung]
+    return TFLITE / f"{name}.tflite" if kind == "tflite" else BUNDLE / f"{name}.{kind}"
 
 
-def _progress(name: str, items: Iterator, total) -> Iterator:
-    return tqdm(items, desc=name, total=len(total), leave=False)
+def progress(name: str, items: Iterable, total: int) -> Iterator:
+    return tqdm(items, desc=name, total=total, leave=False)
 
 
-def _write_ladder(rows: list[dict]) -> None:
-    with aside("metrics/ladder.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["rung", *ladder.COLUMNS], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _print(rows: list[dict]) -> None:
+def show(rungs: dict[str, dict]) -> None:
+    """Prints the ladder."""
     print(f"{'rung':<16}{'exact match':>24}{'perplexity':>12}{'KL':>10}{'max diff':>10}{'MB':>9}")
-    for row in rows:
-        interval = f"{row['exact_match']:.3f} ({row['exact_match_low']:.3f} to {row['exact_match_high']:.3f})"
+    for name, figures in rungs.items():
+        low, high = figures["exact_match_low"], figures["exact_match_high"]
+        interval = f"{figures['exact_match']:.3f} ({low:.3f} to {high:.3f})"
         print(
-            f"{row['rung']:<16}{interval:>24}{row['perplexity']:>12.4g}{row['kl']:>10.2g}"
-            f"{row['max_logit_diff']:>10.2g}{row['bytes'] / 1e6:>9.2f}"
+            f"{name:<16}{interval:>24}{figures['perplexity']:>12.4g}{figures['kl']:>10.2g}"
+            f"{figures['max_logit_diff']:>10.2g}{figures['bytes'] / 1e6:>9.2f}"
         )
 
 

@@ -3,9 +3,9 @@
     python scripts/generate.py data/formatted/test.jsonl answers.jsonl
     python scripts/generate.py questions.jsonl answers.jsonl --backend keras
 
-Reads rows `{"messages": [...]}` or `{"text": "<start_of_turn>..."}` (an answer at the end becomes `reference`), a
-model, and `generate` of params.yaml. Stopped half-way, the same command goes on where it was; with other settings it
-says which, and leaves the answers that are there alone.
+Reads rows `{"messages": [...]}` or `{"text": "<start_of_turn>..."}` (an answer at the end becomes
+`reference`), a model, and `generate` of params.yaml. Stopped half-way, the same command goes on
+where it was; with other settings it says which, and leaves the answers that are there alone.
 """
 
 import argparse
@@ -31,7 +31,9 @@ def main() -> None:
     with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
         refuse_too_long(requests, backend, args.input)
         output = UnfinishedOutput(args.output, settings(config, args.input, backend.weights))
-        for request in tqdm(requests[output.rows :], initial=output.rows, total=len(requests), unit="row"):
+        for request in tqdm(
+            requests[output.rows :], initial=output.rows, total=len(requests), unit="row"
+        ):
             text = "".join(backend.generate(request.messages, config.sampler(), config.max_tokens))
             output.append(request.answered(text))
         output.finish()
@@ -39,18 +41,28 @@ def main() -> None:
 
 
 def settings(config: GenerateConfig, questions: str, weights: Path) -> dict:
-    """What the answers depend on, to be shown to people: parameters, and the first digits of the files' SHA-256."""
+    """What the answers depend on, to be shown to people: parameters, and the first digits of the
+    files' SHA-256.
+    """
     files = {"the input": sha256(questions)[:12], "the model": sha256(weights)[:12]}
-    return {f"generate.{key}": value for key, value in asdict(config).items() if key != "threads"} | files
+    return {
+        f"generate.{key}": value for key, value in asdict(config).items() if key != "threads"
+    } | files
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Answer a file of conversations.")
     parser.add_argument("input", metavar="INPUT.jsonl")
     parser.add_argument("output", metavar="OUTPUT.jsonl")
-    parser.add_argument("--backend", choices=sorted(DEFAULT_MODEL), help="default: what --model is, or bundle")
-    parser.add_argument("--model", metavar="PATH", help="a .task, .litertlm, .tflite or Hugging Face directory")
-    parser.add_argument("--tokenizer", metavar="PATH", help="tokenizer.model for a .tflite of another pipeline")
+    parser.add_argument(
+        "--backend", choices=sorted(DEFAULT_MODEL), help="default: what --model is, or bundle"
+    )
+    parser.add_argument(
+        "--model", metavar="PATH", help="a .task, .litertlm, .tflite or Hugging Face directory"
+    )
+    parser.add_argument(
+        "--tokenizer", metavar="PATH", help="tokenizer.model for a .tflite of another pipeline"
+    )
     return parser.parse_args()
 
 

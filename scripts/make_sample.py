@@ -1,10 +1,12 @@
-"""Writes the sample in data/raw: conversations with a home assistant that answers a request with one JSON call.
+"""Writes the sample in data/raw: conversations with a home assistant that answers a request with
+one JSON call.
 
     python scripts/make_sample.py
 
-scripts/sample/{phrasings.yaml,values.py,dialogue.py,broken.py} -> data/raw/{sharegpt,alpaca,chatml}.jsonl, the same
-bytes each time. Phrasings and calls of the test split stand apart from those of training, and so do validation's.
-Some rows are broken or duplicated on purpose, so that validation and deduplication have honest work.
+scripts/sample/{phrasings.yaml,values.py,dialogue.py,broken.py} ->
+data/raw/{sharegpt,alpaca,chatml}.jsonl, the same bytes each time. Phrasings and calls of the test
+split stand apart from those of training, and so do validation's. Some rows are broken or duplicated
+on purpose, so that validation and deduplication have honest work.
 """
 
 import json
@@ -19,7 +21,11 @@ from sample.dialogue import SPLITS, Turn, conversations
 
 RAW = Path("data/raw")
 SIZES = {"train": 6000, "validation": 200, "test": 180}
-SYSTEM = ["You are the assistant of this home.", "You run a smart home.", "Answer with one call or a short sentence."]
+SYSTEM = [
+    "You are the assistant of this home.",
+    "You run a smart home.",
+    "Answer with one call or a short sentence.",
+]
 
 
 def sharegpt(turns: list[Turn], rng: random.Random) -> dict:
@@ -42,7 +48,9 @@ FORMATS = {"sharegpt": sharegpt, "alpaca": alpaca, "chatml": chatml}
 
 
 def sample_rows(rng: random.Random) -> dict[str, list[dict]]:
-    """The good rows of each file. Alpaca has no turns, so conversations of several go to the others."""
+    """The good rows of each file. Alpaca has no turns, so conversations of several go to the
+    others.
+    """
     files = {name: [] for name in FORMATS}
     for split in SPLITS:
         for turns in conversations(split, SIZES[split]):
@@ -68,7 +76,10 @@ def main() -> None:
         with aside(RAW / f"{name}.jsonl") as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
         splits = Counter(row["split"] for row in rows)
-        print(f"{RAW / name}.jsonl: {len(lines)} rows, " + ", ".join(f"{splits[split]} {split}" for split in SPLITS))
+        print(
+            f"{RAW / name}.jsonl: {len(lines)} rows, "
+            + ", ".join(f"{splits[split]} {split}" for split in SPLITS)
+        )
 
 
 if __name__ == "__main__":

@@ -12,12 +12,17 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from gemma_finetune.export.chat_template import CHAT_TEMPLATE
-from gemma_finetune.export.merge import fake_quantized_model, merge_lora_weights, read_tensors, target_shapes
+from gemma_finetune.export.merge import (
+    fake_quantized_model,
+    merge_lora_weights,
+    read_tensors,
+    target_shapes,
+)
 from gemma_finetune.export.merge_proof import prove_merge
-from gemma_finetune.models.hf_layout import finish_layout
-from gemma_finetune.models.lora_file import Adapter, check_fits, load_lora
-from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.formats.chat_template import CHAT_TEMPLATE
+from gemma_finetune.formats.hf_layout import finish_layout
+from gemma_finetune.formats.lora_file import Adapter, check_fits, load_lora
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, read_jsonl, require
 
@@ -28,14 +33,20 @@ PROMPTS, PROMPT_TOKENS = 4, 64
 
 
 def write_merged(directory: Path, adapter: Adapter) -> None:
-    """The merged model in Hugging Face layout, float32, with the chat template and both stop tokens."""
+    """The merged model in Hugging Face layout, float32, with the chat template and both stop
+    tokens.
+    """
     directory.mkdir()
     tensors = read_tensors(BASE)
     merged = merge_lora_weights(tensors, adapter)
     names = {module: f"{module}.weight" for module in adapter.modules}
-    unchanged = [module for module, name in names.items() if np.array_equal(tensors[name], merged[name])]
+    unchanged = [
+        module for module, name in names.items() if np.array_equal(tensors[name], merged[name])
+    ]
     if unchanged:
-        raise UserError(f"{LORA}: changes nothing in {unchanged[0]} (and {len(unchanged) - 1} more); train longer")
+        raise UserError(
+            f"{LORA}: changes nothing in {unchanged[0]} (and {len(unchanged) - 1} more); train longer"
+        )
     if adapter.config.quantization_aware:
         merged = fake_quantized_model(merged)
     save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})
@@ -57,7 +68,9 @@ def main():
         write_merged(temporary, adapter)
         proof = prove_merge(BASE, temporary, adapter, prompts)
     print(f"{len(adapter.modules)} weights changed -> {MERGED}")
-    print(f"relative logit difference: adapter {proof['merged_vs_lora']:.1e}, base {proof['merged_vs_base']:.1e}")
+    print(
+        f"relative logit difference: adapter {proof['merged_vs_lora']:.1e}, base {proof['merged_vs_base']:.1e}"
+    )
 
 
 if __name__ == "__main__":

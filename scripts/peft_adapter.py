@@ -1,19 +1,28 @@
 """Carries an adapter to PEFT and back, without loss.
 
-    python scripts/peft_adapter.py export models/peft                   # models/lora.npz -> a PEFT directory
-    python scripts/peft_adapter.py import path/to/peft models/lora.npz  # a PEFT directory -> lora.npz
+    # Models/lora.npz -> a PEFT directory
+    python scripts/peft_adapter.py export models/peft
+    # A PEFT directory -> lora.npz
+    python scripts/peft_adapter.py import path/to/peft models/lora.npz
 
-`import` reads the base the adapter was trained on (--base, models/base if not given): its digest goes into the file,
-and an adapter that doesn't fit it is refused. `dvc commit -f train && dvc repro` then takes an imported
-models/lora.npz for what the train stage made, and goes on from there.
+`import` reads the base the adapter was trained on (--base, models/base if not given): its digest
+goes into the file, and an adapter that doesn't fit it is refused. `dvc commit -f train && dvc
+repro` then takes an imported models/lora.npz for what the train stage made, and goes on from there.
 """
 
 import argparse
 from pathlib import Path
 
 from gemma_finetune.export.merge import target_shapes
-from gemma_finetune.models.lora_file import Adapter, base_digest, check_fits, check_shapes, load_lora, save_lora
-from gemma_finetune.models.peft_adapter import CONFIG, read_peft, write_peft
+from gemma_finetune.formats.lora_file import (
+    Adapter,
+    base_digest,
+    check_fits,
+    check_shapes,
+    load_lora,
+    save_lora,
+)
+from gemma_finetune.formats.peft_adapter import CONFIG, read_peft, write_peft
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside
 
@@ -23,10 +32,16 @@ def main() -> None:
     if args.output.exists() and not args.force:
         raise UserError(f"{args.output} exists; name another place, or add --force to replace it")
     if args.direction == "export" and args.output.exists() and not (args.output / CONFIG).is_file():
-        raise UserError(f"{args.output} is no PEFT adapter, so --force does not replace it; name another place")
-    adapter = (export_adapter if args.direction == "export" else import_adapter)(args.input, args.output, args.base)
+        raise UserError(
+            f"{args.output} is no PEFT adapter, so --force does not replace it; name another place"
+        )
+    adapter = (export_adapter if args.direction == "export" else import_adapter)(
+        args.input, args.output, args.base
+    )
     config = adapter.config
-    print(f"{len(adapter.modules)} modules, rank {config.rank}, {', '.join(config.targets)} -> {args.output}")
+    print(
+        f"{len(adapter.modules)} modules, rank {config.rank}, {', '.join(config.targets)} -> {args.output}"
+    )
 
 
 def export_adapter(lora: Path, directory: Path, base: Path) -> Adapter:
@@ -52,12 +67,20 @@ def parse_arguments() -> argparse.Namespace:
     directions = parser.add_subparsers(dest="direction", required=True)
     out = directions.add_parser("export", help="lora.npz -> a PEFT directory")
     out.add_argument("output", type=Path, metavar="DIRECTORY", help="to write, such as models/peft")
-    out.add_argument("--lora", dest="input", type=Path, default=Path("models/lora.npz"), help="the adapter")
+    out.add_argument(
+        "--lora", dest="input", type=Path, default=Path("models/lora.npz"), help="the adapter"
+    )
     back = directions.add_parser("import", help="a PEFT directory -> lora.npz")
-    back.add_argument("input", type=Path, metavar="DIRECTORY", help="what PEFT's save_pretrained wrote")
-    back.add_argument("output", type=Path, metavar="LORA.npz", help="to write, such as models/lora.npz")
+    back.add_argument(
+        "input", type=Path, metavar="DIRECTORY", help="what PEFT's save_pretrained wrote"
+    )
+    back.add_argument(
+        "output", type=Path, metavar="LORA.npz", help="to write, such as models/lora.npz"
+    )
     for command in (out, back):
-        command.add_argument("--base", type=Path, default=Path("models/base"), help="the base it was trained on")
+        command.add_argument(
+            "--base", type=Path, default=Path("models/base"), help="the base it was trained on"
+        )
         command.add_argument("--force", action="store_true", help="replace what is there")
     return parser.parse_args()
 

@@ -1,4 +1,5 @@
-"""Quantizes the float32 TFLite model by a recipe, and prints what each weight got in the built file.
+"""Quantizes the float32 TFLite model by a recipe, and prints what each weight got in the built
+file.
 
 models/tflite/float32.tflite + scripts/recipes/NAME.json -> models/tflite/NAME.tflite
 
@@ -10,15 +11,14 @@ import sys
 from pathlib import Path
 
 from gemma_finetune.export.quantizer import quantize, table
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
 
 FLOAT32 = "models/tflite/float32.tflite"
 
 
 def main():
-    if len(sys.argv) != 2:
-        raise UserError("usage: python scripts/quantize.py NAME|PATH.json")
-    recipe = Path(sys.argv[1] if sys.argv[1].endswith(".json") else f"scripts/recipes/{sys.argv[1]}.json")
+    name = sys.argv[1]
+    recipe = Path(name if name.endswith(".json") else f"scripts/recipes/{name}.json")
     out = Path(f"models/tflite/{recipe.stem}.tflite")
     weights = quantize(FLOAT32, out, recipe)
     print(table(weights))

@@ -1,7 +1,8 @@
-"""Converts the merged model to TFLite in float32, with a KV cache and one signature per prefill length.
+"""Converts the merged model to TFLite in float32, with a KV cache and one signature per prefill
+length.
 
-Before that its weights are scaled for what training rows make of its activations, so that INT4 loses less (AWQ);
-the float32 model computes the same with it and without.
+Before that its weights are scaled for what training rows make of its activations, so that INT4
+loses less (AWQ); the float32 model computes the same with it and without.
 
 models/merged/, data/formatted/train.jsonl -> models/tflite/float32.tflite
 
@@ -16,7 +17,7 @@ from gemma_finetune.config import load_section
 from gemma_finetune.export.awq import calibration_rows, write_scaled
 from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.export.converter import convert_to_tflite
-from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import made_by, read_jsonl, require, workspace
 
@@ -46,8 +47,8 @@ def scaled(merged: Path, directory: Path, tokens: int) -> Path:
 def fix_hash_seed():
     """Starts this script anew with Python's hash seed at 0, unless it is.
 
-    transformers' Gemma 3 goes through a set of layer types, so the order of the two RoPE tables in the file, and with
-    it the file's digest, would differ from run to run.
+    transformers' Gemma 3 goes through a set of layer types, so the order of the two RoPE tables in
+    the file, and with it the file's digest, would differ from run to run.
     """
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": "0"})

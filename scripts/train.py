@@ -1,6 +1,7 @@
 """Fine-tunes the base with LoRA.
 
-data/formatted/{train,validation}.jsonl, models/base -> models/lora.npz, metrics/train.json, metrics/training_log.csv
+data/formatted/{train,validation}.jsonl, models/base -> models/lora.npz, metrics/train.json,
+metrics/training_log.csv
 
     python scripts/train.py
 
@@ -10,13 +11,18 @@ Killed, and run again with nothing changed, it goes on from the last state saved
 from pathlib import Path
 
 from gemma_finetune.config import load_section
+from gemma_finetune.formats.lora_file import base_digest, save_lora
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.models.loader import load_gemma_model
-from gemma_finetune.models.lora_file import base_digest, save_lora
-from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import pack, supervised_fraction, tokenize
-from gemma_finetune.training.distribution import check_same_everywhere, is_first_process, join_job, set_distribution
+from gemma_finetune.training.distribution import (
+    check_same_everywhere,
+    is_first_process,
+    join_job,
+    set_distribution,
+)
 from gemma_finetune.training.resume import RunFile, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import run
@@ -32,7 +38,11 @@ def load_examples(split: str, tokenizer: GemmaTokenizer, sequence_length: int):
     path = require(FORMATTED / f"{split}.jsonl", "format")
     rows = list(read_jsonl(path))
     with made_by("format", path):
-        return tokenize(rows, tokenizer, sequence_length, str(path)) if rows or split == "train" else []
+        return (
+            tokenize(rows, tokenizer, sequence_length, str(path))
+            if rows or split == "train"
+            else []
+        )
 
 
 def main():
@@ -43,7 +53,9 @@ def main():
     )
     prepare_training(require(BASE / "model.safetensors", "base").stat().st_size)
     tokenizer = GemmaTokenizer(require(BASE / "tokenizer.model", "base"))
-    train, validation = (load_examples(split, tokenizer, config.sequence_length) for split in ("train", "validation"))
+    train, validation = (
+        load_examples(split, tokenizer, config.sequence_length) for split in ("train", "validation")
+    )
     if config.distribution != "none":
         join_job()
     set_distribution(config.distribution, BASE, config.batch_size)
@@ -61,7 +73,10 @@ def main():
         return
     save_lora("models/lora.npz", result.weights, lora, base_digest(BASE))
     result.log.write("metrics/training_log.csv")
-    metrics = {"examples": len(train), "supervised_fraction": round(supervised_fraction(train), 4)} | result.metrics
+    metrics = {
+        "examples": len(train),
+        "supervised_fraction": round(supervised_fraction(train), 4),
+    } | result.metrics
     write_json("metrics/train.json", metrics)
     unfinished.remove()
     print(f"{len(train)} conversations, {metrics['steps']} steps -> models/lora.npz")

@@ -1,6 +1,8 @@
-"""Reads the raw data, checks every row, and sets aside those that cannot be used, each with its reason.
+"""Reads the raw data, checks every row, and sets aside those that cannot be used, each with its
+reason.
 
-data/raw (ShareGPT, Alpaca, ChatML) -> data/validated/{records,rejected}.jsonl, metrics/validate.json
+data/raw (ShareGPT, Alpaca, ChatML) -> data/validated/{records,rejected}.jsonl,
+metrics/validate.json
 
     python scripts/validate.py
 """
@@ -40,7 +42,10 @@ def main():
 def validate(config, folder):
     """Writes records and rejections; returns the counts and the first few rejections."""
     counts, first = {name: Counter() for name in ("files", *COUNTED)}, []
-    with open(folder / "records.jsonl", "wb") as records, open(folder / "rejected.jsonl", "wb") as rejected:
+    with (
+        open(folder / "records.jsonl", "wb") as records,
+        open(folder / "rejected.jsonl", "wb") as rejected,
+    ):
         check = partial(check_rows, format=config.format, allowed=config.repairs)
         paths = find_files(config.raw)
         rows = count_by_file(read_files(paths), counts["files"])
@@ -67,22 +72,34 @@ def summarize(counts):
     rows = counts["rows"]
     fraction = rows["rejected"] / rows["read"] if rows["read"] else 0.0
     named = {name: dict(counts[name]) for name in COUNTED[1:]}
-    empty = sorted(file for file, count in counts["files"].items() if not count)
+    # A mapping, not a list: DVC would take a list in a registered file for data points of a plot.
+    empty = {file: 0 for file, count in sorted(counts["files"].items()) if not count}
     total = {"files": len(counts["files"]), "empty_files": empty, "rejected_fraction": fraction}
     return {**{name: rows[name] for name in ("read", "accepted", "rejected")}, **total, **named}
 
 
 def table(summary):
     """What a person reads at the end of the run."""
-    lines = [f"{summary['read']:>9,} rows read, {summary['accepted']:,} accepted, {summary['rejected']:,} rejected"]
-    titles = {"formats": "format", "repairs": "repair", "ignored_keys": "ignored key", "reasons": "reason"}
+    lines = [
+        f"{summary['read']:>9,} rows read, {summary['accepted']:,} accepted, {summary['rejected']:,} rejected"
+    ]
+    titles = {
+        "formats": "format",
+        "repairs": "repair",
+        "ignored_keys": "ignored key",
+        "reasons": "reason",
+    }
     for name, title in titles.items():
-        lines += [f"{count:>9,}  {title}: {value}" for value, count in sorted(summary[name].items())]
+        lines += [
+            f"{count:>9,}  {title}: {value}" for value, count in sorted(summary[name].items())
+        ]
     return "\n".join(lines + [f"no row in {file}" for file in summary["empty_files"]])
 
 
 def too_many_rejected(summary, first, limit):
-    """What to tell the person if nothing is left, or if more than the fraction `limit` was rejected; else None."""
+    """What to tell the person if nothing is left, or if more than the fraction `limit` was
+    rejected; else None.
+    """
     if not summary["read"]:
         return "the files of data.raw hold no row"
     if summary["accepted"] and summary["rejected_fraction"] <= limit:
@@ -93,7 +110,9 @@ def too_many_rejected(summary, first, limit):
             f"{summary['rejected']:,} of {summary['read']:,} rows rejected ({summary['rejected_fraction']:.1%}), over "
             f"data.max_rejected_fraction ({limit:.1%})"
         )
-    shown = "\n".join(f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first)
+    shown = "\n".join(
+        f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first
+    )
     return f"{found}. The first:\n{shown}\nAll are in data/validated/rejected.jsonl: mend them, or raise the limit"
 
 

@@ -1,4 +1,6 @@
-"""Clones of the working tree, and commands run in them as a user would: for the tests of the whole pipeline."""
+"""Clones of the working tree, and commands run in them as a user would: for the tests of the whole
+pipeline.
+"""
 
 import hashlib
 import os
@@ -12,7 +14,8 @@ from dvc.repo import Repo
 
 from imports import ROOT
 
-# A base that knows next to nothing, an adapter that has seen little: every part is real, only the score is not.
+# A base that knows next to nothing, an adapter that has seen little: every part is real, only the
+# score is not.
 SMALLER = {
     "model.tiny.steps": 20,
     "train.max_steps": 10,
@@ -25,8 +28,8 @@ SMALLER = {
     "check.min_runtime_agreement": 0.0,
 }
 
-# Planted in the environment of the run that `reproduced` is; tests/faults/test_secrets.py searches for them.
-# Made here, so that this file, which is in the clone too, does not hold them.
+# Planted in the environment of the run that `reproduced` is; tests/faults/test_secrets.py searches
+# for them. Made here, so that this file, which is in the clone too, does not hold them.
 SECRETS = {
     name: hashlib.sha256(name.encode()).hexdigest()
     for name in ("HF_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY")
@@ -35,7 +38,9 @@ SECRETS = {
 
 
 def clone_working_tree(directory: Path) -> Path:
-    """A Git clone of the working tree, what is not committed yet included, without any output of a stage."""
+    """A Git clone of the working tree, what is not committed yet included, without any output of a
+    stage.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -53,9 +58,13 @@ def clone_working_tree(directory: Path) -> Path:
 
 
 def commit_stand_ins(clone: Path) -> Path:
-    """Makes a small file for every output, and has DVC record them in dvc.lock and its cache as if stages had run."""
+    """Makes a small file for every output, and has DVC record them in dvc.lock and its cache as if
+    stages had run.
+    """
     with Repo(str(clone)) as repo:
-        paths = {Path(item.fs_path) for stage in repo.index.stages for item in (*stage.outs, *stage.deps)}
+        paths = {
+            Path(item.fs_path) for stage in repo.index.stages for item in (*stage.outs, *stage.deps)
+        }
         for path in sorted(paths, reverse=True):  # what lies in a folder, then the folder
             _make_stand_in(path)
     run(clone, "dvc", "commit", "--force")
@@ -78,7 +87,9 @@ def git(directory, *arguments):
 
 
 def run(clone, *command, ok=True):
-    """Runs a command in the clone with this environment's Python first in the PATH; returns all it printed."""
+    """Runs a command in the clone with this environment's Python first in the PATH; returns all it
+    printed.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,
@@ -95,4 +106,8 @@ def run(clone, *command, ok=True):
 
 def stages_run(output):
     """The stages that a repro ran, in order: names without their matrix suffix count once."""
-    return list(dict.fromkeys(name.split("@")[0] for name in re.findall(r"Running stage '([\w@]+)'", output)))
+    return list(
+        dict.fromkeys(
+            name.split("@")[0] for name in re.findall(r"Running stage '([\w@]+)'", output)
+        )
+    )

@@ -1,4 +1,6 @@
-"""Tiny things made on the spot: a SentencePiece tokenizer with Gemma's pieces, a random 6-layer Gemma 3, a clone."""
+"""Tiny things made on the spot: a SentencePiece tokenizer with Gemma's pieces, a random 6-layer
+Gemma 3, a clone.
+"""
 
 import io
 import json
@@ -16,7 +18,8 @@ from xdist.scheduler import LoadScopeScheduling
 import exported
 from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
 
-# What a shell starts in the background ignores Ctrl-C, and its children inherit that; tests press it.
+# What a shell starts in the background ignores Ctrl-C, and its children inherit that; tests press
+# it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SENTENCES = [
@@ -29,7 +32,9 @@ SENTENCES = [
 
 
 def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
-    """A BPE vocabulary with Gemma's special pieces at Gemma's ids 0-3, and the turn markers as user-defined ones."""
+    """A BPE vocabulary with Gemma's special pieces at Gemma's ids 0-3, and the turn markers as
+    user-defined ones.
+    """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(SENTENCES * 20),
@@ -50,7 +55,15 @@ def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
         eos_piece="<eos>",
         bos_piece="<bos>",
         unk_piece="<unk>",
-        user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "\n", '":\u2581', '",\u2581"', '":\u2581{"', '{"'],
+        user_defined_symbols=[
+            "<start_of_turn>",
+            "<end_of_turn>",
+            "\n",
+            '":\u2581',
+            '",\u2581"',
+            '":\u2581{"',
+            '{"',
+        ],
         minloglevel=2,
     )
     path.write_bytes(model.getvalue())
@@ -58,7 +71,9 @@ def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
 
 
 def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
-    """A Gemma 3 of 6 layers (5 local, 1 global), hidden 32, with random weights that make attention matter."""
+    """A Gemma 3 of 6 layers (5 local, 1 global), hidden 32, with random weights that make attention
+    matter.
+    """
     import keras
 
     from gemma_finetune.models.loader import keras_hub
@@ -91,7 +106,8 @@ LONGEST = ("tests/test_pipeline.py", "tests/test_readme.py", "tests/faults/test_
 
 
 class ByFile(LoadScopeScheduling):
-    """For `make test`'s two processes: tests of a file share its fixtures and stay together; so do the longest files.
+    """For `make test`'s two processes: tests of a file share its fixtures and stay together; so do
+    the longest files.
 
     (`--dist loadgroup` is for that, but pytest-xdist 3.8's does not see its groups under pytest 9.)
     """
@@ -116,7 +132,7 @@ def tokenizer_path(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(tokenizer_path):
-    from gemma_finetune.models.tokenizer import GemmaTokenizer
+    from gemma_finetune.formats.tokenizer import GemmaTokenizer
 
     return GemmaTokenizer(tokenizer_path)
 
@@ -126,8 +142,8 @@ def base_dir(tmp_path_factory, tokenizer, tokenizer_path) -> Path:
     """A random Gemma 3 in Hugging Face layout, as the base stage leaves it. Read only."""
     import shutil
 
-    from gemma_finetune.models.hf_layout import finish_layout
-    from gemma_finetune.models.preset import export_backbone
+    from gemma_finetune.base.preset import export_backbone
+    from gemma_finetune.formats.hf_layout import finish_layout
 
     directory = tmp_path_factory.mktemp("base") / "base"
     directory.mkdir()
@@ -157,7 +173,9 @@ def float32(tmp_path_factory, talkative) -> Path:
 
 @pytest.fixture
 def write_params(tmp_path, monkeypatch):
-    """Writes the repository's params.yaml, with changes {"lora.rank": 4}, to a temporary folder and moves there."""
+    """Writes the repository's params.yaml, with changes {"lora.rank": 4}, to a temporary folder and
+    moves there.
+    """
     import yaml
 
     def write(changes):
@@ -183,7 +201,9 @@ def clone(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def reproduced(clone):
-    """The clone after its first experiment, and what that printed: every stage has run once, with smaller settings."""
+    """The clone after its first experiment, and what that printed: every stage has run once, with
+    smaller settings.
+    """
     changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
     with mock.patch.dict(os.environ, SECRETS):
         return clone, run(clone, "dvc", "exp", "run", *changes)
@@ -191,5 +211,7 @@ def reproduced(clone):
 
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory) -> Path:
-    """A clone whose dvc.lock holds its code, its parameters and stand-ins for every output. Copy it; read only."""
+    """A clone whose dvc.lock holds its code, its parameters and stand-ins for every output. Copy
+    it; read only.
+    """
     return commit_stand_ins(clone_working_tree(tmp_path_factory.mktemp("stand-ins") / "repository"))

@@ -1,4 +1,6 @@
-"""The model that the tests of export and inference share: a random Gemma 3 whose answers end by themselves."""
+"""The model that the tests of export and inference share: a random Gemma 3 whose answers end by
+themselves.
+"""
 
 import json
 import shutil
@@ -10,7 +12,9 @@ PREFILL_LENGTHS, CACHE_LENGTH = (8, 32), 256
 
 
 def write_talkative(directory: Path, tokenizer_path: Path, tokenizer) -> None:
-    """Hugging Face layout. Blocks of 32 fit every weight; six layers, the last global: keras-hub knows no other way."""
+    """Hugging Face layout. Blocks of 32 fit every weight; six layers, the last global: keras-hub
+    knows no other way.
+    """
     import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
@@ -34,12 +38,21 @@ def write_talkative(directory: Path, tokenizer_path: Path, tokenizer) -> None:
     _make_talkative(model, tokenizer)
     model.save_pretrained(directory)
     shutil.copyfile(tokenizer_path, directory / "tokenizer.model")
-    tokens = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    (directory / "tokenizer_config.json").write_text(json.dumps(tokens | {"tokenizer_class": "GemmaTokenizer"}))
+    tokens = {
+        "bos_token": "<bos>",
+        "eos_token": "<eos>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+    }
+    (directory / "tokenizer_config.json").write_text(
+        json.dumps(tokens | {"tokenizer_class": "GemmaTokenizer"})
+    )
 
 
 def _make_talkative(model, tokenizer):
-    """Random weights repeat one token for ever. These let layers outweigh the last token, words beat bytes, and end."""
+    """Random weights repeat one token for ever. These let layers outweigh the last token, words
+    beat bytes, and end.
+    """
     import torch
 
     for name, weight in model.named_parameters():

@@ -1,4 +1,6 @@
-"""Which of our own files a script imports, or reads beside its modules: taken from the source, nothing is run."""
+"""Which of our own files a script imports, or reads beside its modules: taken from the source,
+nothing is run.
+"""
 
 import ast
 from pathlib import Path
@@ -8,7 +10,9 @@ SCRIPTS = ROOT / "scripts"
 
 
 def imported_files(script: Path) -> set[str]:
-    """Paths, relative to the repository, of `script` and of all our modules it reaches, packages' __init__ included."""
+    """Paths, relative to the repository, of `script` and of all our modules it reaches, packages'
+    __init__ included.
+    """
     found, todo = set(), [script]
     while todo:
         path = todo.pop()
@@ -16,7 +20,9 @@ def imported_files(script: Path) -> set[str]:
         if name not in found:
             found.add(name)
             if path.suffix == ".py":
-                todo += [file for module in _modules(path) for file in _files(module)] + list(_data_files(path))
+                todo += [file for module in _modules(path) for file in _files(module)] + list(
+                    _data_files(path)
+                )
     return found
 
 
@@ -38,15 +44,18 @@ def _files(module):
                 yield file
 
 
+def has_code(path: Path) -> bool:
+    """Whether a Python file holds more than a docstring: an empty `__init__.py` decides nothing."""
+    docstring = ast.get_docstring(tree := ast.parse(path.read_text(encoding="utf-8"))) is not None
+    return len(tree.body) > int(docstring)
+
+
 def _data_files(path):
-    """Files that lie beside a module and that it names, such as corpus.yaml."""
+    """Files that a module names: beside it (corpus.yaml), or in scripts/ (recipes/int4.json)."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and "." in node.value
-            and "\n" not in node.value
-        ):
-            beside = path.parent / node.value[:100]
-            if beside.is_file():
-                yield beside
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and "." in text and "\n" not in text:
+            for folder in (path.parent, SCRIPTS):
+                file = folder / text[:100]
+                if file.is_file() and file.suffix != ".py":
+                    yield file

@@ -1,6 +1,7 @@
 """The parts of README.md that are made from the code, and how they are found in it again.
 
-`make readme` writes them: the picture of the pipeline (`dvc dag`), and the tree of scripts/ from the docstrings.
+`make readme` writes them: the picture of the pipeline (`dvc dag`), and the tree of scripts/ from
+the docstrings.
 """
 
 import ast
@@ -40,8 +41,12 @@ def _line(name, text, depth):
 
 def _summary(path):
     """The first sentence of the docstring's first line."""
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else None
-    return re.split(r"\.(?:\s|$)", docstring.splitlines()[0])[0].replace("`", "") if docstring else ""
+    docstring = (
+        ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else None
+    )
+    return (
+        re.split(r"\.(?:\s|$)", docstring.splitlines()[0])[0].replace("`", "") if docstring else ""
+    )
 
 
 PARTS = {"dag": dag, "tree": tree}
@@ -58,13 +63,22 @@ def _between(name):
 
 def table(header):
     """The rows of the table whose first line starts with `header`, each a list of cells."""
-    lines = README.read_text(encoding="utf-8").split(f"\n| {header}", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))] for line in lines]
+    lines = (
+        README.read_text(encoding="utf-8")
+        .split(f"\n| {header}", 1)[1]
+        .split("\n\n", 1)[0]
+        .splitlines()[2:]
+    )
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))] for line in lines
+    ]
 
 
 def commands():
     """Every command of README.md's `sh` blocks, without its comment, in order."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     joined = re.sub(r"\s*\\\n\s*", " ", "".join(blocks))  # a line that ends in a backslash goes on
     lines = [re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()]
     return [line for line in lines if line]
@@ -72,7 +86,9 @@ def commands():
 
 def write(part):
     made = PARTS[part]()
-    text = _between(part).sub(lambda found: f"{found[1]}{made}\n{found[3]}", README.read_text(encoding="utf-8"))
+    text = _between(part).sub(
+        lambda found: f"{found[1]}{made}\n{found[3]}", README.read_text(encoding="utf-8")
+    )
     README.write_text(text, encoding="utf-8")
 
 

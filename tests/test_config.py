@@ -20,7 +20,15 @@ def test_the_defaults_are_the_papers():
 @pytest.mark.parametrize("value", ["all-linear", ["all-linear"]])
 def test_all_linear_is_every_projection(write_params, value):
     config = load_section("lora", LoRAConfig, str(write_params({"lora.targets": value})))
-    assert config.targets == ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    assert config.targets == (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
 
 
 def test_a_config_is_frozen():
@@ -57,13 +65,18 @@ def test_a_bad_value_is_refused_by_key(write_params, key, value, says):
 
 def test_float16_is_refused_with_the_reason(write_params):
     path = write_params({"model.dtype": "float16"})
-    with pytest.raises(UserError, match="model.dtype: activations of Gemma 3 overflow in float16; use bfloat16"):
+    with pytest.raises(
+        UserError, match="model.dtype: activations of Gemma 3 overflow in float16; use bfloat16"
+    ):
         load_section("model", ModelConfig, str(path))
 
 
 def test_something_must_end_the_training(write_params):
     path = write_params({"train.epochs": None, "train.max_steps": None})
-    with pytest.raises(UserError, match="train.max_steps: set this or train.epochs, so that training ends; found None"):
+    with pytest.raises(
+        UserError,
+        match="train.max_steps: set this or train.epochs, so that training ends; found None",
+    ):
         load_section("train", TrainingConfig, str(path))
 
 

@@ -1,4 +1,6 @@
-"""The whole DAG in a temporary clone, with smaller settings, as its users run it: repro, chat, experiments."""
+"""The whole DAG in a temporary clone, with smaller settings, as its users run it: repro, chat,
+experiments.
+"""
 
 import subprocess
 import sys
@@ -24,14 +26,24 @@ def test_the_ladder_names_every_rung(reproduced):
     import json
 
     rungs = json.loads((reproduced[0] / "metrics" / "evaluate.json").read_text())
-    assert set(rungs) >= {"base", "lora", "merged", "transformers", "tflite_float32", "task_int8", "litertlm_int4"}
+    assert set(rungs) >= {
+        "base",
+        "lora",
+        "merged",
+        "transformers",
+        "tflite_float32",
+        "task_int8",
+        "litertlm_int4",
+    }
     assert rungs["transformers"]["max_logit_diff"] < 1e-3
 
 
 @pytest.mark.parametrize("backend", ["bundle", "tflite", "keras"])
 def test_the_model_chats_on_every_backend(reproduced, backend):
     clone, _ = reproduced
-    answer = run(clone, "python", "scripts/chat.py", "--backend", backend, "--prompt", "Turn on the light")
+    answer = run(
+        clone, "python", "scripts/chat.py", "--backend", backend, "--prompt", "Turn on the light"
+    )
     assert "Traceback" not in answer and "<end_of_turn>" not in answer
 
 
@@ -55,7 +67,9 @@ def test_a_change_of_rank_touches_neither_data_nor_base_and_going_back_trains_no
     ]  # fmt: skip
     assert (clone / "models" / "lora.npz").read_bytes() != before
     back = run(clone, "dvc", "exp", "run", "-S", "lora.rank=8")
-    assert stages_run(back) == ["report"]  # report.md is no metric and no plot, so DVC caches no run of it: a second
+    assert stages_run(back) == [
+        "report"
+    ]  # report.md is no metric and no plot, so DVC caches no run of it: a second
     assert "is cached - skipping run" in back
     assert (clone / "models" / "lora.npz").read_bytes() == before
 
@@ -78,9 +92,13 @@ def test_fewer_quantizations_train_and_convert_nothing(reproduced):
     ],
 )
 def test_a_mistake_is_refused_by_name_and_nothing_is_lost(reproduced, change, says):
-    """DVC removes a stage's outs before it runs; back with the right settings, the cache has them."""
+    """DVC removes a stage's outs before it runs; back with the right settings, the cache has
+    them.
+    """
     clone, _ = reproduced
-    before = {name: (clone / name).read_bytes() for name in ("params.yaml", "dvc.lock", "models/lora.npz")}
+    before = {
+        name: (clone / name).read_bytes() for name in ("params.yaml", "dvc.lock", "models/lora.npz")
+    }
     output = run(clone, "dvc", "exp", "run", "-S", change, ok=False)
     assert says in output and "Traceback" not in output
     for name in ("params.yaml", "dvc.lock"):

@@ -1,4 +1,6 @@
-"""A queued experiment runs the code as it was when queued, whatever the working tree has become since."""
+"""A queued experiment runs the code as it was when queued, whatever the working tree has become
+since.
+"""
 
 import shutil
 

@@ -1,4 +1,6 @@
-"""README.md against the code: its tables, tree and picture, the files it names, and its commands, run as written."""
+"""README.md against the code: its tables, tree and picture, the files it names, and its commands,
+run as written.
+"""
 
 import ast
 import csv
@@ -19,7 +21,8 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 TEXT = readme.README.read_text()
 
-# How commands begin that a test cannot run, and why; every other command of the README is run, in this order.
+# How commands begin that a test cannot run, and why; every other command of the README is run, in
+# this order.
 NOT_RUN = {
     "make test": "it is this",
     ". .venv/bin/activate": "the tests' own environment takes its place",
@@ -74,8 +77,18 @@ def test_every_file_and_folder_of_the_repository_has_its_place_in_the_tree():
     listed = TEXT.split("## Development")[1].split("```")[1]
     names = [name for line in listed.strip().splitlines() for name in line[:34].split()]
     assert [name for name in names if not (ROOT / name).exists()] == []
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    own_text = {"README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pyproject.toml", ".gitignore", ".dvcignore"}
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    own_text = {
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "Makefile",
+        "pyproject.toml",
+        ".gitignore",
+        ".dvcignore",
+    }
     settings = {".dvc", ".pre-commit-config.yaml", "requirements.txt", "requirements.lock"}
     tops = {name.split("/")[0] for name in tracked} - own_text - settings
     assert {name.strip("/").split("/")[0] for name in names} >= tops
@@ -86,7 +99,9 @@ def code_strings(folder):
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+                yield "".join(
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 
@@ -107,29 +122,53 @@ def test_every_link_and_every_path_leads_somewhere():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
     words = {word.rstrip("/") for code in re.findall(r"`([^`\n]+)`", TEXT) for word in code.split()}
     tops = "data|metrics|models|scripts|tests|benchmarks|.dvc|.github"
-    paths = [word for word in words if word.split("/")[0] in tops.split("|") and not re.search("[A-Z]{4}|[*…@]", word)]
+    paths = [
+        word
+        for word in words
+        if word.split("/")[0] in tops.split("|") and not re.search("[A-Z]{4}|[*…@]", word)
+    ]
     lost = [path for path in {*links, *paths} if not (ROOT / path).exists() and not is_made(path)]
     assert links and len(paths) > 10 and lost == []
 
 
 def is_made(path):
     """Whether a stage makes it, or it lies in a folder that one makes."""
-    outs = [out for stage in STAGES.values() for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    outs = [
+        out
+        for stage in STAGES.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, [])
+    ]
     made = [out if isinstance(out, str) else next(iter(out)) for out in outs]
-    made += [out.replace("${item.quantization}", name) for out in made for name in PARAMS["export"]["quantizations"]]
-    return any(f"{path}/".startswith(f"{out}/") or f"{out}/".startswith(f"{path}/") for out in [*made, ".dvc/cache"])
+    made += [
+        out.replace("${item.quantization}", name)
+        for out in made
+        for name in PARAMS["export"]["quantizations"]
+    ]
+    return any(
+        f"{path}/".startswith(f"{out}/") or f"{out}/".startswith(f"{path}/")
+        for out in [*made, ".dvc/cache"]
+    )
 
 
 def test_the_pinned_jax_of_the_gpu_page_is_the_one_installed():
-    assert re.search(r'"jax\[cuda12\]==([\d.]+)"', TEXT)[1] in (ROOT / "requirements.txt").read_text()
+    assert (
+        re.search(r'"jax\[cuda12\]==([\d.]+)"', TEXT)[1] in (ROOT / "requirements.txt").read_text()
+    )
 
 
 def test_no_command_is_excused_that_the_readme_does_not_have():
-    assert [start for start in NOT_RUN if not any(command.startswith(start) for command in readme.commands())] == []
+    assert [
+        start
+        for start in NOT_RUN
+        if not any(command.startswith(start) for command in readme.commands())
+    ] == []
 
 
 def test_every_parameter_that_a_command_sets_exists():
-    names = [name for command in readme.commands() for name in re.findall(r"-S '?([\w.]+)=", command)]
+    names = [
+        name for command in readme.commands() for name in re.findall(r"-S '?([\w.]+)=", command)
+    ]
     assert len(names) > 5 and set(names) <= {name for name, _ in parameters(PARAMS, {})}
 
 
@@ -156,7 +195,12 @@ def test_the_ladder_is_that_of_the_committed_run():
     shown = readme.table("rung |")
     assert [row[0] for row in shown] == [row["rung"] for row in measured]
     for (_, exact, perplexity, kl, megabytes), row in zip(shown, measured, strict=True):
-        interval = [f"{float(row[key]):.3f}" for key in ("exact_match", "exact_match_low", "exact_match_high")]
+        interval = [
+            f"{float(row[key]):.3f}"
+            for key in ("exact_match", "exact_match_low", "exact_match_high")
+        ]
         assert re.findall(r"[\d.]+", exact) == interval
-        assert perplexity == f"{float(row['perplexity']):.4g}" and float(kl) == float(f"{float(row['kl']):.2g}")
+        assert perplexity == f"{float(row['perplexity']):.4g}" and float(kl) == float(
+            f"{float(row['kl']):.2g}"
+        )
         assert megabytes == f"{int(row['bytes']) / 1e6:.2f}"

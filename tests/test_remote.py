@@ -1,4 +1,6 @@
-"""The remote as a team uses it: push, clone, pull. In a folder as it is, and over S3's protocol on this machine."""
+"""The remote as a team uses it: push, clone, pull. In a folder as it is, and over S3's protocol on
+this machine.
+"""
 
 import shutil
 import socket
@@ -16,7 +18,9 @@ CREDENTIALS = {"access_key_id": "someone", "secret_access_key": "their secret"}
 
 @pytest.fixture(scope="module")
 def pushed_to_folder(stand_ins, tmp_path_factory):
-    """A clone whose outputs are in the remote that .dvc/config names, and what a teammate needs for access: nothing."""
+    """A clone whose outputs are in the remote that .dvc/config names, and what a teammate needs for
+    access: nothing.
+    """
     clone = shutil.copytree(stand_ins, tmp_path_factory.mktemp("folder") / "a")
     run(clone, "dvc", "push", "--run-cache")
     return clone, {}
@@ -79,7 +83,11 @@ def test_a_file_damaged_on_the_remote_is_not_taken_for_the_teammates(pushed_to_f
     source = pushed_to_folder[0]
     remote, clone = tmp_path / "remote", tmp_path / "clone"
     shutil.copytree(source.parent / "dvc-remote", remote)
-    (damaged,) = [file for file in remote.rglob("*") if file.is_file() and file.read_bytes() == adapter(source)]
+    (damaged,) = [
+        file
+        for file in remote.rglob("*")
+        if file.is_file() and file.read_bytes() == adapter(source)
+    ]
     damaged.chmod(0o644)
     damaged.write_bytes(b"S" + adapter(source)[1:])
     damaged.chmod(0o444)
@@ -97,11 +105,18 @@ def test_credentials_stay_out_of_git(pushed_to_s3):
 
 
 def test_an_experiment_in_a_clone_with_nothing_pulled_fetches_only_what_train_reads(teammate):
-    """Train then finds a stand-in where its base should be, and stops: what was fetched is what counts here."""
+    """Train then finds a stand-in where its base should be, and stops: what was fetched is what
+    counts here.
+    """
     output = run(teammate, *ANOTHER_RANK, ok=False)
     assert "Running stage 'train'" in output and "Traceback" not in output
     tracked = {teammate / name for name in git_files(teammate)}
-    fetched = {file for folder in ("data", "models") for file in (teammate / folder).rglob("*") if file.is_file()}
+    fetched = {
+        file
+        for folder in ("data", "models")
+        for file in (teammate / folder).rglob("*")
+        if file.is_file()
+    }
     assert {file.relative_to(teammate).as_posix() for file in fetched - tracked} == {
         "data/formatted/train.jsonl", "data/formatted/validation.jsonl", "models/base/tokenizer.model",
     }  # fmt: skip
@@ -112,7 +127,9 @@ def adapter(clone):
 
 
 def git_files(clone):
-    return subprocess.check_output(["git", "ls-files", "-o", "-c", "--exclude-standard"], cwd=clone, text=True).split()
+    return subprocess.check_output(
+        ["git", "ls-files", "-o", "-c", "--exclude-standard"], cwd=clone, text=True
+    ).split()
 
 
 def test_weights_can_have_a_remote_of_their_own(pushed_to_folder, tmp_path):

@@ -21,4 +21,6 @@ def test_both_files_pin_one_version_of_each_package():
 
 def test_the_lock_holds_every_requirement_at_its_version():
     locked = read("requirements.lock")
-    assert {package: locked.get(package) for package in read("requirements.txt")} == read("requirements.txt")
+    assert {package: locked.get(package) for package in read("requirements.txt")} == read(
+        "requirements.txt"
+    )

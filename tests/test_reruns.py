@@ -1,6 +1,8 @@
-"""What a change runs again: every parameter and every file of scripts/, against README.md's table and the imports.
+"""What a change runs again: every parameter and every file of scripts/, against README.md's table
+and the imports.
 
-Stand-ins take the place of models and data, and `dvc commit` records them, so nothing is trained to know.
+Stand-ins take the place of models and data, and `dvc commit` records them, so nothing is trained to
+know.
 """
 
 import functools
@@ -29,7 +31,9 @@ GATE = "Lock, code and parameters agree"
 def read_table():
     """README.md's table of reruns: {first cell: [{stages marked ●}, {stages marked ○}]}."""
     rows = re.findall(r"^\| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    header, *body = [cells for cells in (row.split(" | ") for row in rows) if len(cells) == 1 + len(STAGES)]
+    header, *body = [
+        cells for cells in (row.split(" | ") for row in rows) if len(cells) == 1 + len(STAGES)
+    ]
     assert header[1:] == STAGES
     return {first: [stages_marked(mark, marks) for mark in MARKS] for first, *marks in body}
 
@@ -43,7 +47,9 @@ TABLE = read_table()
 
 def row_of(key):
     """The row that names a parameter; a name in full goes before its section (`train.*`)."""
-    rows = {name: marks for first, marks in TABLE.items() for name in re.findall(r"`([^`]+)`", first)}
+    rows = {
+        name: marks for first, marks in TABLE.items() for name in re.findall(r"`([^`]+)`", first)
+    }
     return rows.get(key) or rows[key.split(".")[0] + ".*"]
 
 
@@ -61,8 +67,12 @@ def shared_repo(stand_ins, tmp_path_factory):
 
 @pytest.fixture
 def repo(shared_repo, monkeypatch):
-    """DVC's view of the clone, for changes that leave it the same stages; the changes are undone after the test."""
-    load_once = functools.cache(dvc.dependency.param.load_path)  # every stage parses params.yaml anew: most of the time
+    """DVC's view of the clone, for changes that leave it the same stages; the changes are undone
+    after the test.
+    """
+    load_once = functools.cache(
+        dvc.dependency.param.load_path
+    )  # every stage parses params.yaml anew: most of the time
     monkeypatch.setattr(dvc.dependency.param, "load_path", load_once)
     monkeypatch.chdir(shared_repo.root_dir)
     yield shared_repo
@@ -70,7 +80,9 @@ def repo(shared_repo, monkeypatch):
 
 
 def reruns(repo):
-    """[Stages that would run, stages that follow them and would run if what they read came out different]."""
+    """[Stages that would run, stages that follow them and would run if what they read came out
+    different].
+    """
     with repo.lock:  # not repo.status(): it reads dvc.yaml and dvc.lock anew each time
         changed = {stage.addressing for stage in repo.index.stages if stage.changed()}
     graph = networkx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing).reverse()
@@ -106,7 +118,10 @@ def test_a_parameter_reruns_what_the_readme_says(repo, key):
 
 @pytest.mark.parametrize(
     ("change", "names", "new"),
-    [("one less", ["int8"], set()), ("one more", ["int8", "int4", "int4_embedding"], {"int4_embedding"})],
+    [
+        ("one less", ["int8"], set()),
+        ("one more", ["int8", "int4", "int4_embedding"], {"int4_embedding"}),
+    ],
 )
 def test_a_list_of_other_quantizations_leaves_those_that_stay_alone(repo, change, names, new):
     change_parameter("export.quantizations", names)
@@ -138,7 +153,9 @@ def gate(clone, ok):
 
 @pytest.mark.parametrize("pulled", [True, False])
 def test_cis_gate_fails_where_lock_and_parameters_or_code_disagree(stand_ins, tmp_path, pulled):
-    """`dvc repro --dry` ends in success where stages would run, unless what they read is missing."""
+    """`dvc repro --dry` ends in success where stages would run, unless what they read is
+    missing.
+    """
     clone = shutil.copytree(stand_ins, tmp_path / "clone")
     if not pulled:
         shutil.rmtree(clone / "models")

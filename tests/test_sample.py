@@ -32,14 +32,20 @@ def answers(row):
     if "output" in row:
         return [row["output"]]
     spoken = row.get("conversations") or row["messages"]
-    return [m.get("value") or m["content"] for m in spoken if m.get("from", m.get("role")) in ("gpt", "assistant")]
+    return [
+        m.get("value") or m["content"]
+        for m in spoken
+        if m.get("from", m.get("role")) in ("gpt", "assistant")
+    ]
 
 
 def test_the_generator_writes_the_committed_files(tmp_path, monkeypatch):
     monkeypatch.setattr(make_sample, "RAW", tmp_path)
     make_sample.main()
     for path in RAW.glob("*.jsonl"):
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), f"run scripts/make_sample.py: {path} is old"
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), (
+            f"run scripts/make_sample.py: {path} is old"
+        )
 
 
 def test_the_sample_is_as_large_and_as_varied_as_promised(by_split):
@@ -53,13 +59,18 @@ def test_the_sample_is_as_large_and_as_varied_as_promised(by_split):
 def test_phrasings_stand_apart(by_split, held_out):
     for kind, phrasings in PHRASINGS.items():
         assert not set(phrasings["train"]) & set(phrasings[held_out]), kind
-    used = {split: {turn.phrasing for turns in by_split[split] for turn in turns} for split in SPLITS}
+    used = {
+        split: {turn.phrasing for turns in by_split[split] for turn in turns} for split in SPLITS
+    }
     assert not used["train"] & used[held_out]
 
 
 @pytest.mark.parametrize("held_out", ["test", "validation"])
 def test_calls_stand_apart_in_follow_ups_too(by_split, held_out):
-    calls = {split: {t.answer for turns in by_split[split] for t in turns if t.arguments} for split in SPLITS}
+    calls = {
+        split: {t.answer for turns in by_split[split] for t in turns if t.arguments}
+        for split in SPLITS
+    }
     assert not calls["train"] & calls[held_out]
 
 
@@ -94,7 +105,15 @@ def test_the_pretraining_text_knows_nothing_of_the_task():
     text = (ROOT / "scripts" / "gemma_finetune" / "models" / "corpus.yaml").read_text()
     names = {name for name, _, _ in CALLS.values()}
     assert not [name for name in names if name in text]
-    asked = {re.sub(r"[^a-z ]", "", turn.said.lower()) for turns in conversations("test", 180) for turn in turns}
+    asked = {
+        re.sub(r"[^a-z ]", "", turn.said.lower())
+        for turns in conversations("test", 180)
+        for turn in turns
+    }
     corpus = yaml.safe_load(text)
-    told = [line for lines in [*corpus["records"].values(), *corpus["questions"].values()] for line in lines]
+    told = [
+        line
+        for lines in [*corpus["records"].values(), *corpus["questions"].values()]
+        for line in lines
+    ]
     assert not asked & {re.sub(r"[^a-z ]", "", line) for line in told}

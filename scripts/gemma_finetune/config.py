@@ -1,32 +1,57 @@
-"""What every stage shares: Gemma's token names, and params.yaml read into checked, frozen dataclasses.
+"""What every stage shares: Gemma's token names, and params.yaml read into checked, frozen
+dataclasses.
 
-Every stage imports this file, so a change here runs every stage again: keep it small. The dataclass of a
-section lives beside the code it steers (`data/config.py`, `training/config.py`, ...).
+Every stage imports this file, so a change here runs every stage again: keep it small. The dataclass
+of a section lives beside the code it configures (`data/config.py`, `training/config.py`, ...).
 
     lora = load_section("lora", LoRAConfig)
 """
 
 import json
+import os
+import re
 from typing import Annotated, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gemma_finetune.utils.cli import UserError
 
-# Pieces of Gemma's SentencePiece vocabulary. Their ids differ between vocabularies: look them up by piece.
+# Keras reads its backend when it is first imported. Every script imports this file before that.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Pieces of Gemma's SentencePiece vocabulary. Their ids differ between vocabularies: look them up by
+# piece.
 PAD, EOS, BOS, UNK = "<pad>", "<eos>", "<bos>", "<unk>"
 START_OF_TURN, END_OF_TURN = "<start_of_turn>", "<end_of_turn>"
+
+# The pieces of Gemma 3's vocabulary that are not text.
+# They are listed here because the data is checked before any tokenizer exists. The format stage
+# checks again, with the tokenizer, that each text has as many turn tokens as it has turns.
+CONTROL_PIECES = (
+    PAD, EOS, BOS, UNK, START_OF_TURN, END_OF_TURN,
+    "<mask>", "[multimodal]", "<start_of_image>", "<end_of_image>", "<image_soft_token>",
+)  # fmt: skip
+_CONTROL = re.compile("|".join(map(re.escape, CONTROL_PIECES)) + r"|<unused\d+>")
+
+BUNDLE_KINDS = ("task", "litertlm")  # every quantization is bundled as both file types
 
 Config = TypeVar("Config")
 
 # `@section` on a class makes it a frozen dataclass that refuses unknown keys and wrong types.
-section = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+section = dataclass(
+    frozen=True,
+    kw_only=True,
+    config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False),
+)
 
 
 def _number(value):
-    """`-S train.learning_rate=0.00001` makes DVC write `1e-05`, which YAML 1.1 reads as a string."""
+    """`-S train.learning_rate=0.00001` makes DVC write `1e-05`, which YAML 1.1 reads as a
+    string.
+    """
     if isinstance(value, str):
         try:
             return float(value)
@@ -36,50 +61,70 @@ def _number(value):
 
 
 Float = Annotated[float, BeforeValidator(_number)]
+Quantizations = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def find_control(text: str) -> str | None:
+    """The first control piece in `text`, or None."""
+    found = _CONTROL.search(text)
+    return found.group() if found else None
 
 
 def load_section(name: str, cls: type[Config], path: str = "params.yaml") -> Config:
-    """Section `name` of a parameter file as a `cls`. UserError names the key at fault and what was found."""
-    params = read_params(path)
-    if not isinstance(params.get(name), dict):
+    """Section `name` of a parameter file as a `cls`. UserError names the wrong key and what was
+    found.
+    """
+    values = read_section(name, path)
+    return _checked(values, TypeAdapter(cls), path, name, getattr(cls, "__dataclass_fields__", {}))
+
+
+def load_quantizations(path: str = "params.yaml") -> tuple[str, ...]:
+    """`export.quantizations`, for the stages that need nothing else of the section."""
+    values = read_section("export", path).get("quantizations")
+    return _checked(values, TypeAdapter(Quantizations), path, "export.quantizations")
+
+
+def read_section(name: str, path: str = "params.yaml") -> dict:
+    """Section `name` as it stands in the file, unchecked. UserError if it is not there."""
+    values = read_params(path).get(name)
+    if not isinstance(values, dict):
         raise UserError(f"{path}: section `{name}` is missing; restore it from Git")
-    try:
-        # Through JSON, where pydantic's strict mode takes a list for a tuple and a mapping for a nested section.
-        return TypeAdapter(cls).validate_json(json.dumps(params[name], default=str))
-    except ValidationError as error:
-        raise UserError("\n".join(_explain(path, name, e, cls) for e in error.errors()))
+    return values
 
 
 def read_params(path: str = "params.yaml") -> dict:
-    """The whole parameter file. UserError if it is no mapping in plain YAML."""
+    """The whole parameter file. UserError if it is not a mapping in plain YAML."""
     try:
         with open(path, encoding="utf-8") as file:
-            params = yaml.load(file, _PlainLoader)
+            params = yaml.safe_load(file)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run from the repository's root")
-    except (yaml.YAMLError, ValueError) as error:  # a date or number that is none, text that is no UTF-8
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); run from the repository's root"
+        )
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # ValueError: an impossible date, text that is not UTF-8
         raise UserError(f"{path}: not valid YAML: {error}")
-    except RecursionError:
-        raise UserError(f"{path}: nested too deeply for parameters; restore it from Git")
     if not isinstance(params, dict):
-        raise UserError(f"{path}: no mapping of sections; restore it from Git")
+        raise UserError(f"{path}: not a mapping of sections; restore it from Git")
     return params
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases: a few lines of them unfold to more than any memory holds."""
+def _checked(values, adapter, path, name, known_keys=()):
+    try:
+        # Through JSON, where pydantic's strict mode takes a list for a tuple and a mapping for a
+        # nested section.
+        return adapter.validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        problems = [_explain(path, name, problem, known_keys) for problem in error.errors()]
+        raise UserError("\n".join(problems))
 
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError("aliases are not used here", None, f"found *{event.anchor}", event.start_mark)
-        return super().compose_node(parent, index)
 
-
-def _explain(path, name, error, cls):
+def _explain(path, name, error, known_keys):
     key = ".".join([name, *map(str, error["loc"])])
     if error["type"] == "unexpected_keyword_argument":
-        return f"{path}: {key}: no such parameter; `{name}` has {', '.join(cls.__dataclass_fields__)}"
+        return f"{path}: {key}: no such parameter; `{name}` has {', '.join(known_keys)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"{path}: {key}: missing; restore it from Git"
     message = error["msg"].removeprefix("Value error, ")

@@ -1,4 +1,6 @@
-"""Rows of the sample that are wrong on purpose: what real files contain, for validation and deduplication to find."""
+"""Rows of the sample that are wrong on purpose: what real files contain, for validation and
+deduplication to find.
+"""
 
 import json
 import random
@@ -60,7 +62,9 @@ def broken_lines(name: str) -> list[str]:
 def duplicates(rows: list[dict], rng: random.Random) -> list[str]:
     """Copies of training rows, some of them with another case, spaces or punctuation."""
     training = rng.sample([row for row in rows if row["split"] == "train"], EXACT + NEAR)
-    return [json.dumps(row) for row in training[:EXACT] + [_restyled(row) for row in training[EXACT:]]]
+    return [
+        json.dumps(row) for row in training[:EXACT] + [_restyled(row) for row in training[EXACT:]]
+    ]
 
 
 def _restyled(row: dict) -> dict:
@@ -69,7 +73,9 @@ def _restyled(row: dict) -> dict:
     if "instruction" in row:
         row["instruction"] = row["instruction"].upper() + " !"
         return row
-    message = next(m for m in row.get("conversations") or row["messages"] if "system" not in m.values())
+    message = next(
+        m for m in row.get("conversations") or row["messages"] if "system" not in m.values()
+    )
     key = "value" if "value" in message else "content"
     message[key] = message[key].upper() + " !"
     return row

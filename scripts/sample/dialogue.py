@@ -1,7 +1,7 @@
 """Conversations of the sample: an intent, its call or words, and what people say next.
 
-A `Turn` is what was said and what the assistant answers. Every phrasing and every call of a turn belongs to the
-split asked for: `test` meets no phrasing and no call with values that `train` has.
+A `Turn` is what was said and what the assistant answers. Every phrasing and every call of a turn
+belongs to the split asked for: `test` meets no phrasing and no call with values that `train` has.
 """
 
 import itertools
@@ -76,7 +76,8 @@ CHOICES = {
 HELD_OUT = {"set_light": ["room"], "set_timer": ["minutes"], "play_music": ["music"]}
 SPLITS = ("train", "validation", "test")
 
-# What people say next: the class of the phrasing, and the value it changes (None: the call is another one).
+# What people say next: the class of the phrasing, and the value it changes (None: the call is
+# another one).
 ROOM, PERCENT = ("same_room", "room"), ("to_percent", "percent")
 FOLLOW_UPS = {
     "light_on": [ROOM, ("off_again", None)],
@@ -134,9 +135,10 @@ def all_calls(intent: str) -> list[dict]:
 def share_out(intent: str) -> dict[str, list[dict]]:
     """Every call of an intent to one split: 75 % train, 10 % validation, 15 % test.
 
-    What is shared out is combinations of values. Where a function is also called with fewer values or a fixed one
-    (play jazz, or jazz in the hall; light on or off), it is HELD_OUT's value alone: jazz goes to one split as a whole.
-    Else training would teach that what it has only seen with a room always has one.
+    What is shared out is combinations of values. Where a function is also called with fewer values
+    or a fixed one (play jazz, or jazz in the hall; light on or off), it is HELD_OUT's value alone:
+    jazz goes to one split as a whole. Else training would teach that what it has only seen with a
+    room always has one.
     """
     function, _, said = CALLS[intent]
     keys = HELD_OUT.get(function, said)
@@ -167,7 +169,9 @@ SHARES = {intent: share_out(intent) for intent in CALLS}
 
 def expand(phrasing: str, arguments: dict, rng: random.Random, typo: bool = False) -> str:
     """A phrasing with its choices made and its values said."""
-    text = re.sub(r"\(([^)]*)\)", lambda m: rng.choice(m[1].split("|")), phrasing.removeprefix("! "))
+    text = re.sub(
+        r"\(([^)]*)\)", lambda m: rng.choice(m[1].split("|")), phrasing.removeprefix("! ")
+    )
     if typo:
         text = misspell(text, rng)
     text = re.sub(r"\{(\w+)\}", lambda m: values.say(m[1], arguments[m[1]], rng), text)
@@ -199,15 +203,25 @@ def say(kind: str, arguments: dict, split: str, rng: random.Random) -> tuple[str
     if not phrasing.startswith("!") and kind in (CALLS | ASKED) and rng.random() < 0.4:
         text = f"{rng.choice(BEFORE)} {text}"
     if rng.random() < 0.15 and not text.endswith(("please", "thanks")):
-        text = f"{text} {rng.choice(AFTER)}" if kind in CALLS else f"{text} please" if kind in ASKED else text
-    return phrasing, text if text[0].isdigit() or phrasing.startswith("{") else write_down(text, rng)
+        text = (
+            f"{text} {rng.choice(AFTER)}"
+            if kind in CALLS
+            else f"{text} please"
+            if kind in ASKED
+            else text
+        )
+    return phrasing, text if text[0].isdigit() or phrasing.startswith("{") else write_down(
+        text, rng
+    )
 
 
 def write_down(text: str, rng: random.Random) -> str:
     """Speech recognition mostly leaves punctuation out."""
     if rng.random() < 0.6:
         return text.replace(",", "")
-    question = re.match(r"(who|what|why|where|how|do|does|can|could|would|are|is|may|which)\b", text)
+    question = re.match(
+        r"(who|what|why|where|how|do|does|can|could|would|are|is|may|which)\b", text
+    )
     return text[0].upper() + re.sub(r"\bi\b", "I", text[1:]) + ("?" if question else ".")
 
 
@@ -237,7 +251,9 @@ def follow_up(last: Turn, split: str, rng: random.Random) -> Turn | None:
     return Turn(intent, phrasing, said, answer_of(intent, arguments), arguments)
 
 
-def change(last: Turn, kind: str, changed: str | None, split: str, rng: random.Random) -> tuple[str, dict | None]:
+def change(
+    last: Turn, kind: str, changed: str | None, split: str, rng: random.Random
+) -> tuple[str, dict | None]:
     """(intent, arguments) of a follow-up that changes one value of the last call, or undoes it."""
     if kind == "off_again":
         intent, kept = "light_off", {"room": last.arguments["room"]}
@@ -246,7 +262,11 @@ def change(last: Turn, kind: str, changed: str | None, split: str, rng: random.R
     elif kind == "stop_it":
         intent, kept = "stop_music", {}
     else:
-        intent = "blinds_to" if last.intent.startswith("blinds") and changed == "percent" else last.intent
+        intent = (
+            "blinds_to"
+            if last.intent.startswith("blinds") and changed == "percent"
+            else last.intent
+        )
         kept = {key: value for key, value in last.arguments.items() if key != changed}
     return intent, draw(intent, split, rng, **kept)
 
@@ -255,7 +275,11 @@ def conversation(split: str, rng: random.Random) -> list[Turn]:
     """One request in about two thirds of the cases, else two or three turns."""
     turns = [request(pick_intent(rng), split, rng)]
     while turns[-1].intent in ASKED or (len(turns) < 3 and rng.random() < 0.35):
-        following = follow_up(turns[-1], split, rng) if turns[-1].intent in ASKED or rng.random() < 0.85 else None
+        following = (
+            follow_up(turns[-1], split, rng)
+            if turns[-1].intent in ASKED or rng.random() < 0.85
+            else None
+        )
         turns.append(following or request(pick_intent(rng), split, rng))
     return turns
 
@@ -266,7 +290,9 @@ def pick_intent(rng: random.Random) -> str:
 
 
 def conversations(split: str, size: int) -> list[list[Turn]]:
-    """`size` conversations of one split, no two alike. Its random numbers are its own: no split moves another."""
+    """`size` conversations of one split, no two alike. Its random numbers are its own: no split
+    moves another.
+    """
     rng, found = random.Random(f"sample {split}"), {}
     while len(found) < size:
         turns = conversation(split, rng)

@@ -6,7 +6,18 @@ ROOMS = [
     "kitchen", "bedroom", "living room", "bathroom", "hall", "office", "garage", "dining room", "attic", "nursery",
     "basement", "guest room", "pantry", "porch", "study", "cellar", "balcony", "playroom", "studio", "library",
 ]  # fmt: skip
-COLORS = ["red", "blue", "green", "yellow", "orange", "purple", "pink", "white", "violet", "turquoise"]
+COLORS = [
+    "red",
+    "blue",
+    "green",
+    "yellow",
+    "orange",
+    "purple",
+    "pink",
+    "white",
+    "violet",
+    "turquoise",
+]
 MUSIC = [
     "jazz", "rock", "pop", "blues", "soul", "folk", "techno", "reggae", "country", "opera", "disco", "hip hop", "salsa",
     "piano", "guitar", "classical", "punk", "swing", "ambient", "gospel",
@@ -26,7 +37,11 @@ ITEMS = [
 PERCENTS = [*range(5, 100, 5), 12, 18, 33, 42, 66, 72, 88, 99]
 DEGREES = list(range(14, 28))
 MINUTES = [*range(1, 31), 35, 40, 45, 50, 55, 60, 70, 75, 80, 90, 100, 120, 180]
-TIMES = [f"{hour:02}:{minute:02}" for hour in range(4, 24) for minute in (0, 5, 10, 15, 20, 30, 40, 45, 50)]
+TIMES = [
+    f"{hour:02}:{minute:02}"
+    for hour in range(4, 24)
+    for minute in (0, 5, 10, 15, 20, 30, 40, 45, 50)
+]
 
 ONES = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -80,7 +95,9 @@ def say_time(time: str, rng: random.Random) -> str:
         return f"{hour}:{minute:02}"
     twelve = (hour - 1) % 12 + 1
     if rng.random() < 0.5:
-        suffix = rng.choice([" am", "", " in the morning"] if hour < 12 else [" pm", day_part(hour)])
+        suffix = rng.choice(
+            [" am", "", " in the morning"] if hour < 12 else [" pm", day_part(hour)]
+        )
         digits = f"{twelve}" if minute == 0 and suffix else f"{twelve}:{minute:02}"
         return digits + suffix
     suffix = rng.choice(["", " in the morning"] if hour < 12 else [day_part(hour)])

@@ -1,7 +1,9 @@
-"""A fuzz target for everything that reads raw data; not part of `make test`. Needs `pip install atheris`.
+"""A fuzz target for everything that reads raw data; not part of `make test`. Needs `pip install
+atheris`.
 
-Any bytes, as any kind of file, must end in rows that are each converted or rejected, or in a UserError; every
-converted row must render in Gemma's template and parse back. Anything else is a crash, over 10 seconds a hang.
+Any bytes, as any kind of file, must end in rows that are each converted or rejected, or in a
+UserError; every converted row must render in Gemma's template and parse back. Anything else is a
+crash, over 10 seconds a hang.
 
     python tests/data/fuzz_readers.py -max_total_time=1800 -timeout=10 -max_len=4096 CORPUS_FOLDER
 """
@@ -19,9 +21,9 @@ with atheris.instrument_imports(include=["gemma_finetune"]):
 
     from gemma_finetune.data import loader
     from gemma_finetune.data.converter import to_messages
-    from gemma_finetune.data.formatter import parse, render
     from gemma_finetune.data.repair import REPAIRS
     from gemma_finetune.data.validation import check_rows, convert_lines
+    from gemma_finetune.formats.chat_template import parse, render
     from gemma_finetune.utils.cli import UserError
 
 FORMATS = ("auto", "sharegpt", "alpaca", "chatml")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gemma_finetune.config import find_control
 from gemma_finetune.data import converter, schemas
-from gemma_finetune.data.control import find_control
 from gemma_finetune.data.converter import canonical, content_id, to_messages, to_turns
 from gemma_finetune.data.rejection import Rejection
 
@@ -18,7 +18,9 @@ def turns_of(row, format="auto"):
 
 @pytest.mark.parametrize("human", ["human", "user"])
 @pytest.mark.parametrize("gpt", ["gpt", "assistant", "chatgpt", "model"])
-@pytest.mark.parametrize("keys", [("conversations", "from", "value"), ("messages", "role", "content")])
+@pytest.mark.parametrize(
+    "keys", [("conversations", "from", "value"), ("messages", "role", "content")]
+)
 def test_role_names_of_both_spellings(human, gpt, keys):
     turns, role, text = keys
     assert turns_of({turns: [{role: human, text: "Hi"}, {role: gpt, text: "Hello"}]}) == TURNS
@@ -26,7 +28,9 @@ def test_role_names_of_both_spellings(human, gpt, keys):
 
 def test_system_beside_and_first():
     beside = {"system": "Be brief.", "conversations": [{"from": "human", "value": "Hi"}]}
-    first = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
+    first = {
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    }
     assert turns_of(beside) == turns_of(first) == [("system", "Be brief."), ("human", "Hi")]
 
 
@@ -36,17 +40,24 @@ def test_a_system_prompt_is_a_system_text():
 
 
 def test_columns_that_are_null_tell_no_format():
-    assert turns_of({"conversations": None, "messages": None, "instruction": "Hi", "output": "Hello"}) == TURNS
+    assert (
+        turns_of({"conversations": None, "messages": None, "instruction": "Hi", "output": "Hello"})
+        == TURNS
+    )
     im_text = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>"
     assert turns_of({"messages": None, "text": im_text}) == TURNS
 
 
 def test_a_developer_text_is_a_system_text():
-    assert turns_of({"messages": [{"role": "developer", "content": "Be brief."}]}) == [("system", "Be brief.")]
+    assert turns_of({"messages": [{"role": "developer", "content": "Be brief."}]}) == [
+        ("system", "Be brief.")
+    ]
 
 
 def test_an_empty_system_text_beside_is_none():
-    assert turns_of({"system": "", "conversations": [{"from": "human", "value": "Hi"}]}) == [("human", "Hi")]
+    assert turns_of({"system": "", "conversations": [{"from": "human", "value": "Hi"}]}) == [
+        ("human", "Hi")
+    ]
 
 
 def test_text_parts_are_joined():
@@ -90,7 +101,9 @@ def test_what_has_no_place_is_rejected_by_name_and_turn(turn, reason):
 
 
 def test_im_text_with_crlf():
-    text = "<|im_start|>user \r\nHi\r\nyou<|im_end|>\r\n<|im_start|>assistant\r\nHello<|im_end|>\r\n"
+    text = (
+        "<|im_start|>user \r\nHi\r\nyou<|im_end|>\r\n<|im_start|>assistant\r\nHello<|im_end|>\r\n"
+    )
     assert turns_of({"text": text}) == [("human", "Hi\r\nyou"), ("gpt", "Hello")]
 
 
@@ -98,7 +111,14 @@ MISSING_END = "<|im_start|>user\nHi<|im_start|>assistant\nHello<|im_end|>"
 
 
 @pytest.mark.parametrize(
-    "text", [MISSING_END, "Hi", "<|im_start|>user\nHi", "<|im_start|>user\nHi<|im_end|>\nmore", "<|im_start|>"]
+    "text",
+    [
+        MISSING_END,
+        "Hi",
+        "<|im_start|>user\nHi",
+        "<|im_start|>user\nHi<|im_end|>\nmore",
+        "<|im_start|>",
+    ],
 )
 def test_im_text_that_is_not_turns_is_rejected(text):
     with pytest.raises(Rejection, match="is not `<|im_start|>"):
@@ -107,15 +127,24 @@ def test_im_text_that_is_not_turns_is_rejected(text):
 
 def test_id_is_told_by_roles_and_texts_alone():
     assert content_id(TURNS) == canonical(TURNS, "test", {"line": 9})["id"]
-    others = [[("human", "Hi"), ("gpt", "hello")], [("gpt", "Hi"), ("human", "Hello")], [("human", "HiHello")]]
+    others = [
+        [("human", "Hi"), ("gpt", "hello")],
+        [("gpt", "Hi"), ("human", "Hello")],
+        [("human", "HiHello")],
+    ]
     assert len({content_id(turns) for turns in [TURNS, *others]}) == 4
     assert content_id(TURNS) == "3eb37290fd14da98"  # splits depend on it: it must never change
 
 
-text = st.text(min_size=1).map(str.strip).filter(lambda t: t and not find_control(t) and "<|im_" not in t)
+text = (
+    st.text(min_size=1)
+    .map(str.strip)
+    .filter(lambda t: t and not find_control(t) and "<|im_" not in t)
+)
 conversations = st.builds(
     lambda system, pairs, split: canonical(
-        [("system", s) for s in system] + [turn for h, g in pairs for turn in (("human", h), ("gpt", g))],
+        [("system", s) for s in system]
+        + [turn for h, g in pairs for turn in (("human", h), ("gpt", g))],
         split,
         {"file": "f", "line": 1, "format": "sharegpt"},
     ),

@@ -14,9 +14,14 @@ LONG = " ".join(f"word{n}" for n in range(100))
 
 def twins(texts, threshold=0.9, splits=None):
     rows = [{"conversations": [{"from": "human", "value": text}]} for text in texts]
-    rows = [row | {"split": split} for row, split in zip(rows, splits or [None] * len(rows), strict=True)]
+    rows = [
+        row | {"split": split}
+        for row, split in zip(rows, splits or [None] * len(rows), strict=True)
+    ]
     twin, score = find_twins(
-        features([json.dumps(row).encode() for row in rows], threshold), texts.__getitem__, threshold
+        features([json.dumps(row).encode() for row in rows], threshold),
+        texts.__getitem__,
+        threshold,
     )
     return twin.tolist(), score.round(3).tolist()
 
@@ -34,7 +39,9 @@ def test_of_near_twins_the_longest_stays():
 
 
 def test_a_test_row_is_not_removed_for_a_training_row():
-    assert twins([f"{LONG} and more", LONG, f"{LONG} more"], splits=["train", "test", "validation"])[0] == [1, -1, 1]
+    assert twins(
+        [f"{LONG} and more", LONG, f"{LONG} more"], splits=["train", "test", "validation"]
+    )[0] == [1, -1, 1]
 
 
 def test_a_row_that_names_its_split_stays_before_one_that_does_not():
@@ -42,7 +49,10 @@ def test_a_row_that_names_its_split_stays_before_one_that_does_not():
 
 
 def test_a_removed_row_is_a_twin_of_one_that_stays_not_of_a_chain():
-    chain = [" ".join(f"word{n}" for n in range(start, start + 100)) + " !" * (9 - start) for start in range(0, 9, 3)]
+    chain = [
+        " ".join(f"word{n}" for n in range(start, start + 100)) + " !" * (9 - start)
+        for start in range(0, 9, 3)
+    ]
     twin, score = twins(chain)  # 0.94 from link to link, 0.88 from end to end
     assert twin == [-1, 0, -1] and score[1] == 0.941
 
@@ -63,7 +73,10 @@ words = st.sampled_from("light heat room on off ten two a the".split())
 
 
 @settings(derandomize=True, deadline=None)
-@given(st.lists(st.lists(words, max_size=8).map(" ".join), max_size=30), st.sampled_from([0.5, 0.7, 0.9, 1.0]))
+@given(
+    st.lists(st.lists(words, max_size=8).map(" ".join), max_size=30),
+    st.sampled_from([0.5, 0.7, 0.9, 1.0]),
+)
 def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, threshold):
     twin, score = twins(texts, threshold)
     sets = [shingle_set(text) for text in texts]
@@ -72,12 +85,19 @@ def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, th
             assert twin[kept] == -1
             assert score[n] == np.round(similarity(sets[n], sets[kept]), 3) >= round(threshold, 3)
     staying = [n for n in range(len(texts)) if twin[n] < 0]
-    assert not [(a, b) for a in staying for b in staying if a < b and similarity(sets[a], sets[b]) >= threshold]
+    assert not [
+        (a, b)
+        for a in staying
+        for b in staying
+        if a < b and similarity(sets[a], sets[b]) >= threshold
+    ]
 
 
 def test_summary_counts_every_row_once():
     texts = ["good night", "Good night", LONG, f"{LONG} more", LONG, "x"]
-    index = features([json.dumps({"conversations": [{"value": text}]}).encode() for text in texts], 0.9)
+    index = features(
+        [json.dumps({"conversations": [{"value": text}]}).encode() for text in texts], 0.9
+    )
     twin, _ = find_twins(index, texts.__getitem__, 0.9)
     assert twin.tolist() == [-1, 0, 3, -1, 3, -1]
     assert summarize(index, twin) == {

@@ -1,4 +1,6 @@
-"""Keys that no format knows: refused where they change the meaning, counted where they do not, lost nowhere."""
+"""Keys that no format knows: refused where they change the meaning, counted where they do not, lost
+nowhere.
+"""
 
 from collections import Counter
 
@@ -17,9 +19,17 @@ def check(human=(), gpt=(), **row):
 
 
 def test_metadata_is_named():
-    assert check(id=7, topic="x", gpt={"name": "Bot"}, human={"name": "Ada"}) == {"id", "topic", "turn.name"}
-    assert check_extra_keys(schemas.read({"instruction": "a", "output": "b", "text": "whole"}, "alpaca")) == {"text"}
-    assert check_extra_keys(schemas.read({"text": "<|im_start|>", "meta": {"a": 1}}, "chatml")) == {"meta"}
+    assert check(id=7, topic="x", gpt={"name": "Bot"}, human={"name": "Ada"}) == {
+        "id",
+        "topic",
+        "turn.name",
+    }
+    assert check_extra_keys(
+        schemas.read({"instruction": "a", "output": "b", "text": "whole"}, "alpaca")
+    ) == {"text"}
+    assert check_extra_keys(schemas.read({"text": "<|im_start|>", "meta": {"a": 1}}, "chatml")) == {
+        "meta"
+    }
 
 
 def test_keys_of_text_parts_are_named():
@@ -28,7 +38,10 @@ def test_keys_of_text_parts_are_named():
 
 
 def test_keys_that_hold_nothing_are_not_counted():
-    assert check(tools=[], images=None, note="", gpt={"tool_calls": None, "reasoning_content": ""}) == set()
+    assert (
+        check(tools=[], images=None, note="", gpt={"tool_calls": None, "reasoning_content": ""})
+        == set()
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,76 +1,68 @@
-"""The chat template: what it renders, that it parses back, and that nothing in content becomes a control token."""
+"""Kept conversations to rows: the text, its length in tokens, and no control token that content
+brought along.
+"""
+
+import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from conversations import text, turns
-from gemma_finetune.data.control import CONTROL_PIECES
-from gemma_finetune.data.formatter import GENERATION_PROMPT, parse, render, render_prompt
+from gemma_finetune.config import load_section
+from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.converter import canonical
+from gemma_finetune.data.formatter import FORMATS, format_lines
+from gemma_finetune.data.split import SPLITS
+from gemma_finetune.formats.chat_template import parse
+from gemma_finetune.utils.cli import UserError
+
+TURNS = [
+    ("system", "Be brief."),
+    ("human", "Turn on the light."),
+    ("gpt", "Done."),
+    ("human", "Thanks"),
+    ("gpt", "Bye"),
+]
 
 
-def stripped(messages):
-    return [{**message, "content": message["content"].strip()} for message in messages]
+@pytest.fixture
+def config(write_params):
+    write_params({})
+    return load_section("data", DataConfig)
 
 
-conversations = st.lists(text(), min_size=1, max_size=6).map(turns)
+def line(turns, split=None):
+    row = canonical(turns, split, {"file": "a.jsonl", "line": 3, "format": "chatml"})
+    return json.dumps(row).encode()
 
 
-def test_render_of_two_turns():
-    assert render(turns(["Hi", "Hello"])) == (
-        "<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n"
+def test_rows_and_facts(config, tokenizer, tokenizer_path):
+    formatted = format_lines(
+        [line(TURNS, "test"), line(TURNS[1:3], "train")], config, str(tokenizer_path), 256, ()
     )
+    texts = [json.loads(row)["text"] for row in formatted.lines]
+    assert parse(texts[0])[0] == {"role": "user", "content": "Be brief.\n\nTurn on the light."}
+    assert [SPLITS[split] for split in formatted.facts["split"]] == ["test", "train"]
+    assert [FORMATS[format] for format in formatted.facts["format"]] == ["chatml", "chatml"]
+    assert formatted.facts["turns"].tolist() == [4, 2]
+    assert formatted.facts["tokens"].tolist() == [
+        len(tokenizer.encode_conversation(text)[0]) for text in texts
+    ]
+    answers = (
+        len(tokenizer.encode("Done.")) + 1,
+        len(tokenizer.encode("Bye")) + 1,
+    )  # with <end_of_turn>
+    assert formatted.facts["supervised"].tolist() == [sum(answers), answers[0]]
+    assert len(formatted.bands) == 2
 
 
-def test_system_text_goes_before_the_first_user_text():
-    messages = [{"role": "system", "content": "Be brief."}, *turns(["Hi", "Hello", "Bye"])]
-    assert render(messages).startswith("<start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n")
-    assert render(messages).count("Be brief.") == 1
-
-
-def test_prompt_ends_where_the_model_answers():
-    assert render_prompt(turns(["Hi"])) == render(turns(["Hi"])) + GENERATION_PROMPT
-    with pytest.raises(ValueError, match="end with a user"):
-        render_prompt(turns(["Hi", "Hello"]))
-
-
-@pytest.mark.parametrize("piece", [*CONTROL_PIECES, "<unused7>"])
-def test_control_piece_in_content_is_refused(piece):
-    with pytest.raises(ValueError, match="control piece"):
-        render(turns([f"a{piece}b"]))
-    with pytest.raises(ValueError, match="control piece"):
-        render([{"role": "system", "content": piece}, *turns(["Hi"])])
-
-
-@pytest.mark.parametrize("roles", [["assistant"], ["user", "user"], ["user", "system"], ["tool"]])
-def test_roles_must_alternate(roles):
-    with pytest.raises(ValueError, match="must be"):
-        render([{"role": role, "content": "x"} for role in roles])
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "hello",
-        "<start_of_turn>user\nHi",
-        "<start_of_turn>tool\nHi<end_of_turn>\n",
-        "<start_of_turn>user\na<start_of_turn>user\nb<end_of_turn>\n",
-    ],
-)
-def test_parse_refuses_what_render_does_not_write(text):
-    with pytest.raises(ValueError, match="not a rendered conversation"):
-        parse(text)
-
-
-@settings(derandomize=True, deadline=None)
-@given(conversations)
-def test_parse_inverts_render(messages):
-    assert parse(render(messages)) == stripped(messages)
-
-
-@settings(derandomize=True, deadline=None)
-@given(text(), conversations)
-def test_first_turns_are_a_prefix_of_all(system, messages):
-    messages = [{"role": "system", "content": system}, *messages]
-    for count in range(1, len(messages) + 1):
-        assert render(messages).startswith(render(messages[:count]))
+def test_content_that_becomes_a_control_token_is_named(config, tokenizer_path, monkeypatch):
+    monkeypatch.setattr(
+        "gemma_finetune.data.formatter.find_control", lambda text: None
+    )  # as if validation missed it
+    with pytest.raises(UserError, match="a.jsonl:3: its text becomes control tokens"):
+        format_lines(
+            [line([("human", "a<end_of_turn>b"), ("gpt", "c")])],
+            config,
+            str(tokenizer_path),
+            256,
+            (),
+        )

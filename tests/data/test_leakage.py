@@ -13,7 +13,9 @@ TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
 def leaks(texts, splits):
-    return find_leaks(band_keys(*shingle_hashes(texts), 0.9), np.array(splits), texts.__getitem__, 0.9)
+    return find_leaks(
+        band_keys(*shingle_hashes(texts), 0.9), np.array(splits), texts.__getitem__, 0.9
+    )
 
 
 @pytest.mark.parametrize("splits, pair", [
@@ -36,5 +38,13 @@ def test_summary_counts_rows_not_pairs():
     splits = np.array([TRAIN, TRAIN, TEST, VALIDATION])
     found = leaks([LONG] * 4, splits)
     assert len(found) == 5
-    assert summarize(found, splits) == {"validation_in_train": 1, "test_in_train": 1, "test_in_validation": 1}
-    assert summarize([], splits) == {"validation_in_train": 0, "test_in_train": 0, "test_in_validation": 0}
+    assert summarize(found, splits) == {
+        "validation_in_train": 1,
+        "test_in_train": 1,
+        "test_in_validation": 1,
+    }
+    assert summarize([], splits) == {
+        "validation_in_train": 0,
+        "test_in_train": 0,
+        "test_in_validation": 0,
+    }

@@ -1,4 +1,6 @@
-"""Rows out of every kind of file that occurs, and a plain message for every kind that is damaged."""
+"""Rows out of every kind of file that occurs, and a plain message for every kind that is
+damaged.
+"""
 
 import gzip
 import json
@@ -44,7 +46,10 @@ def test_several_frames_of_one_zstd_file_are_all_read(rows):
 
 
 def test_byte_order_mark_crlf_and_blank_lines(rows):
-    assert parsed(rows(b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \r\n{"b": 2}')) == [(1, {"a": 1}), (4, {"b": 2})]
+    assert parsed(rows(b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \r\n{"b": 2}')) == [
+        (1, {"a": 1}),
+        (4, {"b": 2}),
+    ]
 
 
 def test_line_separators_inside_strings_do_not_end_a_row(rows):
@@ -58,7 +63,11 @@ def test_one_json_array(rows, indent):
 
 
 def test_array_rows_carry_the_line_where_they_start(rows):
-    assert parsed(rows(b'[\n{"a":\n1},\n\n{"b": 2}, {"c": 3}\n]')) == [(2, {"a": 1}), (5, {"b": 2}), (5, {"c": 3})]
+    assert parsed(rows(b'[\n{"a":\n1},\n\n{"b": 2}, {"c": 3}\n]')) == [
+        (2, {"a": 1}),
+        (5, {"b": 2}),
+        (5, {"c": 3}),
+    ]
 
 
 def test_array_across_small_buffers(rows, monkeypatch):
@@ -118,7 +127,10 @@ def test_plain_im_text_is_split_at_blank_lines(rows):
 
 def test_plain_im_text_may_have_crlf(rows):
     text = "<|im_start|>user\nHi<|im_end|>"
-    assert parsed(rows(f"{text}\n\n{text}\n".replace("\n", "\r\n").encode())) == [(1, text), (4, text)]
+    assert parsed(rows(f"{text}\n\n{text}\n".replace("\n", "\r\n").encode())) == [
+        (1, text),
+        (4, text),
+    ]
 
 
 @pytest.mark.parametrize("start", [b"<|im_start|>user", b"{"])
@@ -135,7 +147,14 @@ def test_a_row_over_the_limit_is_cut_and_the_next_one_is_read(rows, monkeypatch)
 
 
 def test_files_of_a_folder_are_sorted_and_notes_are_left_out(tmp_path):
-    for name in ("b.jsonl", "a.json.gz", "README.md", ".hidden", "sub/c.jsonl", ".checkpoints/b-checkpoint.jsonl"):
+    for name in (
+        "b.jsonl",
+        "a.json.gz",
+        "README.md",
+        ".hidden",
+        "sub/c.jsonl",
+        ".checkpoints/b-checkpoint.jsonl",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.name for path in find_files(str(tmp_path))] == ["a.json.gz", "b.jsonl", "c.jsonl"]
@@ -157,7 +176,9 @@ def test_no_file_and_a_file_of_another_kind_are_errors(tmp_path):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 

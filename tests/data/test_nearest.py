@@ -11,7 +11,9 @@ from gemma_finetune.data import nearest
 from gemma_finetune.data.nearest import build_index, nearest_similarity
 from gemma_finetune.data.shingles import shingle_hashes, shingle_set, similarity
 
-words = st.lists(st.sampled_from("light heat room on off ten two a".split()), max_size=8).map(" ".join)
+words = st.lists(st.sampled_from("light heat room on off ten two a".split()), max_size=8).map(
+    " ".join
+)
 texts = st.lists(words, min_size=1)
 
 
@@ -28,7 +30,10 @@ def index(texts):
 def test_equals_comparing_every_pair(held_out, others, most):
     nearest.MOST_PAIRS = most
     train = [text for text, trained in others if trained]
-    expected = [max((similarity(shingle_set(a), shingle_set(b)) for b in train), default=0) for a in held_out]
+    expected = [
+        max((similarity(shingle_set(a), shingle_set(b)) for b in train), default=0)
+        for a in held_out
+    ]
     shingles = shingle_hashes([text for text, _ in others])
     trained = np.array([trained for _, trained in others])
     assert nearest_similarity(*shingles, trained, index(held_out)).tolist() == expected
@@ -37,5 +42,7 @@ def test_equals_comparing_every_pair(held_out, others, most):
 def test_chunks_of_training_rows_add_up():
     held_out = index(["turn on the light", "good night to you"])
     texts = "turn on the radio", "good night to you", "x"
-    parts = [nearest_similarity(*shingle_hashes([text]), np.array([True]), held_out) for text in texts]
+    parts = [
+        nearest_similarity(*shingle_hashes([text]), np.array([True]), held_out) for text in texts
+    ]
     assert np.maximum.reduce(parts).tolist() == [pytest.approx(1 / 3), 1.0]

@@ -18,7 +18,11 @@ def refuse(chunk):
 def test_chunks_are_bounded_by_rows_and_by_bytes(monkeypatch):
     monkeypatch.setattr(parallel, "CHUNK_ROWS", 2)
     monkeypatch.setattr(parallel, "CHUNK_BYTES", 10)
-    assert list(chunks([b"a", b"b", b"c" * 10, b"d", b"e" * 99])) == [[b"a", b"b"], [b"c" * 10], [b"d", b"e" * 99]]
+    assert list(chunks([b"a", b"b", b"c" * 10, b"d", b"e" * 99])) == [
+        [b"a", b"b"],
+        [b"c" * 10],
+        [b"d", b"e" * 99],
+    ]
     assert list(chunks([])) == []
 
 

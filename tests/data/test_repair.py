@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.control import CONTROL_PIECES
+from gemma_finetune.config import CONTROL_PIECES
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import REPAIRS, repair
 
@@ -30,7 +30,11 @@ def test_repairs(turns, mended, repairs):
 
 @pytest.mark.parametrize(
     "turns, reason",
-    [([(H, " Hi"), (G, "x")], "outer_space"), ([*GOOD, (G, "x")], "same_role_twice"), ([*GOOD, (H, "x")], "no_answer")],
+    [
+        ([(H, " Hi"), (G, "x")], "outer_space"),
+        ([*GOOD, (G, "x")], "same_role_twice"),
+        ([*GOOD, (H, "x")], "no_answer"),
+    ],
 )
 def test_a_repair_that_is_not_allowed_is_a_rejection(turns, reason):
     with pytest.raises(Rejection, match="data.repairs") as rejection:
@@ -69,7 +73,8 @@ def test_control_tokens_are_caught_in_every_turn(piece, place):
 
 
 @pytest.mark.parametrize(
-    "text", ["<b>bold</b>", "<unused>", "a < b > c", "[multi modal]", "<|im_start|>", "tab\tline\n."]
+    "text",
+    ["<b>bold</b>", "<unused>", "a < b > c", "[multi modal]", "<|im_start|>", "tab\tline\n."],
 )
 def test_what_only_looks_like_control_is_kept(text):
     assert repair([(H, text), (G, "x")], REPAIRS) == ([(H, text), (G, "x")], [])

@@ -33,7 +33,9 @@ def test_values_numbers_and_symbols_count(a, b):
 
 def test_a_changed_word_in_a_long_text_leaves_it_a_near_twin():
     text = [f"word{n}" for n in range(200)]
-    assert alike(" ".join(text), " ".join([*text[:100], "other", *text[101:]])) == pytest.approx(195 / 201)
+    assert alike(" ".join(text), " ".join([*text[:100], "other", *text[101:]])) == pytest.approx(
+        195 / 201
+    )
 
 
 def test_scripts_without_spaces_count_by_character():
@@ -53,5 +55,8 @@ def test_texts_of_a_chunk_do_not_run_into_each_other():
 
 
 def test_system_text_is_left_out():
-    conversation = {"system": "S", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+    conversation = {
+        "system": "S",
+        "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}],
+    }
     assert turn_texts(conversation) == "a\nb"

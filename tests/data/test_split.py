@@ -37,20 +37,33 @@ def test_the_hash_is_read_as_a_fraction():
 
 def test_a_larger_validation_split_moves_no_test_row():
     for n in range(500):
-        assert (split_of(conversation(n), 0.1, 0.1) == "test") == (split_of(conversation(n), 0.3, 0.1) == "test")
+        assert (split_of(conversation(n), 0.1, 0.1) == "test") == (
+            split_of(conversation(n), 0.3, 0.1) == "test"
+        )
 
 
-words = st.lists(st.sampled_from("light heat room on off".split()), min_size=1, max_size=6).map(" ".join)
-rows = st.lists(st.tuples(words, st.sampled_from([None, None, None, "train", "validation", "test"])), max_size=12)
+words = st.lists(st.sampled_from("light heat room on off".split()), min_size=1, max_size=6).map(
+    " ".join
+)
+rows = st.lists(
+    st.tuples(words, st.sampled_from([None, None, None, "train", "validation", "test"])),
+    max_size=12,
+)
 
 
 def splits_of_kept(rows, threshold=0.5):
     """{(text, named split): split} of the rows that dedup keeps."""
     conversations = [
-        {"id": content_id([("human", text)]), "conversations": [{"value": text}], **({"split": split} if split else {})}
+        {
+            "id": content_id([("human", text)]),
+            "conversations": [{"value": text}],
+            **({"split": split} if split else {}),
+        }
         for text, split in rows
     ]
-    index = features([json.dumps(conversation).encode() for conversation in conversations], threshold)
+    index = features(
+        [json.dumps(conversation).encode() for conversation in conversations], threshold
+    )
     twin, _ = find_twins(index, lambda n: turn_texts(conversations[n]), threshold)
     return {rows[n]: split_of(conversations[n], 0.3, 0.3) for n in range(len(rows)) if twin[n] < 0}
 
@@ -67,4 +80,6 @@ def test_no_row_that_stays_changes_its_split_and_none_has_a_twin_in_another(old,
             other for (other, _), else_ in after.items()
             if else_ != split and similarity(shingle_set(text), shingle_set(other)) >= 0.5
         ]  # fmt: skip
-    assert {row: split for row, split in after.items() if row[1]} == {row: row[1] for row in after if row[1]}
+    assert {row: split for row, split in after.items() if row[1]} == {
+        row: row[1] for row in after if row[1]
+    }

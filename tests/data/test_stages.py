@@ -1,4 +1,6 @@
-"""The four scripts on files: what goes in comes out or is named, twice the same bytes, and nothing half-written."""
+"""The four scripts on files: what goes in comes out or is named, twice the same bytes, and nothing
+half-written.
+"""
 
 import gzip
 import importlib
@@ -17,7 +19,10 @@ NAMES = "Ada Ben Cleo Dan Eva Finn Gus Hana Ivo Jana".split()
 
 
 def conversation(n, split=None):
-    question, answer = f"What is the number of {NAMES[n % 10]} in list {n}?", f"{NAMES[n % 7]} has the number {n * 7}."
+    question, answer = (
+        f"What is the number of {NAMES[n % 10]} in list {n}?",
+        f"{NAMES[n % 7]} has the number {n * 7}.",
+    )
     return canonical([("human", question), ("gpt", answer)], split, {})
 
 
@@ -58,11 +63,19 @@ def test_every_row_is_somewhere(params, capsys):
     run()
     metrics = json.loads(Path("metrics/data.json").read_text())
     assert metrics["rows"] == {"raw": 71, "validate": 70, "convert": 70, "dedup": 60, "format": 60}
-    assert metrics["leakage"] == {"validation_in_train": 0, "test_in_train": 0, "test_in_validation": 0}
-    assert [(row["file"], row["line"]) for row in read("data/validated/rejected.jsonl")] == [("data/raw/a.jsonl", 21)]
+    assert metrics["leakage"] == {
+        "validation_in_train": 0,
+        "test_in_train": 0,
+        "test_in_validation": 0,
+    }
+    assert [(row["file"], row["line"]) for row in read("data/validated/rejected.jsonl")] == [
+        ("data/raw/a.jsonl", 21)
+    ]
     assert len(read("data/deduped/removed.jsonl")) == 10
     formatted = [
-        row["id"] for split in ("train", "validation", "test") for row in read(f"data/formatted/{split}.jsonl")
+        row["id"]
+        for split in ("train", "validation", "test")
+        for row in read(f"data/formatted/{split}.jsonl")
     ]
     assert sorted(formatted) == sorted(row["id"] for row in rows)
     assert "1  reason: unknown_format" in capsys.readouterr().out
@@ -70,7 +83,10 @@ def test_every_row_is_somewhere(params, capsys):
 
 def outputs():
     return {
-        path: path.read_bytes() for folder in ("data", "metrics") for path in Path(folder).rglob("*") if path.is_file()
+        path: path.read_bytes()
+        for folder in ("data", "metrics")
+        for path in Path(folder).rglob("*")
+        if path.is_file()
     }
 
 
@@ -84,7 +100,9 @@ def test_twice_the_same_bytes(params):
 
 def split_of_rows():
     return {
-        row["id"]: split for split in ("train", "validation", "test") for row in read(f"data/formatted/{split}.jsonl")
+        row["id"]: split
+        for split in ("train", "validation", "test")
+        for row in read(f"data/formatted/{split}.jsonl")
     }
 
 
@@ -93,7 +111,9 @@ def test_old_rows_keep_their_split_when_rows_are_added(params):
     write_raw(old)
     run()
     before = split_of_rows()
-    write_raw([converter.to_sharegpt(conversation(n)) for n in range(1000, 1100)], "data/raw/0.jsonl")
+    write_raw(
+        [converter.to_sharegpt(conversation(n)) for n in range(1000, 1100)], "data/raw/0.jsonl"
+    )
     run()
     after = split_of_rows()
     assert len(after) == 200 and {row: after[row] for row in before} == before
@@ -108,11 +128,15 @@ def test_old_rows_that_stay_keep_their_split_among_longer_twins(params):
     write_raw([converter.to_sharegpt(row) for row in old])
     run()
     before = split_of_rows()
-    write_raw([converter.to_sharegpt(row) for row in longer], "data/raw/0.jsonl")  # read before the old ones
+    write_raw(
+        [converter.to_sharegpt(row) for row in longer], "data/raw/0.jsonl"
+    )  # read before the old ones
     run()
     after = split_of_rows()
     assert set(after) == {row["id"] for row in longer + old[30:]}
-    assert {row["id"]: before[row["id"]] for row in old[30:]} == {row["id"]: after[row["id"]] for row in old[30:]}
+    assert {row["id"]: before[row["id"]] for row in old[30:]} == {
+        row["id"]: after[row["id"]] for row in old[30:]
+    }
 
 
 def test_rows_that_name_their_split_keep_it(params):
@@ -123,8 +147,12 @@ def test_rows_that_name_their_split_keep_it(params):
 
 
 def test_too_many_rejections_stop_the_run_and_leave_the_rejected_rows_to_read(params, capsys):
-    write_raw([{"bad": n} for n in range(6)] + [converter.to_sharegpt(conversation(n)) for n in range(4)])
-    with pytest.raises(UserError, match=r"6 of 10 rows rejected \(60.0%\)[\s\S]*a.jsonl:1: unknown_format") as error:
+    write_raw(
+        [{"bad": n} for n in range(6)] + [converter.to_sharegpt(conversation(n)) for n in range(4)]
+    )
+    with pytest.raises(
+        UserError, match=r"6 of 10 rows rejected \(60.0%\)[\s\S]*a.jsonl:1: unknown_format"
+    ) as error:
         run("validate")
     assert str(error.value).count("unknown_format") == 5
     assert "rejected.jsonl: mend them" in str(error.value)
@@ -176,13 +204,21 @@ def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):
 
 
 def test_a_leak_stops_the_run(params):
-    write_raw([converter.to_sharegpt(conversation(1, "train")), converter.to_sharegpt(conversation(2, "test"))])
+    write_raw(
+        [
+            converter.to_sharegpt(conversation(1, "train")),
+            converter.to_sharegpt(conversation(2, "test")),
+        ]
+    )
     run("validate", "convert", "dedup")
     kept = read("data/deduped/kept.jsonl")
     twin = kept[0] | {"split": "test"}  # as if dedup had missed it
-    Path("data/deduped/kept.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*kept, twin]))
+    Path("data/deduped/kept.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in [*kept, twin])
+    )
     with pytest.raises(
-        UserError, match=r"1 pairs of near-twins[\s\S]*a.jsonl:1 \(test\) and data/raw/a.jsonl:1 \(train\)"
+        UserError,
+        match=r"1 pairs of near-twins[\s\S]*a.jsonl:1 \(test\) and data/raw/a.jsonl:1 \(train\)",
     ):
         run("format")
     assert not Path("data/formatted").exists()

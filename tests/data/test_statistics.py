@@ -13,7 +13,9 @@ def facts():
         ("train", "chatml", 4, False, 30, 6),
         ("test", "alpaca", 2, False, 20, 5),
     ]
-    return pd.DataFrame(rows, columns=["split", "format", "turns", "system", "tokens", "supervised"])
+    return pd.DataFrame(
+        rows, columns=["split", "format", "turns", "system", "tokens", "supervised"]
+    )
 
 
 def test_summary_of_each_split(facts):
@@ -41,13 +43,17 @@ def test_histograms_count_every_row_once(facts):
 
 
 def test_rows_lost_by_each_stage_add_up():
-    flow = statistics.row_flow({"read": 10, "accepted": 8, "rejected": 2}, {"rows": 8, "kept": 5}, overlong=1)
+    flow = statistics.row_flow(
+        {"read": 10, "accepted": 8, "rejected": 2}, {"rows": 8, "kept": 5}, overlong=1
+    )
     assert flow["rows"].tolist() == [10, 8, 8, 5, 4]
     assert flow["removed"].tolist() == [0, 2, 0, 3, 1]
 
 
 def test_similarity_to_training():
-    nearest = pd.DataFrame({"split": ["test", "test", "test", "validation"], "similarity": [0.0, 0.3, 0.88, 0.5]})
+    nearest = pd.DataFrame(
+        {"split": ["test", "test", "test", "validation"], "similarity": [0.0, 0.3, 0.88, 0.5]}
+    )
     assert statistics.summarize_nearest(nearest)["test"] == {"median": 0.3, "p95": 0.3, "max": 0.88}
     assert statistics.similarity_histogram(nearest).values.tolist() == [
         ["test", 0.0, 1],

@@ -1,4 +1,6 @@
-"""Every pair at the threshold is a candidate, and rows that share a template are not all compared."""
+"""Every pair at the threshold is a candidate, and rows that share a template are not all
+compared.
+"""
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,11 @@ words = st.lists(st.sampled_from("light heat room on off ten".split()), max_size
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
-@given(st.lists(words, max_size=15), st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]), st.randoms(use_true_random=False))
+@given(
+    st.lists(words, max_size=15),
+    st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]),
+    st.randoms(use_true_random=False),
+)
 def test_no_pair_at_the_threshold_is_missed(texts, threshold, random):
     sets, rows = [shingle_set(text) for text in texts], list(range(len(texts)))
     random.shuffle(rows)
@@ -20,7 +26,9 @@ def test_no_pair_at_the_threshold_is_missed(texts, threshold, random):
         assert row == rows[place]
         twins = {other for other in rows[:place] if similarity(sets[row], sets[other]) >= threshold}
         assert twins <= set(others.tolist()) <= set(rows[:place])
-        assert all(index.similarity(row, other) == similarity(sets[row], sets[other]) for other in twins)
+        assert all(
+            index.similarity(row, other) == similarity(sets[row], sets[other]) for other in twins
+        )
 
 
 @pytest.mark.parametrize("own", [8, 30])
@@ -29,4 +37,6 @@ def test_rows_that_a_long_template_makes_alike_are_not_compared(own):
     template = " ".join(f"word{n}" for n in range(100))
     texts = [template + "".join(f" own{n}x{k}" for k in range(own)) for n in range(300)]
     assert similarity(shingle_set(texts[0]), shingle_set(texts[1])) > 0.6
-    assert sum(len(others) for _, others in TwinIndex(list(range(300)), texts.__getitem__, 0.9)) == 0
+    assert (
+        sum(len(others) for _, others in TwinIndex(list(range(300)), texts.__getitem__, 0.9)) == 0
+    )

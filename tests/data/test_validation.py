@@ -1,4 +1,6 @@
-"""One row at a time: everything that can be wrong with it ends as a rejection with its reason, never as a crash."""
+"""One row at a time: everything that can be wrong with it ends as a rejection with its reason,
+never as a crash.
+"""
 
 import json
 
@@ -49,7 +51,10 @@ def test_good_row():
         (b"[" * 100_000, "invalid_json"),
         (b'{"a":' * 400 + b"1" + b"}" * 400, "invalid_json"),
         (b'{"text": "a", "text": "b"}', "duplicate_key"),
-        (b'{"text": "\\u0022\\u0022\\u0022\\u0022", "split": "test", "split": "train"}', "duplicate_key"),
+        (
+            b'{"text": "\\u0022\\u0022\\u0022\\u0022", "split": "test", "split": "train"}',
+            "duplicate_key",
+        ),
         (b'{"conversations": [{"from": "human", "from": "gpt", "value": "x"}]}', "duplicate_key"),
         (b"[]", "not_an_object"),
         (b"5", "not_an_object"),
@@ -80,7 +85,9 @@ def test_bad_rows_are_rejected_by_reason(data, expected):
 
 def test_schema_message_names_the_key_and_what_was_found():
     assert reason(turns(5))[1] == "conversations.1.value: input should be a valid string; found 5"
-    assert reason(row(split="dev"))[1].startswith("split: input should be 'train', 'validation' or 'test'; found 'dev'")
+    assert reason(row(split="dev"))[1].startswith(
+        "split: input should be 'train', 'validation' or 'test'; found 'dev'"
+    )
     assert reason(b'{"instruction": "x"}')[1] == "output: field required"
 
 
@@ -114,7 +121,10 @@ def test_stated_format_is_the_only_one_taken():
 
 
 def test_escaped_quotes_are_no_duplicate_key():
-    assert check(turns('say "x"').replace(b'\\"x', b"\\u0022x"), "auto", REPAIRS).turns[1] == ("gpt", 'say "x"')
+    assert check(turns('say "x"').replace(b'\\"x', b"\\u0022x"), "auto", REPAIRS).turns[1] == (
+        "gpt",
+        'say "x"',
+    )
 
 
 def test_every_row_is_counted_once_and_names_its_place():
@@ -132,14 +142,18 @@ def test_every_row_is_counted_once_and_names_its_place():
 
 def test_records_convert_to_canonical_conversations():
     outcome = check_rows([("f", 7, turns("Hello "))], "auto", REPAIRS)
-    (conversation,) = map(json.loads, convert_lines(outcome.records.splitlines(), REPAIRS).splitlines())
+    (conversation,) = map(
+        json.loads, convert_lines(outcome.records.splitlines(), REPAIRS).splitlines()
+    )
     assert conversation["conversations"] == GOOD["conversations"]
     assert conversation["source"] == {"file": "f", "line": 7, "format": "sharegpt"}
 
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 roles = st.sampled_from(["human", "gpt", "user", "assistant", "system", "tool"])
@@ -161,7 +175,9 @@ def test_any_json_is_a_record_that_converts_or_a_rejection(value, format):
     outcome = check_rows([("f", 1, json.dumps(value).encode())], format, REPAIRS)
     converted = convert_lines(outcome.records.splitlines(), REPAIRS)
     assert (
-        outcome.counts["rows"]["read"] == outcome.counts["rows"]["accepted"] + outcome.counts["rows"]["rejected"] == 1
+        outcome.counts["rows"]["read"]
+        == outcome.counts["rows"]["accepted"] + outcome.counts["rows"]["rejected"]
+        == 1
     )
     assert converted.count(b"\n") == outcome.counts["rows"]["accepted"]
 
@@ -174,5 +190,8 @@ def test_any_bytes_are_a_record_or_a_rejection(data):
 
 def test_refusing_duplicate_keys_reads_what_orjson_reads():
     assert (
-        validation._parse(b'{"a": "\\u0022", "b": 1e400}'.replace(b"1e400", b"12345678901234567890123"))[0]["b"] > 1e22
+        validation._parse(
+            b'{"a": "\\u0022", "b": 1e400}'.replace(b"1e400", b"12345678901234567890123")
+        )[0]["b"]
+        > 1e22
     )

@@ -1,5 +1,6 @@
-"""One export chain for all tests here: a tiny base, an adapter that knows three conversations by heart, and every
-file made of them, in the places where the stages put them. The files are shared: read only; `copy` gives a copy.
+"""One export chain for all tests here: a tiny base, an adapter that knows three conversations by
+heart, and every file made of them, in the places where the stages put them. The files are shared:
+read only; `copy` gives a copy.
 """
 
 import json
@@ -11,16 +12,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gemma_finetune.data.formatter import render
 from gemma_finetune.evaluation import dataset
 from gemma_finetune.evaluation.measure import TestSet, keep
+from gemma_finetune.formats.chat_template import render
 
 ROOT = Path(__file__).parents[2]
 QUANTIZATIONS = ("int8", "int4")
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PREFILL_LENGTHS, CACHE_LENGTH = (16,), 128
 CHATS = (
-    ("Turn on the kitchen light.", '{"name": "set_light"}', "And now turn it off.", '{"name": "off"}'),
+    (
+        "Turn on the kitchen light.",
+        '{"name": "set_light"}',
+        "And now turn it off.",
+        '{"name": "off"}',
+    ),
     ("Play some quiet music.", '{"name": "play"}'),
     ("Is the door locked?", "Yes, it is."),
 )
@@ -30,7 +36,9 @@ CHATS = (
 def rows() -> list[dict]:
     """The three conversations, formatted."""
     roles = ("user", "assistant")
-    chats = [[{"role": roles[i % 2], "content": text} for i, text in enumerate(chat)] for chat in CHATS]
+    chats = [
+        [{"role": roles[i % 2], "content": text} for i, text in enumerate(chat)] for chat in CHATS
+    ]
     return [{"id": f"chat-{i}", "text": render(chat)} for i, chat in enumerate(chats)]
 
 
@@ -42,13 +50,15 @@ def test_set(rows, tokenizer) -> TestSet:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
-    """A folder with params.yaml, data/formatted/test.jsonl and all of models/, made by the stages' own functions."""
+    """A folder with params.yaml, data/formatted/test.jsonl and all of models/, made by the stages'
+    own functions.
+    """
     import merge
     from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
-    from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
     from gemma_finetune.export.converter import convert_to_tflite
     from gemma_finetune.export.quantizer import quantize
-    from gemma_finetune.models.lora_file import base_digest, load_lora, save_lora
+    from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
+    from gemma_finetune.formats.lora_file import base_digest, load_lora, save_lora
 
     root = tmp_path_factory.mktemp("chain")
     models = root / "models"
@@ -62,18 +72,26 @@ def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
         patch.chdir(root)
         merge.write_merged(models / "merged", load_lora(models / "lora.npz"))
     unmask_tensorflow()
-    convert_to_tflite(models / "merged", models / "tflite/float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+    convert_to_tflite(
+        models / "merged", models / "tflite/float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH
+    )
     for name in QUANTIZATIONS:
         path = models / f"tflite/{name}.tflite"
         quantize(models / "tflite/float32.tflite", path, ROOT / f"scripts/recipes/{name}.json")
-        parts = Parts(tflite=path, tokenizer=models / "merged/tokenizer.model", chat_template=LITERTLM_TEMPLATE)
+        parts = Parts(
+            tflite=path,
+            tokenizer=models / "merged/tokenizer.model",
+            chat_template=LITERTLM_TEMPLATE,
+        )
         create_mediapipe_task(parts, models / f"bundle/{name}.task")
         create_litertlm(parts, models / f"bundle/{name}.litertlm")
     return root
 
 
 def unmask_tensorflow():
-    """models/loader.py hides TensorFlow from its process, where litert-torch, in a stage of its own, needs it."""
+    """models/loader.py hides TensorFlow from its process, where litert-torch, in a stage of its
+    own, needs it.
+    """
     for name in ("tensorflow", "tensorflow_text"):
         if sys.modules.get(name, name) is None:
             del sys.modules[name]
@@ -96,8 +114,12 @@ def _train(base, rows, tokenizer):
     from gemma_finetune.training.trainer import GemmaTrainer
 
     config = load_section("train", TrainingConfig, str(ROOT / "params.yaml"))
-    config = replace(config, learning_rate=0.02, warmup_steps=2, batch_size=2, max_steps=60, epochs=60)
-    lora = LoRAConfig(rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=TARGETS, quantization_aware=False)
+    config = replace(
+        config, learning_rate=0.02, warmup_steps=2, batch_size=2, max_steps=60, epochs=60
+    )
+    lora = LoRAConfig(
+        rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=TARGETS, quantization_aware=False
+    )
     trainer = GemmaTrainer(load_gemma_model(base), lora, config)
     return trainer.fit(pack(tokenize(rows, tokenizer, 96, "chats"), 96), None).weights, lora
 

@@ -28,7 +28,9 @@ def test_more_items_narrow_it():
 
 def test_turns_of_one_conversation_count_as_one_draw():
     values = np.repeat(np.arange(40) % 2, 5)
-    apart, together = (interval(values, groups, (0, 1)) for groups in (range(200), np.repeat(np.arange(40), 5)))
+    apart, together = (
+        interval(values, groups, (0, 1)) for groups in (range(200), np.repeat(np.arange(40), 5))
+    )
     assert together[1] - together[0] > 1.8 * (apart[1] - apart[0])
 
 

@@ -7,10 +7,10 @@ import pytest
 from gemma_finetune.config import load_section
 from gemma_finetune.evaluation import bundle_rung, identity
 from gemma_finetune.evaluation.config import CheckConfig
-from gemma_finetune.evaluation.gate import checks, failure
 from gemma_finetune.evaluation.measure import Spoken, measure, runtime
 from gemma_finetune.export import bundle
-from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
+from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
+from gemma_finetune.reporting.gate import checks, failure
 from gemma_finetune.utils.cli import UserError
 
 from .conftest import QUANTIZATIONS, ROOT, exchange_pieces
@@ -45,11 +45,17 @@ def write_litertlm(root, edit, tokenizer):
     message = llm_metadata_pb2.LlmMetadata.FromString(bundle._llm_metadata(contents, tokenizer))
     edit(message)
     (root / "metadata.pb").write_bytes(message.SerializeToString())
-    bundle._litertlm_bundle(parts, contents, root / "metadata.pb", root / "models/bundle/int8.litertlm")
+    bundle._litertlm_bundle(
+        parts, contents, root / "metadata.pb", root / "models/bundle/int8.litertlm"
+    )
 
 
 def answers(root, kind, test_set, tokenizer):
-    return list(bundle_rung.answers(root / f"models/bundle/int8.{kind}", test_set.turns, tokenizer, max_tokens=24))
+    return list(
+        bundle_rung.answers(
+            root / f"models/bundle/int8.{kind}", test_set.turns, tokenizer, max_tokens=24
+        )
+    )
 
 
 def test_healthy_bundles_pass(chain):
@@ -60,7 +66,9 @@ def test_healthy_bundles_pass(chain):
 def test_swapped_bundles_are_caught(copy, kind):
     one, other = (copy / f"models/bundle/{name}.{kind}" for name in QUANTIZATIONS)
     one.rename(copy / "aside"), other.rename(one), (copy / "aside").rename(other)
-    with pytest.raises(UserError, match=rf"int8.{kind}: hop bundle@int8: it holds the model int4, not int8"):
+    with pytest.raises(
+        UserError, match=rf"int8.{kind}: hop bundle@int8: it holds the model int4, not int8"
+    ):
         check_bundles(copy, QUANTIZATIONS)
 
 
@@ -110,7 +118,9 @@ def test_a_task_with_other_tokens_or_turns_is_caught(copy, changes, message):
 )  # fmt: skip
 def test_the_runtime_would_have_shown_a_tasks_wrong_turns_too(copy, test_set, tokenizer, changes):
     write_task(copy, **changes)
-    with pytest.raises(UserError, match="int8.task: hop bundle: it has another chat template than training had"):
+    with pytest.raises(
+        UserError, match="int8.task: hop bundle: it has another chat template than training had"
+    ):
         answers(copy, "task", test_set, tokenizer)
 
 
@@ -121,20 +131,32 @@ def test_the_runtime_would_have_shown_a_tasks_wrong_turns_too(copy, test_set, to
 )
 def test_a_litertlm_with_another_template_is_caught(copy, test_set, tokenizer, template):
     assert template != LITERTLM_TEMPLATE
-    write_litertlm(copy, lambda message: setattr(message, "jinja_prompt_template", template), tokenizer)
-    with pytest.raises(UserError, match="int8.litertlm: hop bundle: it has another chat template than training had"):
+    write_litertlm(
+        copy, lambda message: setattr(message, "jinja_prompt_template", template), tokenizer
+    )
+    with pytest.raises(
+        UserError, match="int8.litertlm: hop bundle: it has another chat template than training had"
+    ):
         answers(copy, "litertlm", test_set, tokenizer)
 
 
 def test_a_litertlm_that_loses_the_line_break_behind_an_answer_is_caught(copy, test_set, tokenizer):
-    """A template that ends turns with it, as most do: right in every first turn, and in all of transformers."""
+    """A template that ends turns with it, as most do: right in every first turn, and in all of
+    transformers.
+    """
     template = LITERTLM_TEMPLATE.replace("{%- if not loop.first -%}{{ '\\n' }}{%- endif -%}", "")
     template = template.replace("'\\n<start_of_turn>model", "'<start_of_turn>model")
     template = template.replace("<end_of_turn>'", "<end_of_turn>\\n'")
-    write_litertlm(copy, lambda message: setattr(message, "jinja_prompt_template", template), tokenizer)
+    write_litertlm(
+        copy, lambda message: setattr(message, "jinja_prompt_template", template), tokenizer
+    )
     assert len(answers(copy, "litertlm", test_set, tokenizer)) == len(test_set.turns)
-    with pytest.raises(UserError, match="int8.litertlm: hop bundle: it opens a later turn otherwise than training"):
-        list(bundle_rung.follow_ups(copy / "models/bundle/int8.litertlm", test_set.conversations, 24))
+    with pytest.raises(
+        UserError, match="int8.litertlm: hop bundle: it opens a later turn otherwise than training"
+    ):
+        list(
+            bundle_rung.follow_ups(copy / "models/bundle/int8.litertlm", test_set.conversations, 24)
+        )
 
 
 def clear(field):
@@ -167,26 +189,38 @@ def test_a_litertlm_with_other_tokens_is_caught(copy, test_set, tokenizer, edit,
         answers(copy, "litertlm", test_set, tokenizer)
 
 
-def test_a_wrong_stop_token_alone_shows_in_the_answers(copy, metrics, test_set, tokenizer, reference, monkeypatch):
+def test_a_wrong_stop_token_alone_shows_in_the_answers(
+    copy, metrics, test_set, tokenizer, reference, monkeypatch
+):
     """Were the metadata not looked at: the answers don't end, and the gate fails the bundle."""
     write_task(copy, stop_tokens=("<pad>",))
     monkeypatch.setattr(bundle_rung, "check_tokens", lambda *_: None)
     found = answers(copy, "task", test_set, tokenizer)
-    figures = runtime(test_set, Spoken(found, []), measure(test_set, reference, reference), tokenizer)
+    figures = runtime(
+        test_set, Spoken(found, []), measure(test_set, reference, reference), tokenizer
+    )
     assert figures["faults"]["unstopped"] == len(test_set.turns)
     config = load_section("check", CheckConfig, str(ROOT / "params.yaml"))
-    message = failure(checks(metrics | {"task_int8": metrics["task_int8"] | figures}, config, QUANTIZATIONS))
+    message = failure(
+        checks(metrics | {"task_int8": metrics["task_int8"] | figures}, config, QUANTIZATIONS)
+    )
     assert message.startswith("the export chain breaks at hop bundle@int8")
 
 
 @pytest.mark.parametrize("kind", ["task", "litertlm"])
-def test_another_tokenizer_is_caught_by_its_bytes_and_by_what_it_feeds_the_model(copy, test_set, tokenizer, kind):
+def test_another_tokenizer_is_caught_by_its_bytes_and_by_what_it_feeds_the_model(
+    copy, test_set, tokenizer, kind
+):
     path = copy / "models/merged/tokenizer.model"
     right = path.read_bytes()
     exchange_pieces(path, "t", "k")
     write_task(copy) if kind == "task" else write_litertlm(copy, lambda metadata: None, tokenizer)
     path.write_bytes(right)
-    with pytest.raises(UserError, match=f"int8.{kind}: hop bundle@int8: its tokenizer is not the merged model's"):
+    with pytest.raises(
+        UserError, match=f"int8.{kind}: hop bundle@int8: its tokenizer is not the merged model's"
+    ):
         check_bundles(copy)
-    with pytest.raises(UserError, match=f"int8.{kind}: hop bundle: it holds another tokenizer than training had"):
+    with pytest.raises(
+        UserError, match=f"int8.{kind}: hop bundle: it holds another tokenizer than training had"
+    ):
         answers(copy, kind, test_set, tokenizer)

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from gemma_finetune.evaluation import ladder
+from gemma_finetune.reporting import ladder
 
 from .conftest import QUANTIZATIONS
 
@@ -17,16 +17,20 @@ def test_every_rung_is_there_in_order(chain, metrics):
 
 def test_the_adapter_taught_the_conversations_and_nothing_lost_them(metrics):
     assert metrics["base"]["exact_match"] == 0
-    assert {rung: m["exact_match"] for rung, m in metrics.items() if rung != "base"} == dict.fromkeys(
-        set(metrics) - {"base"}, 1.0
-    )
+    assert {
+        rung: m["exact_match"] for rung, m in metrics.items() if rung != "base"
+    } == dict.fromkeys(set(metrics) - {"base"}, 1.0)
 
 
 def test_bundles_answer_as_their_logits_foretell_and_follow_up(metrics):
     for name in QUANTIZATIONS:
         for runtime in ladder.RUNTIMES:
             rung = metrics[f"{runtime}_{name}"]
-            assert (rung["runtime_agreement"], rung["follow_up_agreement"], rung["faulty_answers"]) == (1, 1, 0)
+            assert (
+                rung["runtime_agreement"],
+                rung["follow_up_agreement"],
+                rung["faulty_answers"],
+            ) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("rung", ["lora", "transformers", "tflite_float32"])

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from gemma_finetune.data.formatter import render
 from gemma_finetune.evaluation import dataset
+from gemma_finetune.formats.chat_template import render
 from gemma_finetune.utils.cli import UserError
 
 
@@ -41,7 +41,9 @@ def test_shortest_first(test_set):
 
 def test_a_prompt_that_tokenizes_otherwise_alone_is_refused_by_name(tokenizer):
     class Merging(type(tokenizer)):
-        """As Gemma's own vocabulary has pieces of several line breaks: the answer's first joins the prompt's last."""
+        """As Gemma's own vocabulary has pieces of several line breaks: the answer's first joins the
+        prompt's last.
+        """
 
         def __init__(self):
             self.__dict__.update(tokenizer.__dict__)
@@ -50,12 +52,19 @@ def test_a_prompt_that_tokenizes_otherwise_alone_is_refused_by_name(tokenizer):
             ids, supervised = tokenizer.encode_conversation(text)
             return [*ids[:3], tokenizer.eos, *ids[3:]], [*supervised[:3], False, *supervised[3:]]
 
-    row = {"id": "odd", "text": render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])}
-    with pytest.raises(UserError, match="test row odd: the prompt before answer 1 tokenizes alone otherwise"):
+    row = {
+        "id": "odd",
+        "text": render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]),
+    }
+    with pytest.raises(
+        UserError, match="test row odd: the prompt before answer 1 tokenizes alone otherwise"
+    ):
         dataset.build([row], Merging())
 
 
-@pytest.mark.parametrize(("count", "expected"), [(None, list(range(10))), (20, list(range(10))), (4, [0, 2, 5, 7])])
+@pytest.mark.parametrize(
+    ("count", "expected"), [(None, list(range(10))), (20, list(range(10))), (4, [0, 2, 5, 7])]
+)
 def test_select_spreads_over_all_rows(count, expected):
     assert dataset.select(list(range(10)), count) == expected
 

@@ -7,7 +7,10 @@ from gemma_finetune.evaluation.liveness import Answer, faults, liveness
     ("answer", "expected"),
     [
         (Answer('{"name": "set_light"}', stopped=True, turn=1), []),
-        (Answer("Yes, yes, yes, yes, yes.", stopped=True, turn=1), []),  # ended by itself: a matter of taste
+        (
+            Answer("Yes, yes, yes, yes, yes.", stopped=True, turn=1),
+            [],
+        ),  # ended by itself: a matter of taste
         (Answer(" \n", stopped=True, turn=1), ["empty"]),
         (Answer("", stopped=True, turn=2), ["empty_follow_up"]),
         (Answer("Once upon a time there was", stopped=False, turn=1), ["unstopped"]),
@@ -34,4 +37,7 @@ def test_liveness_counts_answers_once_and_faults_each():
 
 
 def test_a_long_answer_is_searched_in_no_time():
-    assert faults(Answer("".join(chr(97 + i * i % 23) for i in range(20_000)), stopped=True, turn=1)) == []
+    assert (
+        faults(Answer("".join(chr(97 + i * i % 23) for i in range(20_000)), stopped=True, turn=1))
+        == []
+    )

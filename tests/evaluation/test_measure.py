@@ -41,7 +41,9 @@ def test_the_reference_is_kept_as_it_was(right):
 
 
 def test_a_disk_too_full_for_the_reference_is_an_error(right, tmp_path, monkeypatch):
-    """Of a file written to through a map, the system says it with SIGBUS, which ends Python without a word."""
+    """Of a file written to through a map, the system says it with SIGBUS, which ends Python without
+    a word.
+    """
 
     class FullDisk(io.FileIO):
         room = sum(part.nbytes for part in right) - 1
@@ -88,17 +90,25 @@ def test_the_change_is_against_the_merged_model(test_set):
     figures = exact_match(test_set, exact, merged)
     assert (figures["exact_match"], figures["exact_match_change"]) == (0.5, -0.5)
     assert figures["exact_match_low"] <= 0.5 <= figures["exact_match_high"]
-    assert -1 <= figures["exact_match_change_low"] <= -0.5 <= figures["exact_match_change_high"] <= 0.0
+    assert (
+        -1 <= figures["exact_match_change_low"] <= -0.5 <= figures["exact_match_change_high"] <= 0.0
+    )
 
 
 def spoken(test_set, **changes):
-    """The references as answers, with changes {number of the turn: text}; no chat of the runtime's own."""
+    """The references as answers, with changes {number of the turn: text}; no chat of the runtime's
+    own.
+    """
     texts = {str(i): turn.answer for i, turn in enumerate(test_set.turns)} | changes
-    return Spoken([Answer(texts[str(i)], stopped=True, turn=1) for i in range(len(test_set.turns))], [])
+    return Spoken(
+        [Answer(texts[str(i)], stopped=True, turn=1) for i in range(len(test_set.turns))], []
+    )
 
 
 def test_answers_are_compared_as_text_but_for_the_space_around(test_set):
-    found = spoken(test_set, **{"0": f" {test_set.turns[0].answer}\n", "1": test_set.turns[1].answer + "!"})
+    found = spoken(
+        test_set, **{"0": f" {test_set.turns[0].answer}\n", "1": test_set.turns[1].answer + "!"}
+    )
     assert exact_by_text(test_set, found.answers).tolist() == [True, False, True, True]
 
 
@@ -115,7 +125,9 @@ def test_a_runtime_that_says_otherwise(test_set, right, tokenizer):
 
 
 def test_a_wrong_answer_agrees_if_it_begins_as_foretold(test_set, tokenizer):
-    """Of an answer that leaves the reference, the logits know the beginning and the first other token."""
+    """Of an answer that leaves the reference, the logits know the beginning and the first other
+    token.
+    """
     turn = test_set.turns[0]
     other = tokenizer.encode("Z")[-1]
     argmax = [t.labels.copy() for t in test_set.turns]
@@ -123,10 +135,15 @@ def test_a_wrong_answer_agrees_if_it_begins_as_foretold(test_set, tokenizer):
     begins = tokenizer.decode([*turn.labels[:2].tolist(), other])
     for text, agreement in ((begins + "anything", 1), (turn.answer, 0.75)):
         found = spoken(test_set, **{"0": text})
-        assert runtime(test_set, found, Outcome({}, argmax), tokenizer)["runtime_agreement"] == agreement
+        assert (
+            runtime(test_set, found, Outcome({}, argmax), tokenizer)["runtime_agreement"]
+            == agreement
+        )
 
 
-@pytest.mark.parametrize(("text", "same_start", "agreement"), [("x", True, 0), ("same", True, 1), ("x", False, None)])
+@pytest.mark.parametrize(
+    ("text", "same_start", "agreement"), [("x", True, 0), ("same", True, 1), ("x", False, None)]
+)
 def test_second_answers_count_where_the_first_was_the_reference(
     test_set, right, tokenizer, text, same_start, agreement
 ):
@@ -139,7 +156,9 @@ def test_second_answers_count_where_the_first_was_the_reference(
 
 def test_a_chat_that_dies_at_its_second_turn_is_faulty(test_set, right, tokenizer):
     turn = next(turn for turn in test_set.turns if len(turn.messages) > 1)
-    spoke = Spoken(spoken(test_set).answers, [FollowUp(turn, Answer("", stopped=True, turn=2), True)])
+    spoke = Spoken(
+        spoken(test_set).answers, [FollowUp(turn, Answer("", stopped=True, turn=2), True)]
+    )
     figures = runtime(test_set, spoke, measure(test_set, right, right), tokenizer)
     assert figures["faults"]["empty_follow_up"] == 1
     assert figures["faulty_answers"] == 1 / 5

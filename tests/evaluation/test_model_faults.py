@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 
 from gemma_finetune.config import load_section
 from gemma_finetune.evaluation.config import CheckConfig
-from gemma_finetune.evaluation.gate import checks, failure
 from gemma_finetune.evaluation.measure import exact_by_logits, exact_match, measure
 from gemma_finetune.evaluation.tflite_rung import tflite_logits
+from gemma_finetune.reporting.gate import checks, failure
 
 from .conftest import QUANTIZATIONS, ROOT, merged_logits
 
@@ -30,14 +30,18 @@ def lora_logits(chain, test_set):
 
 @pytest.fixture
 def broken_hop(metrics, test_set, tokenizer):
-    """The hop and message of the gate when `rung` has these logits: all other rungs as in the healthy chain."""
+    """The hop and message of the gate when `rung` has these logits: all other rungs as in the
+    healthy chain.
+    """
 
     def judge(rung, logits, reference, **thresholds):
         outcome = measure(test_set, logits, reference)
         merged = measure(test_set, reference, reference)
         exact = [exact_by_logits(test_set, o, tokenizer.stop_ids) for o in (outcome, merged)]
         figures = metrics[rung] | outcome.figures | exact_match(test_set, *exact)
-        config = replace(load_section("check", CheckConfig, str(ROOT / "params.yaml")), **thresholds)
+        config = replace(
+            load_section("check", CheckConfig, str(ROOT / "params.yaml")), **thresholds
+        )
         message = failure(checks(metrics | {rung: figures}, config, QUANTIZATIONS))
         return message and message.split("at hop ")[1].split(":")[0]
 
@@ -63,7 +67,9 @@ def lora_dropped(base, merged):
 
 
 def alpha_ignored(base, merged):
-    return {name: base[name] + (merged[name] - base[name]) / 2 for name in merged}  # alpha / rank is 2
+    return {
+        name: base[name] + (merged[name] - base[name]) / 2 for name in merged
+    }  # alpha / rank is 2
 
 
 def kernel_transposed(base, merged):
@@ -75,12 +81,18 @@ def kernel_transposed(base, merged):
 def test_a_wrong_merge_is_caught_at_merge(copy, test_set, lora_logits, broken_hop, fault):
     base = load_file(copy / "models/base/model.safetensors")
     edit_tensors(copy / "models/merged", lambda merged: fault(base, merged))
-    assert broken_hop("lora", lora_logits, merged_logits(copy / "models/merged", test_set)) == "merge"
+    assert (
+        broken_hop("lora", lora_logits, merged_logits(copy / "models/merged", test_set)) == "merge"
+    )
 
 
-def test_a_sliding_window_off_by_one_in_the_merged_config_is_caught_at_merge(copy, test_set, lora_logits, broken_hop):
+def test_a_sliding_window_off_by_one_in_the_merged_config_is_caught_at_merge(
+    copy, test_set, lora_logits, broken_hop
+):
     edit_config(copy / "models/merged", sliding_window=17)
-    assert broken_hop("lora", lora_logits, merged_logits(copy / "models/merged", test_set)) == "merge"
+    assert (
+        broken_hop("lora", lora_logits, merged_logits(copy / "models/merged", test_set)) == "merge"
+    )
 
 
 # -- transformers: the directory says something else than the weights were trained with --
@@ -99,7 +111,13 @@ def rope(theta):
         {"query_pre_attn_scalar": 64},
         {"layer_types": ["full_attention"] * 6},
     ],
-    ids=["rope-of-local-layers", "rope-of-global-layers", "window-off-by-one", "query-scale", "no-local-layers"],
+    ids=[
+        "rope-of-local-layers",
+        "rope-of-global-layers",
+        "window-off-by-one",
+        "query-scale",
+        "no-local-layers",
+    ],
 )
 def test_a_wrong_config_is_caught_at_transformers(copy, test_set, reference, broken_hop, changes):
     from gemma_finetune.evaluation.torch_rung import torch_logits
@@ -112,8 +130,12 @@ def test_a_wrong_config_is_caught_at_transformers(copy, test_set, reference, bro
 # -- tflite: converted otherwise than transformers computes --
 
 
-def test_a_kernel_transposed_in_the_conversion_is_caught_at_tflite(copy, test_set, reference, broken_hop):
-    right = load_file(copy / "models/merged/model.safetensors")["model.layers.2.mlp.gate_proj.weight"]
+def test_a_kernel_transposed_in_the_conversion_is_caught_at_tflite(
+    copy, test_set, reference, broken_hop
+):
+    right = load_file(copy / "models/merged/model.safetensors")[
+        "model.layers.2.mlp.gate_proj.weight"
+    ]
     wrong = np.ascontiguousarray(right.T)
     content = (copy / "models/tflite/float32.tflite").read_bytes()
     assert content.count(right.tobytes()) == 1
@@ -125,14 +147,22 @@ def test_a_kernel_transposed_in_the_conversion_is_caught_at_tflite(copy, test_se
 # -- quantize --
 
 
-def test_channelwise_int4_is_caught_at_quantize(chain, tmp_path, metrics, test_set, reference, broken_hop):
-    """The threshold stands a third above what `int4` costs here: so small a model loses little either way."""
+def test_channelwise_int4_is_caught_at_quantize(
+    chain, tmp_path, metrics, test_set, reference, broken_hop
+):
+    """The threshold stands a third above what `int4` costs here: so small a model loses little
+    either way.
+    """
     from ai_edge_quantizer import recipe
 
     from gemma_finetune.export.quantizer import quantize
 
     (tmp_path / "channelwise.json").write_text(json.dumps(recipe.dynamic_wi4_afp32()))
-    quantize(chain / "models/tflite/float32.tflite", tmp_path / "wrong.tflite", tmp_path / "channelwise.json")
+    quantize(
+        chain / "models/tflite/float32.tflite",
+        tmp_path / "wrong.tflite",
+        tmp_path / "channelwise.json",
+    )
     logits = tflite_logits(tmp_path / "wrong.tflite", test_set.sequences)
     max_kl = {"int8": 0.02, "int4": 1.33 * metrics["tflite_int4"]["kl"]}
     assert broken_hop("tflite_int4", logits, reference, max_kl=max_kl) == "quantize@int4"

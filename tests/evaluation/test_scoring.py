@@ -24,9 +24,13 @@ def test_against_the_definitions_written_out():
     p, q, labels = logits(0), logits(1), np.arange(7)
     scores = score(q, labels, p)
     for i, label in enumerate(labels):
-        probabilities = [np.exp(x[i].astype(float)) / np.exp(x[i].astype(float)).sum() for x in (p, q)]
+        probabilities = [
+            np.exp(x[i].astype(float)) / np.exp(x[i].astype(float)).sum() for x in (p, q)
+        ]
         assert scores.nll[i] == pytest.approx(-np.log(probabilities[1][label]))
-        assert scores.kl[i] == pytest.approx(sum(a * np.log(a / b) for a, b in zip(*probabilities, strict=True)))
+        assert scores.kl[i] == pytest.approx(
+            sum(a * np.log(a / b) for a, b in zip(*probabilities, strict=True))
+        )
     assert summary(scores)["max_logit_diff"] == np.abs(p - q).max()
 
 
@@ -45,7 +49,9 @@ def test_kl_resolves_what_float32_would_drown():
 def test_joined_scores_are_the_scores_of_all():
     parts = [score(logits(i), np.arange(7), logits(9)) for i in range(3)]
     assert len(join(parts).nll) == 21
-    assert summary(join(parts))["loss"] == pytest.approx(np.mean([summary(p)["loss"] for p in parts]))
+    assert summary(join(parts))["loss"] == pytest.approx(
+        np.mean([summary(p)["loss"] for p in parts])
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,10 +74,14 @@ def test_what_greedy_decoding_would_say(argmax, exact, begins, whole):
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.integers(0, 10**6), st.integers(1, 12))
 def test_teacher_forcing_foretells_real_greedy_decoding(seed, length):
-    """A model is any function from a prefix to a token: exact match and `foretold` must be what decoding gives."""
+    """A model is any function from a prefix to a token: exact match and `foretold` must be what
+    decoding gives.
+    """
 
     def model(prefix):
-        return int(np.random.default_rng([seed, *prefix]).choice([1, 5, 6, 7], p=[0.05, 0.15, 0.4, 0.4]))
+        return int(
+            np.random.default_rng([seed, *prefix]).choice([1, 5, 6, 7], p=[0.05, 0.15, 0.4, 0.4])
+        )
 
     labels = np.append(np.random.default_rng(seed + 1).integers(6, 8, length - 1), 5)
     argmax = np.array([model(labels[:i].tolist()) for i in range(length)])

@@ -1,16 +1,20 @@
-"""Faults planted in the merged model's tokenizer and chat template: the ids differ from training's."""
+"""Faults planted in the merged model's tokenizer and chat template: the ids differ from
+training's.
+"""
 
 import pytest
 
 from gemma_finetune.evaluation import identity
-from gemma_finetune.export.chat_template import CHAT_TEMPLATE, LITERTLM_TEMPLATE
+from gemma_finetune.formats.chat_template import CHAT_TEMPLATE, LITERTLM_TEMPLATE
 from gemma_finetune.utils.cli import UserError
 
 from .conftest import exchange_pieces
 
 
 def check_tokenizers(root, test_set, tokenizer):
-    identity.check_tokenizers(root / "models/base", root / "models/merged", test_set.turns, tokenizer)
+    identity.check_tokenizers(
+        root / "models/base", root / "models/merged", test_set.turns, tokenizer
+    )
 
 
 def test_a_merged_model_with_another_tokenizer_is_caught_at_merge(copy, test_set, tokenizer):
@@ -33,8 +37,12 @@ def test_the_healthy_template_passes(chain, test_set, tokenizer):
     ],
     ids=["no-bos", "second-bos", "no-newline-after-role", "no-newlines"],
 )
-def test_another_template_in_the_merged_model_is_caught_at_transformers(copy, test_set, tokenizer, template):
+def test_another_template_in_the_merged_model_is_caught_at_transformers(
+    copy, test_set, tokenizer, template
+):
     assert template != CHAT_TEMPLATE
     (copy / "models/merged/chat_template.jinja").write_text(template)
-    with pytest.raises(UserError, match="hop transformers: test row .*: transformers makes other token ids"):
+    with pytest.raises(
+        UserError, match="hop transformers: test row .*: transformers makes other token ids"
+    ):
         check_tokenizers(copy, test_set, tokenizer)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
-from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.export.quantizer import quantize
+from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
 
 RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"
 
@@ -15,7 +15,9 @@ RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"
 def quantized(tmp_path_factory, float32) -> dict[str, Path]:
     """{recipe: its .tflite} of every recipe of the repository."""
     folder = tmp_path_factory.mktemp("quantized")
-    paths = {recipe.stem: folder / f"{recipe.stem}.tflite" for recipe in sorted(RECIPES.glob("*.json"))}
+    paths = {
+        recipe.stem: folder / f"{recipe.stem}.tflite" for recipe in sorted(RECIPES.glob("*.json"))
+    }
     for name, path in paths.items():
         quantize(float32, path, RECIPES / f"{name}.json")
     return paths
@@ -23,7 +25,11 @@ def quantized(tmp_path_factory, float32) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def parts(quantized, talkative) -> Parts:
-    return Parts(tflite=quantized["int8"], tokenizer=talkative / "tokenizer.model", chat_template=LITERTLM_TEMPLATE)
+    return Parts(
+        tflite=quantized["int8"],
+        tokenizer=talkative / "tokenizer.model",
+        chat_template=LITERTLM_TEMPLATE,
+    )
 
 
 @pytest.fixture(scope="session")

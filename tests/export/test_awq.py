@@ -16,7 +16,7 @@ from gemma_finetune.export.awq import (
     write_scaled,
 )
 from gemma_finetune.export.merge import fake_quantized_model
-from gemma_finetune.models.fake_quantization import bits_of, fake_quantized
+from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized
 from gemma_finetune.utils.cli import UserError
 
 ROWS = [[2, *row] for row in np.random.default_rng(0).integers(4, 300, (8, 40)).tolist()]
@@ -31,12 +31,18 @@ def config(talkative):
 
 @pytest.fixture(scope="module")
 def tensors(talkative):
-    """The random model, with norms that differ and with a few large activations, as trained models have."""
+    """The random model, with norms that differ and with a few large activations, as trained models
+    have.
+    """
     rng = np.random.default_rng(1)
     tensors = load_file(talkative / "model.safetensors")
-    tensors = {name: value for name, value in tensors.items() if not re.search(r"layers\.[2-9]", name)}
+    tensors = {
+        name: value for name, value in tensors.items() if not re.search(r"layers\.[2-9]", name)
+    }
     norms = [name for name in tensors if name.endswith("layernorm.weight")]
-    return tensors | {name: rng.lognormal(0, 1.5, tensors[name].shape).astype("float32") for name in norms}
+    return tensors | {
+        name: rng.lognormal(0, 1.5, tensors[name].shape).astype("float32") for name in norms
+    }
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +61,18 @@ def logits(directory):
     from transformers import Gemma3ForCausalLM
 
     with torch.no_grad():
-        return Gemma3ForCausalLM.from_pretrained(directory, dtype=torch.float32)(torch.tensor(ROWS)).logits.numpy()
+        return Gemma3ForCausalLM.from_pretrained(directory, dtype=torch.float32)(
+            torch.tensor(ROWS)
+        ).logits.numpy()
 
 
 def projections_quantized(tensors):
     def fine(name):
         return "_proj" not in name or bits_of(name.removesuffix(".weight")) == 8
 
-    return {name: value if fine(name) else fake_quantized(value, 4) for name, value in tensors.items()}
+    return {
+        name: value if fine(name) else fake_quantized(value, 4) for name, value in tensors.items()
+    }
 
 
 def test_any_scales_leave_the_logits_as_they_were(tensors, config, model_dir, tmp_path):
@@ -70,7 +80,11 @@ def test_any_scales_leave_the_logits_as_they_were(tensors, config, model_dir, tm
     for group in groups(config):
         channels = tensors[f"{group.producer}.weight"].shape[0]
         folded |= fold(folded, group, rng.uniform(0.2, 5, channels).astype("float32"))
-    assert all(not np.array_equal(folded[n], tensors[n]) for n in tensors if "_proj" in n or "input_layernorm" in n)
+    assert all(
+        not np.array_equal(folded[n], tensors[n])
+        for n in tensors
+        if "_proj" in n or "input_layernorm" in n
+    )
     expected = logits(model_dir)
     difference = np.abs(logits(write(tmp_path, config, folded)) - expected).max()
     assert difference < 1e-4 * np.abs(expected).max()
@@ -90,8 +104,12 @@ def test_scaling_brings_the_quantized_model_nearer(tensors, config, model_dir, t
 
 def test_a_scaled_copy_is_the_same_model(model_dir, tmp_path):
     write_scaled(model_dir, tmp_path / "scaled", ROWS)
-    before, after = (load_file(directory / "model.safetensors") for directory in (model_dir, tmp_path / "scaled"))
-    assert not np.array_equal(before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"])
+    before, after = (
+        load_file(directory / "model.safetensors") for directory in (model_dir, tmp_path / "scaled")
+    )
+    assert not np.array_equal(
+        before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"]
+    )
     np.testing.assert_allclose(logits(tmp_path / "scaled"), logits(model_dir), rtol=0, atol=2e-4)
 
 
@@ -113,7 +131,9 @@ def test_damaged_weights_are_named(model_dir, tmp_path, left):
 
 
 def test_what_hinders_the_copy_is_not_laid_to_the_weights(model_dir, tmp_path):
-    (tmp_path / "scaled").mkdir()  # stands for a full disk: copytree's errors of both kinds are OSErrors
+    (
+        tmp_path / "scaled"
+    ).mkdir()  # stands for a full disk: copytree's errors of both kinds are OSErrors
     with pytest.raises(FileExistsError):
         write_scaled(model_dir, tmp_path / "scaled", [[2, 5]])
 
@@ -140,7 +160,9 @@ def test_rows_of_unequal_length_are_read_as_if_alone(model_dir, config):
         [collect_inputs(model_dir, [row], config) for row in rows],
     )
     for name, inputs in together.items():
-        np.testing.assert_allclose(inputs, np.concatenate([one[name] for one in alone]), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            inputs, np.concatenate([one[name] for one in alone]), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_without_large_activations_nothing_is_worth_scaling(config, tensors):

@@ -7,9 +7,14 @@ import litert_lm
 import pytest
 from sentencepiece import sentencepiece_model_pb2
 
-from gemma_finetune.data.formatter import render_prompt
-from gemma_finetune.export.bundle import check_contents, create_litertlm, create_mediapipe_task, expected_contents
-from gemma_finetune.export.bundle_file import BundleFile
+from gemma_finetune.export.bundle import (
+    check_contents,
+    create_litertlm,
+    create_mediapipe_task,
+    expected_contents,
+)
+from gemma_finetune.formats.bundle_file import BundleFile
+from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.utils.cli import UserError
 
 CREATE = {"task": create_mediapipe_task, "litertlm": create_litertlm}
@@ -26,8 +31,12 @@ def test_the_same_bytes_when_made_again(bundles, parts, tmp_path, kind):
 @pytest.mark.parametrize("year", [1970, 2040, 2110])
 @pytest.mark.parametrize("kind", CREATE)
 def test_the_same_bytes_whatever_the_clock_says(bundles, parts, tmp_path, monkeypatch, kind, year):
-    """A zip has no date before 1980 or after 2107: a machine whose clock was never set could not bundle at all."""
-    monkeypatch.setattr(time, "localtime", lambda *_: time.struct_time((year, 1, 1, 0, 0, 0, 3, 1, 0)))
+    """A zip has no date before 1980 or after 2107: a machine whose clock was never set could not
+    bundle at all.
+    """
+    monkeypatch.setattr(
+        time, "localtime", lambda *_: time.struct_time((year, 1, 1, 0, 0, 0, 3, 1, 0))
+    )
     CREATE[kind](parts, tmp_path / f"bundle.{kind}")
     assert (tmp_path / f"bundle.{kind}").read_bytes() == bundles[kind].read_bytes()
 
@@ -44,7 +53,9 @@ def test_a_task_s_model_stays_aligned_and_uncompressed(bundles, parts):
 def test_litert_lm_answers_turn_after_turn(bundles, tokenizer, kind):
     """The runtime's prompts are training's, and it reads one <bos>, once."""
     history, backend = [], litert_lm.Backend.CPU(thread_count=1)
-    with litert_lm.Engine(str(bundles[kind]), backend, cache_dir=":nocache", enable_benchmark=True) as engine:
+    with litert_lm.Engine(
+        str(bundles[kind]), backend, cache_dir=":nocache", enable_benchmark=True
+    ) as engine:
         assert engine.bos_token_id == tokenizer.bos
         assert engine.eos_token_ids == [[token_id] for token_id in tokenizer.stop_ids]
         with engine.create_conversation(max_output_tokens=3) as chat:
@@ -54,7 +65,9 @@ def test_litert_lm_answers_turn_after_turn(bundles, tokenizer, kind):
                 assert render_prompt(history).endswith(prompt)
                 answer = "".join(part["text"] for part in chat.send_message(text)["content"])
                 counts = chat.get_benchmark_info()
-                assert counts.last_prefill_token_count == (len(history) == 1) + len(tokenizer.encode(prompt))
+                assert counts.last_prefill_token_count == (len(history) == 1) + len(
+                    tokenizer.encode(prompt)
+                )
                 assert counts.last_decode_token_count == 3
                 history.append({"role": "assistant", "content": answer.strip()})
     assert [path.name for path in bundles[kind].parent.iterdir() if "cache" in path.name] == []
@@ -62,7 +75,9 @@ def test_litert_lm_answers_turn_after_turn(bundles, tokenizer, kind):
 
 def test_litertlm_puts_a_system_text_into_the_first_turn(bundles):
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    with litert_lm.Engine(str(bundles["litertlm"]), litert_lm.Backend.CPU(), cache_dir=":nocache") as engine:
+    with litert_lm.Engine(
+        str(bundles["litertlm"]), litert_lm.Backend.CPU(), cache_dir=":nocache"
+    ) as engine:
         with engine.create_conversation(messages=messages[:1]) as chat:
             assert chat.render_message_to_string("Hi") == render_prompt(messages)
 
@@ -103,7 +118,9 @@ def test_names_what_a_bundle_does_not_hold(bundles, parts, field, value):
 @pytest.mark.parametrize("kind", CREATE)
 def test_a_bundle_that_came_out_wrong_is_not_left(parts, tmp_path, monkeypatch, kind):
     right = BundleFile.contents
-    monkeypatch.setattr(BundleFile, "contents", lambda self: dataclasses.replace(right(self), start_token="<pad>"))
+    monkeypatch.setattr(
+        BundleFile, "contents", lambda self: dataclasses.replace(right(self), start_token="<pad>")
+    )
     with pytest.raises(UserError, match="start_token"):
         CREATE[kind](parts, tmp_path / f"int8.{kind}")
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,14 @@ from safetensors.numpy import save_file
 
 from exported import CACHE_LENGTH, PREFILL_LENGTHS
 from gemma_finetune.export import converter
-from gemma_finetune.export.converter import Cost, check_lengths, check_memory, check_signatures, convert_to_tflite
-from gemma_finetune.export.tflite_file import TFLiteFile
+from gemma_finetune.export.converter import (
+    Cost,
+    check_lengths,
+    check_memory,
+    check_signatures,
+    convert_to_tflite,
+)
+from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 
 
@@ -20,15 +26,19 @@ def test_leaves_one_file_with_the_signatures_and_the_cache_asked_for(float32):
 
 
 def test_logits_are_those_of_transformers(float32, talkative):
-    """Prefill and decode of the built file against the model it was made from, over the window of the local layer."""
+    """Prefill and decode of the built file against the model it was made from, over the window of
+    the local layer.
+    """
     import torch
     from transformers import Gemma3ForCausalLM
 
-    from gemma_finetune.inference.tflite_model import TFLiteModel
+    from gemma_finetune.runtime.tflite_model import TFLiteModel
 
     ids = [2, *np.random.default_rng(0).integers(4, 300, 40).tolist()]
     with torch.no_grad():
-        reference = Gemma3ForCausalLM.from_pretrained(talkative)(torch.tensor([ids])).logits[0, -1].numpy()
+        reference = (
+            Gemma3ForCausalLM.from_pretrained(talkative)(torch.tensor([ids])).logits[0, -1].numpy()
+        )
     model = TFLiteModel(float32, threads=1)
     model.prefill(ids[:-1])
     found = model.decode(ids[-1])

@@ -5,14 +5,24 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from gemma_finetune.export.merge import fake_quantized_model, merge_lora_weights, read_tensors, target_shapes
+from gemma_finetune.export.merge import (
+    fake_quantized_model,
+    merge_lora_weights,
+    read_tensors,
+    target_shapes,
+)
 from gemma_finetune.export.merge_proof import prove_merge
+from gemma_finetune.formats.lora_file import Adapter, base_digest
 from gemma_finetune.models.config import LoRAConfig
-from gemma_finetune.models.lora_file import Adapter, base_digest
 from gemma_finetune.utils.cli import UserError
 
 CONFIG = LoRAConfig(
-    rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+    rank=4,
+    alpha=8,
+    use_rslora=False,
+    dropout=0.0,
+    targets=("q_proj", "v_proj"),
+    quantization_aware=False,
 )
 PROMPTS = [list(range(4, 40)), list(range(60, 90))]
 
@@ -35,10 +45,15 @@ def merged_dir(base_dir, adapter, tmp_path):
 
 
 def test_every_target_changes_and_nothing_else(base_dir, merged_dir, adapter):
-    before, after = load_file(base_dir / "model.safetensors"), load_file(merged_dir / "model.safetensors")
+    before, after = (
+        load_file(base_dir / "model.safetensors"),
+        load_file(merged_dir / "model.safetensors"),
+    )
     assert before.keys() == after.keys()
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
-    assert changed == {f"model.layers.{i}.self_attn.{t}.weight" for i in range(6) for t in CONFIG.targets}
+    assert changed == {
+        f"model.layers.{i}.self_attn.{t}.weight" for i in range(6) for t in CONFIG.targets
+    }
 
 
 def test_the_update_is_alpha_over_rank_times_B_A(adapter):
@@ -53,7 +68,9 @@ def test_the_merged_model_says_what_the_adapter_says(base_dir, merged_dir, adapt
     assert proof["merged_vs_lora"] < 1e-5 < 1e-2 < proof["merged_vs_base"]
 
 
-def test_a_quantization_aware_merge_is_what_was_trained_and_int4_finds_nothing_to_round(base_dir, adapter, tmp_path):
+def test_a_quantization_aware_merge_is_what_was_trained_and_int4_finds_nothing_to_round(
+    base_dir, adapter, tmp_path
+):
     aware = replace(adapter, config=replace(CONFIG, quantization_aware=True))
     merged = fake_quantized_model(merge_lora_weights(read_tensors(base_dir), aware))
     shutil.copytree(base_dir, tmp_path / "merged")
@@ -84,4 +101,6 @@ def test_a_wrong_merge_is_caught(base_dir, merged_dir, adapter, fault):
 def test_an_adapter_that_learned_nothing_is_caught(base_dir, adapter):
     empty = {k: np.zeros_like(v) if k.endswith("lora_B") else v for k, v in adapter.weights.items()}
     with pytest.raises(UserError, match="has learned nothing"):
-        prove_merge(base_dir, base_dir, Adapter(weights=empty, config=CONFIG, base_sha256=""), PROMPTS)
+        prove_merge(
+            base_dir, base_dir, Adapter(weights=empty, config=CONFIG, base_sha256=""), PROMPTS
+        )

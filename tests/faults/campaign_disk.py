@@ -1,4 +1,6 @@
-"""A full disk, and a folder that can't be written to, in each stage. Needs root: the clone lies on a small tmpfs."""
+"""A full disk, and a folder that can't be written to, in each stage. Needs root: the clone lies on
+a small tmpfs.
+"""
 
 import shutil
 import subprocess
@@ -25,10 +27,16 @@ def disk(tmp_path):
 
 @pytest.mark.parametrize("part", [0, 0.5])
 @pytest.mark.parametrize("stage", dag.STAGES)
-def test_a_full_disk_ends_in_a_plain_message_and_nothing_half_made(reference, disk, observed, stage, part):
+def test_a_full_disk_ends_in_a_plain_message_and_nothing_half_made(
+    reference, disk, observed, stage, part
+):
     place, resize = disk
     clone = dag.fork(reference, place / "clone", stage)
-    size = sum(file.stat().st_size for out in dag.outs(reference, stage) for file in dag.files(reference / out))
+    size = sum(
+        file.stat().st_size
+        for out in dag.outs(reference, stage)
+        for file in dag.files(reference / out)
+    )
     resize(int(size * part))
     said = dag.run(clone, dag.command(reference, stage), env={"TMPDIR": str(place)})
     assert dag.half_made(reference, clone, stage) == [] and dag.left_behind(clone) == []

@@ -32,11 +32,17 @@ def damage(path):
 
 def all_as_before(reference, clone):
     wrong = [out for stage in dag.STAGES for out in dag.differing(reference, clone, stage)]
-    return wrong == [] and dag.lock(clone) == dag.lock(reference) and dag.run(clone, ["bash", "-c", CHECK]).stdout == ""
+    return (
+        wrong == []
+        and dag.lock(clone) == dag.lock(reference)
+        and dag.run(clone, ["bash", "-c", CHECK]).stdout == ""
+    )
 
 
 def test_a_lost_cache_entry_is_made_again(reference, tmp_path, observed):
-    """The workspace's file is gone too, so nothing but running the stage again can give the adapter back."""
+    """The workspace's file is gone too, so nothing but running the stage again can give the adapter
+    back.
+    """
     clone = dag.fork(reference, tmp_path / "clone", None)
     cache_entry(clone, "models/lora.npz").unlink()
     (clone / "models/lora.npz").unlink()
@@ -45,15 +51,21 @@ def test_a_lost_cache_entry_is_made_again(reference, tmp_path, observed):
     again = dag.repro(clone)
     assert again.returncode == 0, again.stdout
     assert all_as_before(reference, clone)
-    observed("cache entry lost", "train", "checkout refuses, repro runs the stage again: same bytes")
+    observed(
+        "cache entry lost", "train", "checkout refuses, repro runs the stage again: same bytes"
+    )
 
 
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("file", DAMAGED)
 def test_a_damaged_cache_entry_is_found_and_made_good(reference, tmp_path, observed, file, road):
-    """DVC does not look into what is read-only: it hands the file out and is content. README.md has what to do."""
+    """DVC does not look into what is read-only: it hands the file out and is content. README.md has
+    what to do.
+    """
     clone = dag.fork(reference, tmp_path / "clone", None)
-    dag.run(clone, ["dvc", "remote", "modify", "--local", "shared", "url", str(tmp_path / "remote")])
+    dag.run(
+        clone, ["dvc", "remote", "modify", "--local", "shared", "url", str(tmp_path / "remote")]
+    )
     if road == "fetched":
         dag.run(clone, ["dvc", "push"])
     entry = cache_entry(clone, file)
@@ -61,7 +73,9 @@ def test_a_damaged_cache_entry_is_found_and_made_good(reference, tmp_path, obser
     (clone / file).unlink()
     handed_out = dag.run(clone, ["dvc", "checkout"])
     assert handed_out.returncode == 0 and dag.digest(clone / file) != dag.digest(reference / file)
-    assert "up to date" in dag.run(clone, ["dvc", "status"]).stdout  # should DVC ever see it: mend README.md
+    assert (
+        "up to date" in dag.run(clone, ["dvc", "status"]).stdout
+    )  # should DVC ever see it: mend README.md
     named = dag.run(clone, ["bash", "-c", CHECK]).stdout.splitlines()
     assert named[0] == f"{entry.parent.name}/{entry.name}: FAILED" and len(named) == 2, named
     entry.unlink()
@@ -72,9 +86,15 @@ def test_a_damaged_cache_entry_is_found_and_made_good(reference, tmp_path, obser
     observed("cache entry damaged", file, f"md5sum names it; {road}: same bytes")
 
 
-@pytest.mark.parametrize("file, reader", [("models/lora.npz", "merge"), ("models/bundle/int8.task", "evaluate")])
-def test_what_carries_a_digest_is_refused_by_its_reader(reference, tmp_path, observed, file, reader):
-    """A zip has a checksum of each entry, and `evaluate` compares what a bundle holds with the model beside it."""
+@pytest.mark.parametrize(
+    "file, reader", [("models/lora.npz", "merge"), ("models/bundle/int8.task", "evaluate")]
+)
+def test_what_carries_a_digest_is_refused_by_its_reader(
+    reference, tmp_path, observed, file, reader
+):
+    """A zip has a checksum of each entry, and `evaluate` compares what a bundle holds with the
+    model beside it.
+    """
     clone = dag.fork(reference, tmp_path / "clone", reader)
     damage(clone / file)
     said = dag.run(clone, dag.command(reference, reader))
@@ -93,7 +113,9 @@ def test_dvc_sees_a_cache_entry_that_can_be_written_to(reference, tmp_path, obse
     again = dag.repro(clone)
     assert again.returncode == 0, again.stdout
     assert all_as_before(reference, clone)
-    observed("cache entry written to", "train", "status names it, repro runs the stage again: same bytes")
+    observed(
+        "cache entry written to", "train", "status names it, repro runs the stage again: same bytes"
+    )
 
 
 def test_two_at_once_do_not_mix(reference, tmp_path, observed):
@@ -102,7 +124,10 @@ def test_two_at_once_do_not_mix(reference, tmp_path, observed):
     said = [process.communicate()[0] for process in both]
     failed = [text for process, text in zip(both, said, strict=True) if process.returncode]
     observed(
-        "two dvc repro at once", "convert to format", f"{len(failed)} refused", "; ".join(map(dag.last_words, failed))
+        "two dvc repro at once",
+        "convert to format",
+        f"{len(failed)} refused",
+        "; ".join(map(dag.last_words, failed)),
     )
     assert all("lock" in text for text in failed)
     again = dag.repro(clone)

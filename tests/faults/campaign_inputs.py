@@ -1,4 +1,6 @@
-"""What a stage reads is damaged: under `dvc repro`, and under the stage's own command, where DVC does not look."""
+"""What a stage reads is damaged: under `dvc repro`, and under the stage's own command, where DVC
+does not look.
+"""
 
 import random
 
@@ -6,14 +8,18 @@ import pytest
 
 from faults import dag
 
-READERS = [stage for stage in dag.STAGES if stage not in ("validate", "base")]  # these read nothing that a stage made
+READERS = [
+    stage for stage in dag.STAGES if stage not in ("validate", "base")
+]  # these read nothing that a stage made
 DAMAGES = ("cut short", "a bit flipped", "empty", "of another run", "missing")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("stage", READERS)
 def test_dvc_makes_good_what_was_damaged(reference, tmp_path, observed, stage, damage):
-    """Every file that the stage reads and another stage made is damaged; all outputs end as they were."""
+    """Every file that the stage reads and another stage made is damaged; all outputs end as they
+    were.
+    """
     clone = dag.fork(reference, tmp_path / "clone", None)
     files = inputs(reference, clone, stage)
     for file in files:
@@ -29,7 +35,9 @@ def test_dvc_makes_good_what_was_damaged(reference, tmp_path, observed, stage, d
 @pytest.mark.parametrize("stage", READERS)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_stage_by_hand_refuses_what_is_damaged(reference, tmp_path, observed, stage, damage):
-    """One file, drawn. A flipped bit in a weight or a text is another value: only digests tell, and DVC has them."""
+    """One file, drawn. A flipped bit in a weight or a text is another value: only digests tell, and
+    DVC has them.
+    """
     clone = dag.fork(reference, tmp_path / "clone", stage)
     file = random.Random(f"{stage} {damage}").choice(inputs(reference, clone, stage))
     harm(file, reference / file.relative_to(clone), damage, stage)
@@ -40,7 +48,10 @@ def test_a_stage_by_hand_refuses_what_is_damaged(reference, tmp_path, observed, 
         dag.last_words(said.stdout) if said.returncode else right,
     )
     assert "Traceback" not in said.stdout, said.stdout[-3000:]
-    assert not said.returncode or dag.half_made(reference, clone, stage) in ([], ["metrics/check.json"])
+    assert not said.returncode or dag.half_made(reference, clone, stage) in (
+        [],
+        ["metrics/check.json"],
+    )
     assert dag.left_behind(clone) == []
 
 
@@ -61,7 +72,11 @@ def harm(path, sound, damage, stage):
         path.write_bytes(content[: int(len(content) * draw.uniform(0.1, 0.9))])
     elif damage == "a bit flipped":
         place = draw.randrange(len(content))
-        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :])
+        path.write_bytes(
+            content[:place]
+            + bytes([content[place] ^ 1 << draw.randrange(8)])
+            + content[place + 1 :]
+        )
     else:
         path.write_bytes(other(sound))
 

@@ -1,4 +1,6 @@
-"""kill -9 at random moments of each stage: of the stage's process alone, or of DVC and all its children at once."""
+"""kill -9 at random moments of each stage: of the stage's process alone, or of DVC and all its
+children at once.
+"""
 
 import json
 import os
@@ -26,11 +28,18 @@ def test_a_killed_stage_runs_again_to_the_same_bytes(reference, tmp_path, observ
     assert again.returncode == 0, again.stdout
     assert dag.differing(reference, clone, stage) == [] and dag.left_behind(clone) == []
     assert dag.lock(clone)["stages"][stage] == dag.lock(reference)["stages"][stage]
-    observed("kill -9", stage, f"{victim}, at {part:.0%}", "same bytes" + ", resumed" * ("goes on" in again.stdout))
+    observed(
+        "kill -9",
+        stage,
+        f"{victim}, at {part:.0%}",
+        "same bytes" + ", resumed" * ("goes on" in again.stdout),
+    )
 
 
 def killed_clone(reference, folder, stage, part, victim):
-    """A clone in which a stage was killed at `part` of its CPU time; sooner, where it ended before."""
+    """A clone in which a stage was killed at `part` of its CPU time; sooner, where it ended
+    before.
+    """
     whole = json.loads((reference / "seconds.json").read_text())[stage]
     for attempt in range(6):
         clone = dag.fork(reference, folder / f"clone{attempt}", stage)
@@ -41,8 +50,12 @@ def killed_clone(reference, folder, stage, part, victim):
 
 
 def kill(clone, stage, seconds, victim):
-    """Starts a stage and kills it when it and DVC have used so much CPU time; False if it ended before."""
-    process = psutil.Popen(["dvc", "repro", "-s", stage], start_new_session=True, **dag.popen(clone))
+    """Starts a stage and kills it when it and DVC have used so much CPU time; False if it ended
+    before.
+    """
+    process = psutil.Popen(
+        ["dvc", "repro", "-s", stage], start_new_session=True, **dag.popen(clone)
+    )
     while process.poll() is None:
         family = [process, *process.children(recursive=True)]
         stages = [child for child in family if "scripts/" in " ".join(command(child))]
@@ -76,7 +89,9 @@ def running_in(clone, patience=5):
     """Command lines of processes that still work in the clone, after some seconds to end."""
     left = []
     for _ in range(10 * patience):
-        left = [p.info for p in psutil.process_iter(["cwd", "cmdline"]) if p.info["cwd"] == str(clone)]
+        left = [
+            p.info for p in psutil.process_iter(["cwd", "cmdline"]) if p.info["cwd"] == str(clone)
+        ]
         if not left:
             break
         time.sleep(0.1)

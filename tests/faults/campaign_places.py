@@ -1,6 +1,7 @@
 """The whole DAG from nothing in odd places: the same bytes as anywhere else.
 
-Each environment is odd in many ways at once; where one ever differs, take its settings apart by hand.
+Each environment is odd in many ways at once; where one ever differs, take its settings apart by
+hand.
 """
 
 import os
@@ -13,13 +14,19 @@ import pytest
 from clones import git
 from faults import dag
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")  # Debian: apt-get install libfaketime
+FAKETIME = Path(
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+)  # Debian: apt-get install libfaketime
 NOBODY = 65534
 
 
 def clock(year):
     """Environment in which that year begins when the process does."""
-    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"@{year}-01-02 03:04:05", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME": f"@{year}-01-02 03:04:05",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 ENVIRONMENTS = {
@@ -33,7 +40,8 @@ ENVIRONMENTS = {
         "Fuß weg 日本 'x' [1]",
         0o002,
         NOBODY,
-        clock(2040) | {"PYTHONHASHSEED": "random", "LC_ALL": "C", "LANG": "tr_TR.UTF-8", "HOME": "/proc/none"},
+        clock(2040)
+        | {"PYTHONHASHSEED": "random", "LC_ALL": "C", "LANG": "tr_TR.UTF-8", "HOME": "/proc/none"},
     ),
 }
 
@@ -47,13 +55,22 @@ def test_the_whole_dag_ends_in_the_same_bytes(reference, tmp_path, observed, nam
     git(clone, "config", "core.quotepath", "off")
     if user:  # pytest's folder lets only its owner in
         give_away(clone, user)
-    said = subprocess.run(["dvc", "repro"], umask=umask, user=user, group=user, **dag.popen(clone, env))
+    said = subprocess.run(
+        ["dvc", "repro"], umask=umask, user=user, group=user, **dag.popen(clone, env)
+    )
     assert said.returncode == 0, said.stdout[-4000:]
     wrong = [out for stage in dag.STAGES for out in dag.differing(reference, clone, stage)]
-    observed("place", "all", name, f"differs: {', '.join(wrong)}" if wrong else "same bytes, same dvc.lock")
+    observed(
+        "place",
+        "all",
+        name,
+        f"differs: {', '.join(wrong)}" if wrong else "same bytes, same dvc.lock",
+    )
     assert wrong == [] and dag.left_behind(clone) == []
     assert dag.lock(clone) == dag.lock(reference)
-    closed = [p for p in clone.joinpath("models").rglob("*") if p.is_file() and p.stat().st_mode & umask]
+    closed = [
+        p for p in clone.joinpath("models").rglob("*") if p.is_file() and p.stat().st_mode & umask
+    ]
     assert closed == [], "the umask is not honoured"
 
 

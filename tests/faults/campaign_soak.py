@@ -1,4 +1,6 @@
-"""200 turns of one chat on each CPU backend: memory stays flat. The context overflows many times on the way."""
+"""200 turns of one chat on each CPU backend: memory stays flat. The context overflows many times on
+the way.
+"""
 
 import json
 import sys
@@ -42,5 +44,10 @@ def test_memory_stays_flat_over_a_long_chat(reference, tmp_path, observed, backe
     memory = found["memory"]
     growth = max(memory[-20:]) - max(memory[WARM - 20 : WARM])
     where = f"{memory[0]:.0f} MB after the first turn, {memory[WARM]:.0f} after {WARM}, {memory[-1]:.0f} after {TURNS}"
-    observed("soak", backend, f"{TURNS} turns", f"{where}; the context overflowed {found['dropped']} times")
+    observed(
+        "soak",
+        backend,
+        f"{TURNS} turns",
+        f"{where}; the context overflowed {found['dropped']} times",
+    )
     assert found["dropped"] > 10 and growth < GROWTH

@@ -10,7 +10,9 @@ from faults import dag
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory) -> Path:
-    """A clone in which all stages have run. Read only. FAULTS_REFERENCE names a folder to keep it in between runs."""
+    """A clone in which all stages have run. Read only. FAULTS_REFERENCE names a folder to keep it
+    in between runs.
+    """
     kept = os.environ.get("FAULTS_REFERENCE")
     clone = Path(kept) if kept else tmp_path_factory.mktemp("reference") / "clone"
     return clone if (clone / "seconds.json").exists() else dag.build_reference(clone)

@@ -1,4 +1,6 @@
-"""The real DAG, made small: a clone in which all stages have run, and copies of it in which one has yet to run."""
+"""The real DAG, made small: a clone in which all stages have run, and copies of it in which one has
+yet to run.
+"""
 
 import hashlib
 import json
@@ -26,7 +28,9 @@ STAGES = ("validate", "convert", "dedup", "base", "format", "train", "merge", "t
 
 
 def build_reference(clone: Path) -> Path:
-    """Runs every stage once, in a new clone; the CPU seconds that each took, DVC's too, are in `seconds.json`."""
+    """Runs every stage once, in a new clone; the CPU seconds that each took, DVC's too, are in
+    `seconds.json`.
+    """
     clone_working_tree(clone)
     for file in (clone / "data/raw").iterdir():
         file.write_text("".join(file.read_text().splitlines(keepends=True)[::EVERY]))
@@ -62,7 +66,8 @@ def set_params(clone: Path, changes: dict) -> None:
 
 
 def fork(reference: Path, folder: Path, stage: str | None) -> Path:
-    """A copy of the reference in which `stage` and what comes after it have not run; None: all have.
+    """A copy of the reference in which `stage` and what comes after it have not run; None: all
+    have.
 
     DVC can't restore them either: no run cache, no record in dvc.lock.
     """
@@ -108,12 +113,16 @@ def repro(clone: Path, stage: str | None = None, **options) -> subprocess.Comple
     return run(clone, ["dvc", "repro", *(["-s", stage] if stage else [])], **options)
 
 
-def run(clone: Path, command: list[str], env: dict | None = None, **options) -> subprocess.CompletedProcess:
+def run(
+    clone: Path, command: list[str], env: dict | None = None, **options
+) -> subprocess.CompletedProcess:
     return subprocess.run(command, **popen(clone, env), **options)
 
 
 def popen(clone: Path, env: dict | None = None) -> dict:
-    """Arguments of subprocess: in the clone, this Python first in the PATH, all that is said in `stdout`."""
+    """Arguments of subprocess: in the clone, this Python first in the PATH, all that is said in
+    `stdout`.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {
         "cwd": clone,
@@ -129,7 +138,10 @@ def digest(path: Path) -> dict[str, str] | None:
     """{file: SHA-256} of a file or folder; None: not there."""
     if not path.exists():
         return None
-    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files(path)}
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files(path)
+    }
 
 
 def differing(reference: Path, clone: Path, stage: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""A fuzz target for every reader of files that we own; not part of `make test`. Needs `pip install atheris`.
+"""A fuzz target for every reader of files that we own; not part of `make test`. Needs `pip install
+atheris`.
 
-Any bytes, under any name, must be read or end in a UserError. Anything else is a crash, over 10 seconds a hang.
-(tests/data/fuzz_readers.py does the same for raw data.)
+Any bytes, under any name, must be read or end in a UserError. Anything else is a crash, over 10
+seconds a hang. (tests/data/fuzz_readers.py does the same for raw data.)
 
     python tests/faults/fuzz_files.py -max_total_time=1800 -timeout=10 -max_len=16384 -rss_limit_mb=4096 CORPUS_FOLDER
 """
@@ -14,7 +15,9 @@ import atheris
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent / "scripts")]
-with atheris.instrument_imports(include=["gemma_finetune", "flatbuffers", "ai_edge_litert", "litert_lm_builder"]):
+with atheris.instrument_imports(
+    include=["gemma_finetune", "flatbuffers", "ai_edge_litert", "litert_lm_builder"]
+):
     from conftest import train_tokenizer
     from faults import small_files
     from faults.readers import READERS

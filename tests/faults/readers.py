@@ -1,17 +1,19 @@
-"""Every reader of files that we own, as one function each: bytes in; a UserError, or nothing to complain of."""
+"""Every reader of files that we own, as one function each: bytes in; a UserError, or nothing to
+complain of.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from gemma_finetune.config import load_section
-from gemma_finetune.export.bundle_file import BundleFile
 from gemma_finetune.export.merge import read_tensors, target_shapes
 from gemma_finetune.export.quantizer import read_recipe
-from gemma_finetune.export.tflite_file import TFLiteFile
+from gemma_finetune.formats.bundle_file import BundleFile
+from gemma_finetune.formats.lora_file import load_lora
+from gemma_finetune.formats.peft_adapter import CONFIG, WEIGHTS, read_peft
+from gemma_finetune.formats.tflite_file import TFLiteFile
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.config import LoRAConfig
-from gemma_finetune.models.lora_file import load_lora
-from gemma_finetune.models.peft_adapter import CONFIG, WEIGHTS, read_peft
-from gemma_finetune.models.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.files import read_json, read_jsonl
 
 

@@ -1,4 +1,6 @@
-"""The smallest sound file of every kind that we read, to be damaged: a few hundred bytes to a few thousand."""
+"""The smallest sound file of every kind that we read, to be damaged: a few hundred bytes to a few
+thousand.
+"""
 
 import io
 import json
@@ -11,13 +13,16 @@ from ai_edge_litert import schema_py_generated as schema
 from safetensors.numpy import save
 
 from gemma_finetune.export.bundle import _llm_metadata
-from gemma_finetune.export.bundle_file import Contents
-from gemma_finetune.export.chat_template import AFFIXES
-from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.formats.bundle_file import Contents
+from gemma_finetune.formats.chat_template import AFFIXES
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from imports import ROOT
 
 MODULE = "model.layers.0.self_attn.q_proj"
-WEIGHTS = {f"{MODULE}.lora_A": np.ones((1, 4), "float32"), f"{MODULE}.lora_B": np.ones((6, 1), "float32")}
+WEIGHTS = {
+    f"{MODULE}.lora_A": np.ones((1, 4), "float32"),
+    f"{MODULE}.lora_B": np.ones((6, 1), "float32"),
+}
 LORA = {"rank": 1, "alpha": 2.0, "use_rslora": False, "dropout": 0.0, "targets": ["q_proj"]}
 LORA |= {"quantization_aware": False}
 PEFT = {"peft_type": "LORA", "r": 1, "lora_alpha": 2.0, "target_modules": ["q_proj"]}
@@ -50,7 +55,9 @@ def npz(**changes) -> bytes:
 
 def peft() -> tuple[bytes, bytes]:
     """adapter_config.json and adapter_model.safetensors."""
-    return json.dumps(PEFT).encode(), save({f"base_model.model.{name}.weight": w for name, w in WEIGHTS.items()})
+    return json.dumps(PEFT).encode(), save(
+        {f"base_model.model.{name}.weight": w for name, w in WEIGHTS.items()}
+    )
 
 
 def tflite() -> bytes:
@@ -79,7 +86,12 @@ def tflite() -> bytes:
 
 def _tensor(name, shape, buffer):
     tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.buffer, tensor.type = name, shape, buffer, schema.TensorType.FLOAT32
+    tensor.name, tensor.shape, tensor.buffer, tensor.type = (
+        name,
+        shape,
+        buffer,
+        schema.TensorType.FLOAT32,
+    )
     return tensor
 
 

@@ -1,4 +1,6 @@
-"""Quick faults, on the real scripts of validate, convert and dedup; `make faults` does the same to all stages."""
+"""Quick faults, on the real scripts of validate, convert and dedup; `make faults` does the same to
+all stages.
+"""
 
 import os
 import resource
@@ -44,8 +46,21 @@ def made(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "umask", "env"),
     [
-        ("plain", 0o077, {"LC_ALL": "C", "PYTHONHASHSEED": "1", "HOME": "/nonexistent", "TZ": "Pacific/Kiritimati"}),
-        ("Fuß weg 日本 'x' [1]", 0o002, {"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "random", "PYTHONUTF8": "0"}),
+        (
+            "plain",
+            0o077,
+            {
+                "LC_ALL": "C",
+                "PYTHONHASHSEED": "1",
+                "HOME": "/nonexistent",
+                "TZ": "Pacific/Kiritimati",
+            },
+        ),
+        (
+            "Fuß weg 日本 'x' [1]",
+            0o002,
+            {"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "random", "PYTHONUTF8": "0"},
+        ),
     ],
 )
 def test_odd_places_give_the_same_bytes(made, tmp_path, name, umask, env):
@@ -60,11 +75,17 @@ def test_odd_places_give_the_same_bytes(made, tmp_path, name, umask, env):
 
 @pytest.mark.parametrize("stage", ROAD)
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(made, tmp_path, stage):
-    """As the disk says it: the stage may write SIZE bytes to a file. (`make faults` fills a real one.)"""
+    """As the disk says it: the stage may write SIZE bytes to a file. (`make faults` fills a real
+    one.)
+    """
     folder = shutil.copytree(made, tmp_path / "copy")
     before = dag.digest(folder)
-    done = run(stage, folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, SIZE)))
-    assert done.returncode == 1 and done.stderr.startswith("error: the disk is full: free some of it")
+    done = run(
+        stage, folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, SIZE))
+    )
+    assert done.returncode == 1 and done.stderr.startswith(
+        "error: the disk is full: free some of it"
+    )
     assert done.stderr.count("\n") == 1 and dag.digest(folder) == before
 
 
@@ -74,9 +95,17 @@ def test_a_damaged_input_is_refused_and_leaves_what_was_there(made, tmp_path, st
     folder = shutil.copytree(made, tmp_path / "copy")
     path = folder / READS[stage]
     content = path.read_bytes()
-    path.write_bytes({"cut short": content[: len(content) // 2], "of another stage": b'{"id": 1}\n'}.get(damage, b""))
+    path.write_bytes(
+        {"cut short": content[: len(content) // 2], "of another stage": b'{"id": 1}\n'}.get(
+            damage, b""
+        )
+    )
     if damage == "missing":
         path.unlink()
     done = run(stage, folder)
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr, done.stderr
+    assert (
+        done.returncode == 1
+        and done.stderr.startswith("error: ")
+        and "Traceback" not in done.stderr
+    ), done.stderr
     assert dag.digest(folder / WRITES[stage]) == dag.digest(made / WRITES[stage])

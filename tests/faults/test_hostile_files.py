@@ -1,6 +1,8 @@
-"""Files made to harm: refused in one plain sentence, in bounded time and memory, and nothing in them is run.
+"""Files made to harm: refused in one plain sentence, in bounded time and memory, and nothing in
+them is run.
 
-All are read in one process that may take 4 GB of addresses and a minute of CPU: over that it dies, and this fails.
+All are read in one process that may take 4 GB of addresses and a minute of CPU: over that it dies,
+and this fails.
 """
 
 import io
@@ -55,7 +57,11 @@ def packed(entries, compression=zipfile.ZIP_STORED):
 
 
 def npy(shape, data=b"", pad=0):
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".encode() + b" " * pad + b"\n"
+    header = (
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".encode()
+        + b" " * pad
+        + b"\n"
+    )
     return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header + data
 
 
@@ -101,10 +107,14 @@ SAFETENSORS = {
     "past the end": safetensors({"a": f32(0, 4 << 30, (1 << 30,))}, bytes(16)),
     "shape": safetensors({"a": f32(0, 16, (2**62, 2**62))}, bytes(16)),
     "hole": safetensors({"a": f32(0, 16), "b": f32(32, 48)}, bytes(48)),
-    "no type": safetensors({"a": {"dtype": "OBJECT", "shape": [4], "data_offsets": [0, 16]}}, bytes(16)),
+    "no type": safetensors(
+        {"a": {"dtype": "OBJECT", "shape": [4], "data_offsets": [0, 16]}}, bytes(16)
+    ),
     "nested": safetensors(b"[" * 100_000),
 }
-LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+LAUGHS = "a0: &a0 [ha]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
 YAML = {
     "laughs": f"{LAUGHS}lora: {{rank: *a11}}",
     "cycle": "lora: &a {rank: *a}",
@@ -118,7 +128,12 @@ YAML = {
     "control": "lora: {rank: \x07}",
     "list": "[lora]",
 }
-JSON = {"nested": b"[" * 100_000, "number": b"9" * 5_000, "bytes": b'"\xff\xfe"', "open": b'{"a": "'}
+JSON = {
+    "nested": b"[" * 100_000,
+    "number": b"9" * 5_000,
+    "bytes": b'"\xff\xfe"',
+    "open": b'{"a": "',
+}
 RECIPES = JSON | {
     "numbers": b"[1, 2]",
     "regex": json.dumps([dict(regex="(", operation="*", algorithm_key="x")]).encode(),
@@ -129,29 +144,54 @@ RECIPES = JSON | {
 def hostile(tmp_path_factory, tokenizer_path):
     """{case: (name of the file, its content)}."""
     sound = small_files.all_kinds(tmp_path_factory.mktemp("sound"), tokenizer_path)
-    twins = tokenizer_path.read_bytes().replace(b"<eos>", b"<\x88os>").replace(b"<bos>", b"<\x88os>")  # no UTF-8
-    entries = {"TF_LITE_PREFILL_DECODE": small_files.tflite(), "TOKENIZER_MODEL": tokenizer_path.read_bytes()}
+    twins = (
+        tokenizer_path.read_bytes().replace(b"<eos>", b"<\x88os>").replace(b"<bos>", b"<\x88os>")
+    )  # no UTF-8
+    entries = {
+        "TF_LITE_PREFILL_DECODE": small_files.tflite(),
+        "TOKENIZER_MODEL": tokenizer_path.read_bytes(),
+    }
     tasks = {
         "compressed": packed(entries | {"METADATA": bytes(100_000_000)}, zipfile.ZIP_DEFLATED),
         "endless number": packed(entries | {"METADATA": b"\xff" * 1_000_000}),
         "sizes": claiming(sound["model.task"], 0x7FFFFFF0),
-        "twins": packed(entries | {"TOKENIZER_MODEL": twins, "METADATA": small_files.task_metadata()}),
+        "twins": packed(
+            entries | {"TOKENIZER_MODEL": twins, "METADATA": small_files.task_metadata()}
+        ),
         "elsewhere": packed({f"../../{name}": content for name, content in entries.items()}),
     }
-    header_end = sound["model.litertlm"][:24] + struct.pack("<Q", 2**62) + sound["model.litertlm"][32:]
+    header_end = (
+        sound["model.litertlm"][:24] + struct.pack("<Q", 2**62) + sound["model.litertlm"][32:]
+    )
     kinds = {
         "lora.npz": NPZ,
         "weights": SAFETENSORS,
-        "peft": {name: small_files.peft()[0] + b"\n" + content for name, content in SAFETENSORS.items()},
-        "params.yaml": {name: text if isinstance(text, bytes) else text.encode() for name, text in YAML.items()},
+        "peft": {
+            name: small_files.peft()[0] + b"\n" + content for name, content in SAFETENSORS.items()
+        },
+        "params.yaml": {
+            name: text if isinstance(text, bytes) else text.encode() for name, text in YAML.items()
+        },
         "recipe.json": RECIPES,
         "rows.jsonl": JSON,
         "model.task": tasks,
         "model.litertlm": {"header": header_end},
-        "model.tflite": {"text": b"\x10\0\0\0TFL3" + b"\xff" * 4096, "zeros": b"\x10\0\0\0TFL3" + bytes(4096)},
-        "tokenizer.model": {"empty": b"", "zeros": bytes(4096), "ones": b"\xff" * 4096, "twins": twins},
+        "model.tflite": {
+            "text": b"\x10\0\0\0TFL3" + b"\xff" * 4096,
+            "zeros": b"\x10\0\0\0TFL3" + bytes(4096),
+        },
+        "tokenizer.model": {
+            "empty": b"",
+            "zeros": bytes(4096),
+            "ones": b"\xff" * 4096,
+            "twins": twins,
+        },
     }
-    cases = {f"{kind}, {case}": (kind, content) for kind, some in kinds.items() for case, content in some.items()}
+    cases = {
+        f"{kind}, {case}": (kind, content)
+        for kind, some in kinds.items()
+        for case, content in some.items()
+    }
     for kind, content in sound.items():
         for part in (0, 0.1, 0.5, 0.9):
             cases[f"{kind}, cut at {part:.0%}"] = kind, content[: int(len(content) * part)]
@@ -167,11 +207,13 @@ def test_every_one_is_refused_in_a_plain_sentence(hostile, tmp_path):
     assert done.returncode == 0, f"died: {done.returncode}\n{done.stderr[-2000:]}"
     said = dict(zip(hostile, json.loads(done.stdout.splitlines()[-1]).values(), strict=True))
     assert {case: text for case, text in said.items() if not text or text.startswith("crash")} == {}
-    assert {case: text for case, text in said.items() if len(text) > 1000 or "Traceback" in text} == {}
+    assert {
+        case: text for case, text in said.items() if len(text) > 1000 or "Traceback" in text
+    } == {}
 
 
 def test_a_pickle_is_not_opened(tmp_path):
-    from gemma_finetune.models.lora_file import load_lora
+    from gemma_finetune.formats.lora_file import load_lora
     from gemma_finetune.utils.cli import UserError
 
     path, touched = tmp_path / "lora.npz", tmp_path / "touched"
@@ -183,7 +225,7 @@ def test_a_pickle_is_not_opened(tmp_path):
 
 def test_a_name_that_leads_elsewhere_leads_nowhere(tmp_path):
     """An array's name is a key, never a path; and no base has such a module."""
-    from gemma_finetune.models.lora_file import check_fits, load_lora
+    from gemma_finetune.formats.lora_file import check_fits, load_lora
     from gemma_finetune.utils.cli import UserError
     from gemma_finetune.utils.files import sha256
 
@@ -192,5 +234,7 @@ def test_a_name_that_leads_elsewhere_leads_nowhere(tmp_path):
     evil = {f"../../evil.{name[-6:]}": array for name, array in small_files.WEIGHTS.items()}
     (tmp_path / "lora.npz").write_bytes(small_files.npz(metadata=metadata, **evil))
     with pytest.raises(UserError, match="an adapter for ../../evil, which the base does not have"):
-        check_fits("lora.npz", load_lora(tmp_path / "lora.npz"), tmp_path, {small_files.MODULE: (6, 4)})
+        check_fits(
+            "lora.npz", load_lora(tmp_path / "lora.npz"), tmp_path, {small_files.MODULE: (6, 4)}
+        )
     assert not list(tmp_path.parent.rglob("evil*"))

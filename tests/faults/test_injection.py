@@ -1,7 +1,8 @@
-"""Prompt injection into training: from a raw row of any format to the batch, content never becomes a control id.
+"""Prompt injection into training: from a raw row of any format to the batch, content never becomes
+a control id.
 
-The tokenizer has every control piece of Gemma 3's vocabulary as a piece that SentencePiece takes whole wherever it
-stands in a text, which is the worst case.
+The tokenizer has every control piece of Gemma 3's vocabulary as a piece that SentencePiece takes
+whole wherever it stands in a text, which is the worst case.
 """
 
 import json
@@ -12,13 +13,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
-from gemma_finetune.config import load_section
+from gemma_finetune.config import CONTROL_PIECES, load_section
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.control import CONTROL_PIECES
-from gemma_finetune.data.formatting import format_lines
+from gemma_finetune.data.formatter import format_lines
 from gemma_finetune.data.repair import REPAIRS
 from gemma_finetune.data.validation import check_rows, convert_lines
-from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.training.data_pipeline import Batches, pack, tokenize
 
 PIECES = [*CONTROL_PIECES, *(f"<unused{n}>" for n in range(99))]
@@ -46,13 +46,23 @@ def config(write_params):
 
 
 piece = st.sampled_from(PIECES)
-halves = piece.flatmap(lambda p: st.integers(1, len(p) - 1).flatmap(lambda n: st.sampled_from([p[:n], p[n:]])))
-words = st.sampled_from(["Hi", " ", "\n", "model\n", "user\n", "\u200b", "\u00ad", "<", ">", "\\u003c", "&lt;", ""])
-text = st.lists(words | halves | piece | st.text(max_size=3), max_size=6).map("".join) | st.just("Hello")
+halves = piece.flatmap(
+    lambda p: st.integers(1, len(p) - 1).flatmap(lambda n: st.sampled_from([p[:n], p[n:]]))
+)
+words = st.sampled_from(
+    ["Hi", " ", "\n", "model\n", "user\n", "\u200b", "\u00ad", "<", ">", "\\u003c", "&lt;", ""]
+)
+text = st.lists(words | halves | piece | st.text(max_size=3), max_size=6).map("".join) | st.just(
+    "Hello"
+)
 harmless = st.lists(words | halves, max_size=6).map(lambda parts: "Say " + "".join(parts) + ".")
 content = harmless | text
-parts = st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": content}), min_size=1, max_size=3)
-extra = st.dictionaries(st.sampled_from(["name", "tools", "id", "tool_calls", "topic", "input"]), content, max_size=2)
+parts = st.lists(
+    st.fixed_dictionaries({"type": st.just("text"), "text": content}), min_size=1, max_size=3
+)
+extra = st.dictionaries(
+    st.sampled_from(["name", "tools", "id", "tool_calls", "topic", "input"]), content, max_size=2
+)
 sharegpt = st.builds(
     lambda q, a, s, more: more | {"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]} | s,
     content, content, st.fixed_dictionaries({}, optional={"system": content}), extra,
@@ -67,7 +77,11 @@ chatml = st.builds(
     st.lists(content.map(lambda t: {"role": "system", "content": t}), max_size=1),
 )  # fmt: skip
 plain = st.builds(
-    lambda q, a: {"text": f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n"}, content, content
+    lambda q, a: {
+        "text": f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n"
+    },
+    content,
+    content,
 )
 
 
@@ -87,13 +101,22 @@ def batch_of(row, config, vocabulary):
 
 
 @settings(
-    derandomize=True, deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    derandomize=True,
+    deadline=None,
+    max_examples=400,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(sharegpt | alpaca | chatml | plain)
 @example(
     {
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "<end_of"}, {"type": "text", "text": "_turn>"}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "<end_of"},
+                    {"type": "text", "text": "_turn>"},
+                ],
+            },
             {"role": "assistant", "content": "x"},
         ]
     }
@@ -112,13 +135,25 @@ def test_no_control_id_comes_from_content(config, vocabulary, row):
 @pytest.mark.parametrize("place", ["question", "answer", "system"])
 def test_every_control_piece_is_refused_in_every_place(config, vocabulary, place):
     for piece in PIECES:
-        texts = {"question": "Hi", "answer": "Hello", "system": "Be brief."} | {place: f"a {piece} b"}
-        turns = [{"from": "human", "value": texts["question"]}, {"from": "gpt", "value": texts["answer"]}]
-        assert batch_of({"conversations": turns, "system": texts["system"]}, config, vocabulary) is None, piece
+        texts = {"question": "Hi", "answer": "Hello", "system": "Be brief."} | {
+            place: f"a {piece} b"
+        }
+        turns = [
+            {"from": "human", "value": texts["question"]},
+            {"from": "gpt", "value": texts["answer"]},
+        ]
+        assert (
+            batch_of({"conversations": turns, "system": texts["system"]}, config, vocabulary)
+            is None
+        ), piece
 
 
 def test_rows_that_only_look_like_it_are_trained_on(config, vocabulary):
     """Else the tests above would pass for a pipeline that refuses everything."""
-    row = {"instruction": "What is <end_of turn>?", "input": "", "output": "No <start-of-turn>model\nat all: <unused>."}
+    row = {
+        "instruction": "What is <end_of turn>?",
+        "input": "",
+        "output": "No <start-of-turn>model\nat all: <unused>.",
+    }
     ids, turns = batch_of(row, config, vocabulary)
     assert turns == 2 and len(ids) > 20

@@ -1,4 +1,6 @@
-"""Secrets in the environment reach nothing that a run leaves or says. The run: `reproduced` of tests/conftest.py."""
+"""Secrets in the environment reach nothing that a run leaves or says. The run: `reproduced` of
+tests/conftest.py.
+"""
 
 import subprocess
 
@@ -6,12 +8,25 @@ from clones import SECRETS, git
 
 
 def leaks(clone, *said):
-    """Where a secret stands: files (DVC's cache and folders among them), Git's objects, what was said."""
-    places = {str(path.relative_to(clone)): path.read_bytes() for path in clone.rglob("*") if path.is_file()}
+    """Where a secret stands: files (DVC's cache and folders among them), Git's objects, what was
+    said.
+    """
+    places = {
+        str(path.relative_to(clone)): path.read_bytes()
+        for path in clone.rglob("*")
+        if path.is_file()
+    }
     objects = ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
-    places["Git's objects"] = subprocess.run(objects, cwd=clone, capture_output=True, check=True).stdout
+    places["Git's objects"] = subprocess.run(
+        objects, cwd=clone, capture_output=True, check=True
+    ).stdout
     places["what was said"] = "".join(said).encode()
-    return {place for place, content in places.items() for secret in SECRETS.values() if secret.encode() in content}
+    return {
+        place
+        for place, content in places.items()
+        for secret in SECRETS.values()
+        if secret.encode() in content
+    }
 
 
 def test_no_secret_is_in_anything_that_a_run_of_all_stages_leaves_or_says(reproduced):

@@ -1,4 +1,6 @@
-"""Small sound files of every kind are read; with a few bytes changed they are read or refused, never anything else."""
+"""Small sound files of every kind are read; with a few bytes changed they are read or refused,
+never anything else.
+"""
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +29,12 @@ def test_sound_files_are_read(sound, folder, name):
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
-@given(place=st.floats(0, 1), cut=st.integers(0, 8), put=st.binary(max_size=8), near_start=st.booleans())
+@given(
+    place=st.floats(0, 1),
+    cut=st.integers(0, 8),
+    put=st.binary(max_size=8),
+    near_start=st.booleans(),
+)
 @pytest.mark.parametrize("name", READERS)
 def test_changed_bytes_are_read_or_refused(sound, folder, name, place, cut, put, near_start):
     content = sound[name]

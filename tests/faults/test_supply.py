@@ -24,8 +24,12 @@ def calls(path):
 def test_every_call_that_could_run_a_models_code_says_no():
     found = dict(call for path in SCRIPTS.rglob("*.py") for call in calls(path))
     assert len(found) == 4
-    assert [place for place, call in found.items() if not any(word in call for word in REFUSALS)] == []
-    assert not [path for path in SCRIPTS.rglob("*.py") if "trust_remote_code=True" in path.read_text()]
+    assert [
+        place for place, call in found.items() if not any(word in call for word in REFUSALS)
+    ] == []
+    assert not [
+        path for path in SCRIPTS.rglob("*.py") if "trust_remote_code=True" in path.read_text()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -37,12 +41,16 @@ def test_every_call_that_could_run_a_models_code_says_no():
         ("gemma3_instruct_1b", "gemma3_instruct_1b/4"),
     ],
 )
-def test_a_download_says_which_revision_it_was(base_dir, write_params, tmp_path, monkeypatch, preset, folder):
+def test_a_download_says_which_revision_it_was(
+    base_dir, write_params, tmp_path, monkeypatch, preset, folder
+):
     """`main` and "the latest" move; models/base/source.json is what a teammate pulls."""
     downloaded = tmp_path / "cache" / folder
     downloaded.parent.mkdir(parents=True)
     downloaded.symlink_to(base_dir)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **options: str(downloaded))
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda *args, **options: str(downloaded)
+    )
     monkeypatch.setattr(kagglehub, "model_download", lambda handle: str(downloaded))
     write_params({"model.preset": preset})
     runpy.run_path(str(SCRIPTS / "base.py"))["main"]()
@@ -58,11 +66,13 @@ def test_a_directory_of_ones_own_has_no_revision(base_dir, write_params, tmp_pat
 
 def test_a_models_own_code_is_not_passed_on(base_dir, tmp_path):
     """config.json may name Python files to run, in `auto_map`."""
-    from gemma_finetune.models.hf_layout import finish_layout
+    from gemma_finetune.formats.hf_layout import finish_layout
 
     for file in base_dir.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}})
+    )
     finish_layout(tmp_path, "float32")
     assert (tmp_path / "config.json").read_bytes() == (base_dir / "config.json").read_bytes()

@@ -1,4 +1,6 @@
-"""The shared model as Hugging Face directory, .tflite, .task and .litertlm, and a backend of each. Read only."""
+"""The shared model as Hugging Face directory, .tflite, .task and .litertlm, and a backend of each.
+Read only.
+"""
 
 import shutil
 from pathlib import Path
@@ -7,7 +9,7 @@ import pytest
 
 from exported import CACHE_LENGTH
 from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
-from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
+from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.inference.backend import open_backend
 from gemma_finetune.inference.config import GenerateConfig
 
@@ -26,7 +28,9 @@ CONFIG = GenerateConfig(
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory, talkative, float32) -> dict[str, Path]:
-    """{"keras", "tflite", "task", "litertlm"}: the same model four times; the tokenizer lies beside the .tflite."""
+    """{"keras", "tflite", "task", "litertlm"}: the same model four times; the tokenizer lies beside
+    the .tflite.
+    """
     folder = tmp_path_factory.mktemp("models")
     model, tokenizer = folder / "float32.tflite", folder / "tokenizer.model"
     shutil.copyfile(float32, model)
@@ -34,12 +38,16 @@ def models(tmp_path_factory, talkative, float32) -> dict[str, Path]:
     parts = Parts(tflite=model, tokenizer=tokenizer, chat_template=LITERTLM_TEMPLATE)
     create_mediapipe_task(parts, folder / "float32.task")
     create_litertlm(parts, folder / "float32.litertlm")
-    return {"keras": talkative} | {kind: folder / f"float32.{kind}" for kind in ("tflite", "task", "litertlm")}
+    return {"keras": talkative} | {
+        kind: folder / f"float32.{kind}" for kind in ("tflite", "task", "litertlm")
+    }
 
 
 @pytest.fixture(scope="session")
 def backends(models) -> dict:
-    """An opened backend of each kind. What a test leaves in their caches must not matter to the next."""
+    """An opened backend of each kind. What a test leaves in their caches must not matter to the
+    next.
+    """
     opened = {kind: open_backend(None, str(path), CONFIG) for kind, path in models.items()}
     yield opened
     for backend in opened.values():

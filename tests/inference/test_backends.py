@@ -1,4 +1,6 @@
-"""The three backends (four files) against each other: one model, one answer, however the conversation got there."""
+"""The three backends (four files) against each other: one model, one answer, however the
+conversation got there.
+"""
 
 import itertools
 import subprocess
@@ -7,9 +9,10 @@ import sys
 import pytest
 
 from exported import CACHE_LENGTH
-from gemma_finetune.data.formatter import render_prompt
 from gemma_finetune.data.validation import check
-from gemma_finetune.inference.backend import PromptTooLong, open_backend
+from gemma_finetune.formats.chat_template import render_prompt
+from gemma_finetune.inference.backend import open_backend
+from gemma_finetune.inference.interface import PromptTooLong
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
 from imports import ROOT
@@ -18,7 +21,12 @@ from .conftest import CONFIG
 
 KINDS = ("keras", "tflite", "task", "litertlm")
 CONVERSATIONS = [
-    ["Turn on the light in the kitchen, please.", "And the living room?", "play some quiet music", "stop"],
+    [
+        "Turn on the light in the kitchen, please.",
+        "And the living room?",
+        "play some quiet music",
+        "stop",
+    ],
     ["What is the temperature?", "Set a timer for ten minutes"],
     ["naïve 你好 😀", "ok"],
     ["fox", "dog", "river"],
@@ -62,19 +70,31 @@ def said_in_the_sample_s_test_split():
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-def test_every_test_conversation_gets_the_same_greedy_answers(backends, kind, expected_in_the_sample):
-    assert len(expected_in_the_sample) > 150 and max(len(questions) for questions, _ in expected_in_the_sample) > 2
+def test_every_test_conversation_gets_the_same_greedy_answers(
+    backends, kind, expected_in_the_sample
+):
+    assert (
+        len(expected_in_the_sample) > 150
+        and max(len(questions) for questions, _ in expected_in_the_sample) > 2
+    )
     for questions, expected in expected_in_the_sample:
         assert converse(backends[kind], questions, max_tokens=8)[0] == expected
 
 
 @pytest.fixture(scope="module")
 def expected_in_the_sample(backends):
-    """Questions and Keras's answers, without those that hold what no C string does, or what only Python strips."""
+    """Questions and Keras's answers, without those that hold what no C string does, or what only
+    Python strips.
+    """
     conversations = list(said_in_the_sample_s_test_split())
-    answered = [(questions, converse(backends["keras"], questions, max_tokens=8)[0]) for questions in conversations]
+    answered = [
+        (questions, converse(backends["keras"], questions, max_tokens=8)[0])
+        for questions in conversations
+    ]
     return [
-        (questions, answers) for questions, answers in answered if not set("\0\x1c\x1d\x1e\x1f") & set("".join(answers))
+        (questions, answers)
+        for questions, answers in answered
+        if not set("\0\x1c\x1d\x1e\x1f") & set("".join(answers))
     ]
 
 
@@ -95,10 +115,14 @@ def test_a_later_turn_reads_only_what_is_new(backends, kind):
     backend, turns = backends[kind], 0
     for questions in CONVERSATIONS:
         answers, usage = converse(backend, questions)
-        for answer, (before, after), question in zip(answers, itertools.pairwise(usage), questions[1:], strict=False):
+        for answer, (before, after), question in zip(
+            answers, itertools.pairwise(usage), questions[1:], strict=False
+        ):
             if before.complete and answer == answer.strip():
                 turns += 1
-                new = backend.count_tokens("<end_of_turn>\n" + render_prompt(user(question))) - 1  # it counts a BOS
+                new = (
+                    backend.count_tokens("<end_of_turn>\n" + render_prompt(user(question))) - 1
+                )  # it counts a BOS
                 assert after.prompt == before.prompt + before.answer + new
                 assert after.read in (new, new - 1)
     assert turns >= 2
@@ -126,7 +150,10 @@ def test_the_same_seed_gives_the_same_answer(backends, kind):
     sampler = Sampler(temperature=1.5, top_k=50, top_p=0.95, seed=3)
     first, _ = converse(backends[kind], ["fox", "dog"], sampler)
     assert converse(backends[kind], ["fox", "dog"], sampler)[0] == first
-    others = [converse(backends[kind], ["fox", "dog"], Sampler(temperature=1.5, top_k=50, seed=s))[0] for s in range(4)]
+    others = [
+        converse(backends[kind], ["fox", "dog"], Sampler(temperature=1.5, top_k=50, seed=s))[0]
+        for s in range(4)
+    ]
     assert any(other != first for other in others)
 
 
@@ -174,7 +201,9 @@ def test_control_pieces_in_content_are_refused(backends, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_piece_holds_half_a_character(backends, kind):
-    """Text of byte tokens comes out whole: pieces that are cut would hold the replacement character."""
+    """Text of byte tokens comes out whole: pieces that are cut would hold the replacement
+    character.
+    """
     sampler = Sampler(temperature=3.0, seed=1)
     pieces = list(backends[kind].generate(user("😀"), sampler, 60))
     assert pieces and all(piece for piece in pieces)
@@ -195,7 +224,9 @@ def test_a_light_backend_imports_nothing_heavy(models, kind):
         f"open_backend({kind!r}, {str(path)!r}, {CONFIG!r}).close();"
         "print(sorted({'tensorflow', 'keras', 'torch', 'jax', 'pandas', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True
+    )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
@@ -215,11 +246,15 @@ def test_a_missing_model_says_how_to_get_it(tmp_path, monkeypatch, kind, path, a
 
 
 def test_a_conversation_s_text_is_what_training_saw(backends, tokenizer):
-    """Not only the answers: the ids that the TFLite cache holds are those of the rendered conversation."""
+    """Not only the answers: the ids that the TFLite cache holds are those of the rendered
+    conversation.
+    """
     backend = backends["tflite"]
     questions = CONVERSATIONS[1]
     answers, usage = converse(backend, questions)
     assert usage[0].complete
-    text = render_prompt([*user(questions[0]), {"role": "assistant", "content": answers[0]}, *user(questions[1])])
+    text = render_prompt(
+        [*user(questions[0]), {"role": "assistant", "content": answers[0]}, *user(questions[1])]
+    )
     held = backend._cached[: usage[1].prompt]
     assert tokenizer.decode(held) == tokenizer.decode(tokenizer.encode_conversation(text)[0])

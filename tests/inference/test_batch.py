@@ -9,7 +9,10 @@ from .test_chat import EchoBackend
 
 ROWS = [
     {"messages": [{"role": "user", "content": "one"}]},
-    {"id": "b", "text": "<start_of_turn>user\ntwo<end_of_turn>\n<start_of_turn>model\nTWO<end_of_turn>\n"},
+    {
+        "id": "b",
+        "text": "<start_of_turn>user\ntwo<end_of_turn>\n<start_of_turn>model\nTWO<end_of_turn>\n",
+    },
 ]
 
 
@@ -31,14 +34,23 @@ def test_reads_chatml_and_formatted_rows(tmp_path):
 
 def test_an_answered_row_is_a_conversation(tmp_path):
     plain, formatted = read_requests(write(tmp_path / "in.jsonl", *ROWS))
-    assert plain.answered(" ONE\n") == {"messages": [*plain.messages, {"role": "assistant", "content": "ONE"}]}
+    assert plain.answered(" ONE\n") == {
+        "messages": [*plain.messages, {"role": "assistant", "content": "ONE"}]
+    }
     assert formatted.answered("x")["reference"] == "TWO"
 
 
 @pytest.mark.parametrize(
     "row",
     [
-        *({}, [], {"messages": []}, {"messages": "hi"}, {"text": "hi"}, {"messages": [{"role": "user"}]}),
+        *(
+            {},
+            [],
+            {"messages": []},
+            {"messages": "hi"},
+            {"text": "hi"},
+            {"messages": [{"role": "user"}]},
+        ),
         {"messages": [{"role": "user", "content": "\ud800"}]},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
     ],
@@ -87,7 +99,9 @@ def test_begins_anew_where_the_first_line_is_not_whole(tmp_path, length):
 def test_answers_made_with_other_settings_are_kept_and_the_difference_told(tmp_path):
     UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0, "top_k": 4}).append(ROWS[0])
     kept = (tmp_path / "out.jsonl.partial").read_bytes()
-    with pytest.raises(UserError, match=r"out.jsonl.partial: .*\(seed was 0, is 1\); delete it to begin anew"):
+    with pytest.raises(
+        UserError, match=r"out.jsonl.partial: .*\(seed was 0, is 1\); delete it to begin anew"
+    ):
         UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 1, "top_k": 4})
     assert (tmp_path / "out.jsonl.partial").read_bytes() == kept
 
@@ -104,7 +118,9 @@ def test_a_request_that_does_not_fit_is_named_before_any_is_answered(tmp_path):
     long = {"messages": [{"role": "user", "content": "x" * 300}]}
     path = write(tmp_path / "in.jsonl", *ROWS, long)
     refuse_too_long(read_requests(path)[:2], EchoBackend(300), path)
-    with pytest.raises(UserError, match="in.jsonl:3: the prompt is too long: 3.. tokens, .* holds 300"):
+    with pytest.raises(
+        UserError, match="in.jsonl:3: the prompt is too long: 3.. tokens, .* holds 300"
+    ):
         refuse_too_long(read_requests(path), EchoBackend(300), path)
 
 

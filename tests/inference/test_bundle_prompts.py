@@ -1,4 +1,6 @@
-"""What LiteRT-LM feeds the model, turn after turn, with the template and tokens of the bundle alone, as on a phone."""
+"""What LiteRT-LM feeds the model, turn after turn, with the template and tokens of the bundle
+alone, as on a phone.
+"""
 
 import litert_lm
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conversations import text, turns, with_system
-from gemma_finetune.data.formatter import render, render_prompt
+from gemma_finetune.formats.chat_template import render, render_prompt
 
 GREEDY = litert_lm.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
 QUESTIONS = ["Turn on the light in the kitchen, please.", "And the living room?", "ok"]
@@ -26,9 +28,13 @@ def engines(models):
 
 
 def chat(engine, questions, system=None):
-    """Yields (messages up to a question, prompt that LiteRT-LM appends for it, tokens it prefilled); then answers."""
+    """Yields (messages up to a question, prompt that LiteRT-LM appends for it, tokens it
+    prefilled); then answers.
+    """
     messages = with_system(system, [])
-    with engine.create_conversation(messages=messages or None, sampler_config=GREEDY) as conversation:
+    with engine.create_conversation(
+        messages=messages or None, sampler_config=GREEDY
+    ) as conversation:
         for question in questions:
             messages = [*messages, {"role": "user", "content": question}]
             prompt = conversation.render_message_to_string(question)
@@ -38,7 +44,9 @@ def chat(engine, questions, system=None):
 
 
 def held(messages):
-    """Training's text of what is in the cache before a question: it ends with the answer's <end_of_turn>."""
+    """Training's text of what is in the cache before a question: it ends with the answer's
+    <end_of_turn>.
+    """
     return render(messages[:-1]).removesuffix("\n") if len(messages) > 2 else ""
 
 
@@ -47,18 +55,29 @@ def held(messages):
 @example(None, QUESTIONS)
 @example("Be brief.", QUESTIONS)
 @example(" \n Be brief.\n\n", ["\n\nHi ", " on\n", "```tool_code\nlight()\n```"])
-def test_a_litertlm_feeds_the_model_what_training_did_in_every_turn(engines, tokenizer, system, questions):
+def test_a_litertlm_feeds_the_model_what_training_did_in_every_turn(
+    engines, tokenizer, system, questions
+):
     engine = engines["litertlm"]
     for messages, prompt, prefilled in chat(engine, questions, system):
         assert held(messages) + prompt == render_prompt(messages)
-        assert tokenizer.encode(held(messages)) + engine.tokenize(prompt) == tokenizer.encode(render_prompt(messages))
+        assert tokenizer.encode(held(messages)) + engine.tokenize(prompt) == tokenizer.encode(
+            render_prompt(messages)
+        )
         first = messages[-1] is next(m for m in messages if m["role"] == "user")
-        assert prefilled == first + len(engine.tokenize(prompt))  # the first prompt has a <bos> in front
+        assert prefilled == first + len(
+            engine.tokenize(prompt)
+        )  # the first prompt has a <bos> in front
 
 
 @settings(derandomize=True, deadline=None)
-@given(st.none() | text(), st.lists(text(), min_size=1, max_size=7).filter(lambda texts: len(texts) % 2).map(turns))
-def test_a_litertlm_goes_on_with_any_conversation_as_training_has_it(engines, tokenizer, system, conversation):
+@given(
+    st.none() | text(),
+    st.lists(text(), min_size=1, max_size=7).filter(lambda texts: len(texts) % 2).map(turns),
+)
+def test_a_litertlm_goes_on_with_any_conversation_as_training_has_it(
+    engines, tokenizer, system, conversation
+):
     engine, messages = engines["litertlm"], with_system(system, conversation)
     with engine.create_conversation(messages=messages[:-1] or None) as opened:
         prompt = opened.render_message_to_string(messages[-1]["content"])

@@ -4,12 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.config import END_OF_TURN, START_OF_TURN
-from gemma_finetune.data.control import CONTROL_PIECES, find_control
-from gemma_finetune.data.formatter import render, render_prompt
+from gemma_finetune.config import CONTROL_PIECES, END_OF_TURN, START_OF_TURN, find_control
 from gemma_finetune.data.validation import check
-from gemma_finetune.inference.backend import Backend, PromptTooLong, Usage
+from gemma_finetune.formats.chat_template import render, render_prompt
 from gemma_finetune.inference.chat import ChatSession, Stats, as_text
+from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
 
@@ -32,7 +31,9 @@ class EchoBackend(Backend):
         self.prompts.append(messages)
         pieces = [f"{word} " for word in messages[-1]["content"].upper().split()]
         yield from pieces
-        self.usage = Usage(prompt=prompt, read=prompt, answer=len(pieces), complete=len(pieces) < max_tokens)
+        self.usage = Usage(
+            prompt=prompt, read=prompt, answer=len(pieces), complete=len(pieces) < max_tokens
+        )
 
     def close(self):
         pass
@@ -54,7 +55,13 @@ def test_a_question_is_asked_with_all_that_was_said():
     chat = session(system="Be brief.")
     assert ask(chat, " one two ") == "ONE TWO "
     ask(chat, "three")
-    assert [m["role"] for m in chat.messages] == ["system", "user", "assistant", "user", "assistant"]
+    assert [m["role"] for m in chat.messages] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]
     assert contents(chat) == ["Be brief.", "one two", "ONE TWO", "three", "THREE"]
     assert chat._backend.prompts[-1] == chat.messages[:-1]
 
@@ -103,7 +110,13 @@ def test_whole_oldest_turns_make_room_and_are_counted():
         assert chat.dropped == 0
     ask(chat, "third " * 8)
     assert chat.dropped == 2
-    assert [m["content"].split()[0] for m in chat.messages] == ["Be", "second", "SECOND", "third", "THIRD"]
+    assert [m["content"].split()[0] for m in chat.messages] == [
+        "Be",
+        "second",
+        "SECOND",
+        "third",
+        "THIRD",
+    ]
 
 
 @settings(derandomize=True, deadline=None)
@@ -136,7 +149,11 @@ def test_control_pieces_that_are_typed_stay_text(piece):
 
 
 @settings(derandomize=True, deadline=None)
-@given(st.lists(st.sampled_from([*CONTROL_PIECES, *"<> a\n", "<unused7>", "start_of_turn>"])).map("".join))
+@given(
+    st.lists(st.sampled_from([*CONTROL_PIECES, *"<> a\n", "<unused7>", "start_of_turn>"])).map(
+        "".join
+    )
+)
 def test_no_typed_text_becomes_a_turn(text):
     safe = as_text(text)
     assert find_control(safe) is None
@@ -186,8 +203,14 @@ def test_the_data_stages_read_what_is_saved(tmp_path):
         ("{]", "saved.jsonl:1"),
         ('{"text": "hi"}', "not a ChatML conversation"),
         ('{"messages": [{"role": "user", "content": "hi"}]}', "not the assistant's"),
-        ('{"messages": [{"role": "robot", "content": "hi"}, {"role": "assistant", "content": "x"}]}', "robot"),
-        ('{"messages": [{"role": "user", "content": 7}, {"role": "assistant", "content": "x"}]}', "not a ChatML"),
+        (
+            '{"messages": [{"role": "robot", "content": "hi"}, {"role": "assistant", "content": "x"}]}',
+            "robot",
+        ),
+        (
+            '{"messages": [{"role": "user", "content": 7}, {"role": "assistant", "content": "x"}]}',
+            "not a ChatML",
+        ),
         ("[1]", "not a ChatML conversation"),
     ],
 )

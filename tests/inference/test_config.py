@@ -14,7 +14,14 @@ def test_the_repository_s_own_settings_are_greedy(write_params):
 
 
 def test_the_sampler_is_as_set(write_params):
-    write_params({"generate.temperature": "7e-1", "generate.top_k": None, "generate.seed": 5, "generate.threads": 3})
+    write_params(
+        {
+            "generate.temperature": "7e-1",
+            "generate.top_k": None,
+            "generate.seed": 5,
+            "generate.threads": 3,
+        }
+    )
     config = load_section("generate", GenerateConfig)
     assert config.sampler() == Sampler(temperature=0.7, top_k=None, top_p=config.top_p, seed=5)
     assert config.thread_count() == 3
@@ -22,7 +29,14 @@ def test_the_sampler_is_as_set(write_params):
 
 @pytest.mark.parametrize(
     "key, value",
-    [("max_tokens", 0), ("temperature", -1), ("top_k", 0), ("top_p", 0), ("top_p", 1.5), ("dtype", "float16")],
+    [
+        ("max_tokens", 0),
+        ("temperature", -1),
+        ("top_k", 0),
+        ("top_p", 0),
+        ("top_p", 1.5),
+        ("dtype", "float16"),
+    ],
 )
 def test_a_value_out_of_range_is_named(write_params, key, value):
     write_params({f"generate.{key}": value})

@@ -31,7 +31,9 @@ def test_temperature_sharpens_and_flattens():
 
     def share(temperature):
         sampler = Sampler(temperature=temperature)
-        return np.mean([sampler.choose(np.asarray(logits, np.float32), [], random) for _ in range(2000)])
+        return np.mean(
+            [sampler.choose(np.asarray(logits, np.float32), [], random) for _ in range(2000)]
+        )
 
     assert share(0.25) > share(1.0) > share(4.0) > 0.5
 
@@ -60,13 +62,17 @@ def test_the_same_seed_draws_the_same():
     logits = np.zeros(50, np.float32)
     sampler = Sampler(temperature=1.0)
     generators = map(np.random.default_rng, (1, 1, 2))
-    first, again, other = ([sampler.choose(logits, [], random) for _ in range(9)] for random in generators)
+    first, again, other = (
+        [sampler.choose(logits, [], random) for _ in range(9)] for random in generators
+    )
     assert first == again != other
 
 
 @settings(derandomize=True, deadline=None)
 @given(LOGITS, st.integers(1, 50), st.floats(0.01, 1), st.floats(0.1, 5), st.integers(0, 9))
-def test_a_draw_is_among_the_k_largest_and_inside_the_nucleus(logits, top_k, top_p, temperature, seed):
+def test_a_draw_is_among_the_k_largest_and_inside_the_nucleus(
+    logits, top_k, top_p, temperature, seed
+):
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
     chosen = sampler.choose(logits, [], np.random.default_rng(seed))
     larger = logits > logits[chosen]

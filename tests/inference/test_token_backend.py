@@ -1,4 +1,6 @@
-"""The text side of Keras and TFLite, on a model that is a script: what it was fed counts, not what it computes."""
+"""The text side of Keras and TFLite, on a model that is a script: what it was fed counts, not what
+it computes.
+"""
 
 from pathlib import Path
 
@@ -7,20 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.formatter import render_prompt
-from gemma_finetune.inference.backend import PromptTooLong
+from gemma_finetune.formats.chat_template import render_prompt
+from gemma_finetune.inference.interface import PromptTooLong
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary, to_text
 from gemma_finetune.utils.cli import UserError
 
 
 class ScriptedModel:
-    """Says `answers`, one after the other; `cache` is what it has been fed, and `fed` counts each token."""
+    """Says `answers`, one after the other; `cache` is what it has been fed, and `fed` counts each
+    token.
+    """
 
     def __init__(self, tokenizer, answers, cache_length=200):
         self.cache_length, self.cache, self.fed = cache_length, [], 0
         self._vocabulary = tokenizer.vocabulary_size
-        self._script = [i for answer in answers for i in (*tokenizer.encode(answer), tokenizer.end_of_turn)]
+        self._script = [
+            i for answer in answers for i in (*tokenizer.encode(answer), tokenizer.end_of_turn)
+        ]
 
     @property
     def position(self):
@@ -56,10 +62,16 @@ def ask(backend, *contents, max_tokens=50):
 def test_feeds_the_template_with_one_bos_and_stops_at_the_end_of_the_turn(tokenizer):
     model, scripted = backend(tokenizer, "Turn on", "never said")
     assert ask(scripted, "hello") == "Turn on"
-    prompt = [tokenizer.bos, *tokenizer.encode(render_prompt([{"role": "user", "content": "hello"}]))]
+    prompt = [
+        tokenizer.bos,
+        *tokenizer.encode(render_prompt([{"role": "user", "content": "hello"}])),
+    ]
     assert model.cache == prompt + tokenizer.encode("Turn on")
     assert (scripted.usage.prompt, scripted.usage.read) == (len(prompt), len(prompt))
-    assert (scripted.usage.answer, scripted.usage.complete) == (len(tokenizer.encode("Turn on")), True)
+    assert (scripted.usage.answer, scripted.usage.complete) == (
+        len(tokenizer.encode("Turn on")),
+        True,
+    )
 
 
 def test_stops_at_max_tokens(tokenizer):
@@ -73,7 +85,9 @@ def test_a_second_turn_feeds_only_what_is_new(tokenizer):
     ask(scripted, "hello")
     fed, held = model.fed, len(model.cache)
     assert ask(scripted, "hello", "Turn on", "and you?") == "kitchen"
-    new = tokenizer.encode("<end_of_turn>\n<start_of_turn>user\nand you?<end_of_turn>\n<start_of_turn>model\n")
+    new = tokenizer.encode(
+        "<end_of_turn>\n<start_of_turn>user\nand you?<end_of_turn>\n<start_of_turn>model\n"
+    )
     assert model.fed - fed == len(new) + len(tokenizer.encode("kitchen"))
     assert model.cache[held : held + len(new)] == new
     assert scripted.usage.read == len(new)
@@ -111,7 +125,9 @@ def test_says_when_a_prompt_leaves_no_room(tokenizer):
 
 def test_refuses_a_tokenizer_of_another_vocabulary(tokenizer):
     check_vocabulary("a.tflite", tokenizer.vocabulary_size, "tokenizer.model", tokenizer)
-    with pytest.raises(UserError, match="a.tflite has a vocabulary of 99 tokens, tokenizer.model one of"):
+    with pytest.raises(
+        UserError, match="a.tflite has a vocabulary of 99 tokens, tokenizer.model one of"
+    ):
         check_vocabulary("a.tflite", 99, "tokenizer.model", tokenizer)
 
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized_embedding
 from gemma_finetune.models.config import LoRAConfig
-from gemma_finetune.models.fake_quantization import bits_of, fake_quantized_embedding
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import (
     adapter_weights,
@@ -19,7 +19,12 @@ from gemma_finetune.models.lora import (
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 CONFIG = LoRAConfig(
-    rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+    rank=4,
+    alpha=8,
+    use_rslora=False,
+    dropout=0.0,
+    targets=("q_proj", "v_proj"),
+    quantization_aware=False,
 )
 IDS = np.arange(5, 45)[None].astype("int32")
 
@@ -31,7 +36,8 @@ def call(backbone):
 def random_weights(adapters, seed=0):
     rng = np.random.default_rng(seed)
     return {
-        name: rng.normal(0, 0.1, array.shape).astype("float32") for name, array in adapter_weights(adapters).items()
+        name: rng.normal(0, 0.1, array.shape).astype("float32")
+        for name, array in adapter_weights(adapters).items()
     }
 
 
@@ -69,7 +75,9 @@ def test_each_target_adds_scaled_B_A(base_dir, target):
         if target == "o_proj":  # (heads, head_dim, D): in comes first
             kernel.assign_add(delta.T.reshape(kernel.shape))
         elif target in ("q_proj", "k_proj", "v_proj"):  # (heads, D, head_dim)
-            kernel.assign_add(delta.reshape(kernel.shape[0], kernel.shape[2], -1).transpose(0, 2, 1))
+            kernel.assign_add(
+                delta.reshape(kernel.shape[0], kernel.shape[2], -1).transpose(0, 2, 1)
+            )
         else:
             kernel.assign_add(delta.T)
     np.testing.assert_allclose(call(adapted), call(folded), atol=2e-5)
@@ -98,13 +106,17 @@ def test_rslora_scales_by_the_root_of_the_rank(base_dir):
 
 
 def dropped(base_dir, seed, calls=1, **how):
-    """Outputs of one adapter's update for an input of ones, A of ones and B of ones: what is kept of the input."""
+    """Outputs of one adapter's update for an input of ones, A of ones and B of ones: what is kept
+    of the input.
+    """
     adapters = apply_lora(load_gemma_model(base_dir), replace(CONFIG, dropout=0.25), seed=seed)
     layer = adapters["model.layers.0.self_attn.q_proj"]
     layer.lora_A.assign(np.ones(layer.lora_A.shape))
     layer.lora_B.assign(np.ones(layer.lora_B.shape))
     x = np.ones((1, 500, 32), "float32")
-    return [np.asarray(layer(x, **how) - layer.base(x))[0, :, 0, 0] / (2 * 4 * 32) for _ in range(calls)]
+    return [
+        np.asarray(layer(x, **how) - layer.base(x))[0, :, 0, 0] / (2 * 4 * 32) for _ in range(calls)
+    ]
 
 
 def test_dropout_keeps_the_mean_and_is_drawn_from_the_seed_anew_each_step(base_dir):
@@ -124,7 +136,9 @@ AWARE = replace(CONFIG, quantization_aware=True)
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_quantization_aware_adapter_is_rounded_with_its_base(base_dir, dtype):
-    """Adapters on some projections or on all: the output is that of a model whose every weight is rounded."""
+    """Adapters on some projections or on all: the output is that of a model whose every weight is
+    rounded.
+    """
     outputs = []
     for config in (AWARE, replace(AWARE, targets=ALL)):
         backbone = load_gemma_model(base_dir, dtype=dtype)
@@ -136,7 +150,10 @@ def test_a_quantization_aware_adapter_is_rounded_with_its_base(base_dir, dtype):
         dense.kernel.assign(rounded_kernel(dense, dense.kernel.value, bits_of(path)))
     embeddings = rounded.token_embedding.embeddings
     embeddings.assign(fake_quantized_embedding(np.asarray(embeddings, "float32")))
-    wanted, plain = call(rounded).astype("float32"), call(load_gemma_model(base_dir, dtype=dtype)).astype("float32")
+    wanted, plain = (
+        call(rounded).astype("float32"),
+        call(load_gemma_model(base_dir, dtype=dtype)).astype("float32"),
+    )
     for output in outputs:
         np.testing.assert_allclose(output, wanted, atol=1e-5 if dtype == "float32" else 0.1)
     assert np.abs(wanted - plain).max() > 0.3
@@ -144,7 +161,9 @@ def test_a_quantization_aware_adapter_is_rounded_with_its_base(base_dir, dtype):
 
 @pytest.mark.parametrize("target", ALL)
 def test_its_gradient_takes_the_rounding_for_the_identity(base_dir, target):
-    """By x, A and B, that of the layer with the rounded kernel, and of the plain adapter's part beside it."""
+    """By x, A and B, that of the layer with the rounded kernel, and of the plain adapter's part
+    beside it.
+    """
     layers = {}
     for name, config in (("aware", AWARE), ("plain", CONFIG)):
         adapters = apply_lora(load_gemma_model(base_dir), replace(config, targets=(target,)))
@@ -152,7 +171,11 @@ def test_its_gradient_takes_the_rounding_for_the_identity(base_dir, target):
         weights = random_weights({"": layers[name]})
         layers[name].lora_A.assign(weights[".lora_A"])
         layers[name].lora_B.assign(weights[".lora_B"])
-    wide = layers["plain"].base.kernel.shape[:2] if target == "o_proj" else (layers["plain"].in_features,)
+    wide = (
+        layers["plain"].base.kernel.shape[:2]
+        if target == "o_proj"
+        else (layers["plain"].in_features,)
+    )
     x = jnp.asarray(np.random.default_rng(2).normal(size=(1, 5, *wide)), "float32")
 
     def gradients(layer):

@@ -12,7 +12,9 @@ TARGETS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 
 @pytest.fixture(scope="module", params=TARGETS)
 def dense(request, base_dir):
-    (_, parent, attribute), *_ = target_modules(load_gemma_model(base_dir, dtype="bfloat16"), [request.param])
+    (_, parent, attribute), *_ = target_modules(
+        load_gemma_model(base_dir, dtype="bfloat16"), [request.param]
+    )
     return getattr(parent, attribute)
 
 

@@ -1,4 +1,6 @@
-"""Four simulated devices train as one does. In a process of its own: devices are counted when JAX starts."""
+"""Four simulated devices train as one does. In a process of its own: devices are counted when JAX
+starts.
+"""
 
 import json
 import os
@@ -57,7 +59,15 @@ def results(base_dir):
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",
         "PYTHONPATH": str(ROOT / "scripts"),
     }
-    command = [sys.executable, "-c", TRAIN, str(base_dir), "none", "data_parallel", "model_parallel"]
+    command = [
+        sys.executable,
+        "-c",
+        TRAIN,
+        str(base_dir),
+        "none",
+        "data_parallel",
+        "model_parallel",
+    ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -71,11 +81,23 @@ def test_losses_are_those_of_one_device(results, kind):
 
 def test_matrices_are_cut_where_they_divide(results):
     whole, cut = results["data_parallel"]["parts"], results["model_parallel"]["parts"]
-    assert whole == {"embedding": [320, 32], "query": [4, 32, 16], "value": [1, 32, 16], "up": [32, 64]}
-    assert cut == {"embedding": [80, 32], "query": [1, 32, 16], "value": [1, 32, 16], "up": [32, 16]}
+    assert whole == {
+        "embedding": [320, 32],
+        "query": [4, 32, 16],
+        "value": [1, 32, 16],
+        "up": [32, 64],
+    }
+    assert cut == {
+        "embedding": [80, 32],
+        "query": [1, 32, 16],
+        "value": [1, 32, 16],
+        "up": [32, 16],
+    }
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch, base_dir):
     monkeypatch.setattr("jax.device_count", lambda: 4)
-    with pytest.raises(UserError, match="train.batch_size: 6 rows cannot be shared equally by 4 devices"):
+    with pytest.raises(
+        UserError, match="train.batch_size: 6 rows cannot be shared equally by 4 devices"
+    ):
         set_distribution("data_parallel", base_dir, 6)

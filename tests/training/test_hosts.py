@@ -1,4 +1,6 @@
-"""Two processes, two simulated devices each, meet on loopback and train as one device does; one of them writes."""
+"""Two processes, two simulated devices each, meet on loopback and train as one device does; one of
+them writes.
+"""
 
 import json
 import os
@@ -21,7 +23,10 @@ def make_project(folder, base_dir):
     """A folder with all that `python scripts/train.py` reads, but for params.yaml."""
     shutil.copytree(base_dir, folder / "models" / "base")
     for split, count in (("train", 40), ("validation", 9)):
-        rows = [{"id": str(n), "text": TEXT.format(f"light {n}", f"kitchen {n * 7}")} for n in range(count)]
+        rows = [
+            {"id": str(n), "text": TEXT.format(f"light {n}", f"kitchen {n * 7}")}
+            for n in range(count)
+        ]
         write_jsonl(folder / "data" / "formatted" / f"{split}.jsonl", rows)
     return folder
 
@@ -30,7 +35,12 @@ DROPOUT, AWARE = {"lora.dropout": 0.1}, {"lora.quantization_aware": True}
 
 
 def set_params(write_params, folder, lora=DROPOUT, **changes):
-    settings = {"train.max_steps": 5, "train.batch_size": 4, "train.sequence_length": 64, "train.warmup_steps": 1}
+    settings = {
+        "train.max_steps": 5,
+        "train.batch_size": 4,
+        "train.sequence_length": 64,
+        "train.warmup_steps": 1,
+    }
     settings |= {"train.gradient_accumulation_steps": 2} | lora
     params = write_params(settings | {f"train.{key}": value for key, value in changes.items()})
     shutil.copyfile(params, folder / "params.yaml")
@@ -38,8 +48,15 @@ def set_params(write_params, folder, lora=DROPOUT, **changes):
 
 def start(folder, number=None, port=None):
     job = {"ADDRESSES": f"127.0.0.1:{port}", "NUM_PROCESSES": "2", "PROCESS_ID": str(number)}
-    job = {f"KERAS_DISTRIBUTION_{'JOB_' * (key == 'ADDRESSES')}{key}": value for key, value in job.items()}
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | (job if port else {})
+    job = {
+        f"KERAS_DISTRIBUTION_{'JOB_' * (key == 'ADDRESSES')}{key}": value
+        for key, value in job.items()
+    }
+    environment = (
+        os.environ
+        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        | (job if port else {})
+    )
     command = [sys.executable, str(ROOT / "scripts" / "train.py")]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
@@ -75,7 +92,9 @@ def on_one_device(folder, base_dir, write_params, lora):
 
 
 @pytest.mark.parametrize(("kind", "lora"), [("data_parallel", DROPOUT), ("model_parallel", AWARE)])
-def test_two_processes_train_as_one_device_does(kind, lora, projects, tmp_path, base_dir, write_params):
+def test_two_processes_train_as_one_device_does(
+    kind, lora, projects, tmp_path, base_dir, write_params
+):
     one_device = on_one_device(tmp_path / "one", base_dir, write_params, lora)
     for folder in projects:
         set_params(write_params, folder, lora, distribution=kind)
@@ -90,4 +109,7 @@ def test_processes_that_differ_are_refused(projects, write_params):
     for number, folder in enumerate(projects):
         set_params(write_params, folder, distribution="data_parallel", seed=number)
     for status, _, errors in run_both(projects):
-        assert status == 1 and "error: train.distribution: the processes differ in parameters" in errors
+        assert (
+            status == 1
+            and "error: train.distribution: the processes differ in parameters" in errors
+        )

@@ -37,20 +37,30 @@ def test_a_packed_conversation_reads_as_if_alone(base_dir):
             where = packed.segment_ids[row] == segment
             alone = packed.token_ids[row][where][None]
             np.testing.assert_allclose(
-                states[row][where], hidden_states(backbone, alone, np.ones_like(alone))[0], atol=2e-4
+                states[row][where],
+                hidden_states(backbone, alone, np.ones_like(alone))[0],
+                atol=2e-4,
             )
 
 
 @pytest.mark.parametrize("places", [1, 2, 5, 7, 11])
 def test_chunked_loss_and_gradient_equal_the_plain_ones(places):
     """Of 3 rows x 11 positions, `places` of each row at a time; the last ones weigh nothing."""
-    hidden, embeddings = jnp.array(RNG.normal(size=(3, 11, 16))), jnp.array(RNG.normal(size=(50, 16)))
-    labels, weights = jnp.array(RNG.integers(0, 50, (3, 11))), jnp.array(RNG.integers(0, 3, (3, 11)).astype("float32"))
+    hidden, embeddings = (
+        jnp.array(RNG.normal(size=(3, 11, 16))),
+        jnp.array(RNG.normal(size=(50, 16))),
+    )
+    labels, weights = (
+        jnp.array(RNG.integers(0, 50, (3, 11))),
+        jnp.array(RNG.integers(0, 3, (3, 11)).astype("float32")),
+    )
     weights = weights.at[:, 8:].set(0).at[0, 5:].set(0)
 
     def plain(hidden):
         log_probabilities = jax.nn.log_softmax(hidden @ embeddings.T)
-        return -jnp.sum(weights * jnp.take_along_axis(log_probabilities, labels[..., None], axis=2)[..., 0])
+        return -jnp.sum(
+            weights * jnp.take_along_axis(log_probabilities, labels[..., None], axis=2)[..., 0]
+        )
 
     def chunked(hidden):
         return 3 * summed_loss(hidden, embeddings, labels, weights, 4 * 50 * 3 * places)
@@ -62,9 +72,14 @@ def test_chunked_loss_and_gradient_equal_the_plain_ones(places):
 
 
 def test_a_chunk_without_weight_is_not_computed():
-    hidden, labels = jnp.ones((2, 3, 16), "float32").at[:, 2].set(jnp.nan), jnp.zeros((2, 3), "int32")
+    hidden, labels = (
+        jnp.ones((2, 3, 16), "float32").at[:, 2].set(jnp.nan),
+        jnp.zeros((2, 3), "int32"),
+    )
     weights = jnp.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]], "float32")
-    assert jnp.isfinite(summed_loss(hidden, jnp.ones((50, 16), "float32"), labels, weights, 4 * 50 * 2))
+    assert jnp.isfinite(
+        summed_loss(hidden, jnp.ones((50, 16), "float32"), labels, weights, 4 * 50 * 2)
+    )
 
 
 def test_the_loss_is_the_mean_over_supervised_tokens_of_every_turn(base_dir):
@@ -78,7 +93,11 @@ def test_the_loss_is_the_mean_over_supervised_tokens_of_every_turn(base_dir):
         losses += [-log_probabilities[t - 1, ids[t]] for t in np.flatnonzero(supervised)]
     packed = pack(examples, 64)
     model = SupervisedModel(backbone)
-    inputs = {"token_ids": packed.token_ids, "segment_ids": packed.segment_ids, "positions": packed.positions}
+    inputs = {
+        "token_ids": packed.token_ids,
+        "segment_ids": packed.segment_ids,
+        "positions": packed.positions,
+    }
     loss = model.compute_loss(y=packed.labels, y_pred=model(inputs), sample_weight=packed.weights)
     np.testing.assert_allclose(float(loss), np.mean(losses), rtol=1e-4)
 
@@ -89,18 +108,32 @@ def test_no_array_of_batch_length_vocabulary_exists(base_dir, monkeypatch):
     backbone = load_gemma_model(base_dir)
     apply_lora(
         backbone,
-        LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",), quantization_aware=False),
+        LoRAConfig(
+            rank=2,
+            alpha=4,
+            use_rslora=False,
+            dropout=0.0,
+            targets=("q_proj",),
+            quantization_aware=False,
+        ),
     )
     packed = pack([example(60) for _ in range(4)], 64)
     model = SupervisedModel(backbone)
-    inputs = {"token_ids": packed.token_ids, "segment_ids": packed.segment_ids, "positions": packed.positions}
+    inputs = {
+        "token_ids": packed.token_ids,
+        "segment_ids": packed.segment_ids,
+        "positions": packed.positions,
+    }
     vocabulary = backbone.vocabulary_size
 
     def loss(trainable, frozen):
         hidden, _ = model.stateless_call(trainable, frozen, inputs)
         return model.compute_loss(y=packed.labels, y_pred=hidden, sample_weight=packed.weights)
 
-    state = [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
+    state = (
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],
+    )
     text = jax.jit(jax.grad(loss)).lower(*state).as_text()
     assert f"x{vocabulary}x" in text  # chunks of logits are there
     assert f"tensor<{packed.positions.size}x{vocabulary}x" not in text
@@ -112,7 +145,14 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(base_dir):
     backbone = load_gemma_model(base_dir)
     adapters = apply_lora(
         backbone,
-        LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",), quantization_aware=False),
+        LoRAConfig(
+            rank=2,
+            alpha=4,
+            use_rslora=False,
+            dropout=0.0,
+            targets=("q_proj",),
+            quantization_aware=False,
+        ),
     )
     for layer in adapters.values():
         layer.lora_B.assign(RNG.normal(0, 0.1, layer.lora_B.shape))
@@ -124,10 +164,18 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(base_dir):
     weights[1, 4:] = 0
     rows = [np.concatenate([field, np.zeros_like(field[:2])]) for field in (*packed[:4], weights)]
     inputs = dict(zip(("token_ids", "segment_ids", "positions"), rows, strict=False))
-    variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+    variables = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+    )
     state = [[v.value for v in some] for some in (*variables, model.metrics_variables)]
-    loss, gradients, _, metrics = jax.jit(model._accumulated_gradients)(state, (inputs, rows[3], rows[4]))
-    wanted, wanted_gradients, _, wanted_metrics = jax.jit(model._gradients)(state, (inputs, rows[3], rows[4]))
+    loss, gradients, _, metrics = jax.jit(model._accumulated_gradients)(
+        state, (inputs, rows[3], rows[4])
+    )
+    wanted, wanted_gradients, _, wanted_metrics = jax.jit(model._gradients)(
+        state, (inputs, rows[3], rows[4])
+    )
     np.testing.assert_allclose([loss, *metrics], [wanted, *wanted_metrics], rtol=1e-5)
     scale = max(float(jnp.abs(g).max()) for g in wanted_gradients)
     for ours, theirs in zip(gradients, wanted_gradients, strict=True):
@@ -147,12 +195,23 @@ def test_long_rows_read_as_the_backbone_reads_them(base_dir, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_rematerialization_changes_no_gradient_and_keeps_less(base_dir, dtype):
-    """With dropout: both draw the same. What is kept is asked of JAX: XLA computes nothing twice on a CPU."""
+    """With dropout: both draw the same. What is kept is asked of JAX: XLA computes nothing twice on
+    a CPU.
+    """
     lora = LoRAConfig(
-        rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj", "down_proj"), quantization_aware=False
+        rank=2,
+        alpha=4,
+        use_rslora=False,
+        dropout=0.2,
+        targets=("q_proj", "down_proj"),
+        quantization_aware=False,
     )
     packed = pack([example(60) for _ in range(8)], 64)
-    batch = dict(zip(("token_ids", "segment_ids", "positions"), packed, strict=False)), packed.labels, packed.weights
+    batch = (
+        dict(zip(("token_ids", "segment_ids", "positions"), packed, strict=False)),
+        packed.labels,
+        packed.weights,
+    )
     found, kept = [], []
     for rematerialization in (False, True):
         backbone = load_gemma_model(base_dir, dtype=dtype)
@@ -161,17 +220,27 @@ def test_rematerialization_changes_no_gradient_and_keeps_less(base_dir, dtype):
         model = SupervisedModel(backbone, rematerialization=rematerialization)
         model.compile(optimizer="sgd")
         model.optimizer.build(model.trainable_variables)
-        variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+        variables = (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+        )
         state = [[v.value for v in some] for some in (*variables, model.metrics_variables)]
 
         def loss(trainable, state=state, model=model):
-            return model.compute_loss_and_updates(trainable, *state[1::2], *batch, True, state[2])[0]
+            return model.compute_loss_and_updates(trainable, *state[1::2], *batch, True, state[2])[
+                0
+            ]
 
         kept.append(sum(value.size for value, _ in saved_residuals(loss, state[0])))
         loss, gradients, frozen, _ = jax.jit(model._gradients)(state, batch)
         seeds = [value for value in frozen if value.dtype == jnp.uint32]
-        assert len(seeds) == 12 and any((new != old).any() for new, old in zip(frozen, state[1], strict=True))
+        assert len(seeds) == 12 and any(
+            (new != old).any() for new, old in zip(frozen, state[1], strict=True)
+        )
         found.append([loss, *gradients, *seeds])
     for ours, wanted in zip(*found, strict=True):
-        np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-5 if dtype == "float32" else 1e-2)
+        np.testing.assert_allclose(
+            ours, wanted, rtol=1e-4, atol=1e-5 if dtype == "float32" else 1e-2
+        )
     assert kept[1] < kept[0] / 2

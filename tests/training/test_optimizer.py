@@ -15,7 +15,9 @@ def rates(train_config, steps, **changes):
 def test_linear_warm_up_then_cosine_to_zero(train_config):
     got = rates(train_config, 100, learning_rate=1e-3, warmup_steps=10)
     np.testing.assert_allclose(got[:11], 1e-3 * np.linspace(1 / 11, 1, 11), rtol=1e-5)
-    np.testing.assert_allclose(got[10:], 1e-3 * 0.5 * (1 + np.cos(np.pi * np.arange(90) / 90)), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(
+        got[10:], 1e-3 * 0.5 * (1 + np.cos(np.pi * np.arange(90) / 90)), rtol=1e-4, atol=1e-9
+    )
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate(train_config):
@@ -33,14 +35,25 @@ def test_weights_of_the_adapter_decay_and_norms_do_not(base_dir, train_config):
     adapters = apply_lora(
         backbone,
         LoRAConfig(
-            rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+            rank=2,
+            alpha=4,
+            use_rslora=False,
+            dropout=0.0,
+            targets=("q_proj", "v_proj"),
+            quantization_aware=False,
         ),
     )
     before = [np.array(v) for v in backbone.variables]
-    optimizer = make_optimizer(train_config(learning_rate=0.1, warmup_steps=0, weight_decay=0.5), steps=10)
+    optimizer = make_optimizer(
+        train_config(learning_rate=0.1, warmup_steps=0, weight_decay=0.5), steps=10
+    )
     trained = backbone.trainable_variables
     optimizer.apply([keras.ops.zeros(v.shape) for v in trained], trained)
-    moved = {id(v) for v, old in zip(backbone.variables, before, strict=True) if not np.array_equal(v, old)}
+    moved = {
+        id(v)
+        for v, old in zip(backbone.variables, before, strict=True)
+        if not np.array_equal(v, old)
+    }
     assert moved == {id(layer.lora_A) for layer in adapters.values()}  # B is zero, and stays so
     for v, old in zip(backbone.variables, before, strict=True):
         np.testing.assert_allclose(v, old * (1 - 0.1 * 0.5 if id(v) in moved else 1), rtol=1e-6)

@@ -1,4 +1,6 @@
-"""A run that is stopped and started again ends as one that was not: in one process, and killed for real."""
+"""A run that is stopped and started again ends as one that was not: in one process, and killed for
+real.
+"""
 
 import os
 import shutil
@@ -19,7 +21,9 @@ from gemma_finetune.training.resume import RunFile, SaveState, run_key
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.files import write_jsonl
 
-LORA = LoRAConfig(rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj",), quantization_aware=False)
+LORA = LoRAConfig(
+    rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj",), quantization_aware=False
+)
 ROOT = Path(__file__).parents[2]
 
 
@@ -35,7 +39,14 @@ def here(tmp_path, monkeypatch):
 
 
 def make_trainer(base_dir, train_config):
-    settings = dict(epochs=3, batch_size=4, sequence_length=64, warmup_steps=2, learning_rate=0.01, save_every_steps=3)
+    settings = dict(
+        epochs=3,
+        batch_size=4,
+        sequence_length=64,
+        warmup_steps=2,
+        learning_rate=0.01,
+        save_every_steps=3,
+    )
     return GemmaTrainer(load_gemma_model(base_dir), LORA, train_config(**settings))
 
 
@@ -62,7 +73,9 @@ def uninterrupted(base_dir, train_config):
 
 # 4 steps an epoch, saved after steps 3, 4 (an epoch's end), 6, 8, 9 and 12, which is the last.
 @pytest.mark.parametrize("number", [1, 2, 6])
-def test_it_goes_on_to_the_same_result(base_dir, train_config, here, monkeypatch, uninterrupted, number):
+def test_it_goes_on_to_the_same_result(
+    base_dir, train_config, here, monkeypatch, uninterrupted, number
+):
     file = RunFile("key")
     with monkeypatch.context() as patch:
         stop_at_save(patch, number)
@@ -82,7 +95,9 @@ def test_the_file_is_whole_or_not_there_and_leaves_nothing(here, capsys):
     file.write({"a/b": np.arange(3)}, {"best": float("inf")})
     arrays, facts = file.read()
     assert arrays["a/b"].tolist() == [0, 1, 2] and facts == {"best": float("inf")}
-    file.path.with_name(f".{file.path.name}.4194305.tmp").mkdir()  # as `kill -9` leaves it; no process has that id
+    file.path.with_name(
+        f".{file.path.name}.4194305.tmp"
+    ).mkdir()  # as `kill -9` leaves it; no process has that id
     file.path.write_bytes(file.path.read_bytes()[:-30])
     assert file.read() is None and "damaged" in capsys.readouterr().err
     file.remove()
@@ -118,14 +133,19 @@ def project(here, base_dir, write_params):
     write_params(SETTINGS)
     shutil.copytree(base_dir, here / "models" / "base")
     for split, count in (("train", 24), ("validation", 4)):
-        rows = [{"id": str(n), "text": TEXT.format(f"light {n}", f"kitchen {n * 7}")} for n in range(count)]
+        rows = [
+            {"id": str(n), "text": TEXT.format(f"light {n}", f"kitchen {n * 7}")}
+            for n in range(count)
+        ]
         write_jsonl(here / "data" / "formatted" / f"{split}.jsonl", rows)
     return here
 
 
 def start(project):
     command = [sys.executable, str(ROOT / "scripts" / "train.py")]
-    return subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def outputs(project):
@@ -156,11 +176,17 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
 
 
 def test_ctrl_c_ends_it_with_one_line(project, write_params):
-    write_params(SETTINGS | {"train.max_steps": 100_000})  # it must not be done before the key is pressed
+    write_params(
+        SETTINGS | {"train.max_steps": 100_000}
+    )  # it must not be done before the key is pressed
     process = start(project)
     while not list((project / ".resume").glob("train-*.npz")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     errors = process.communicate()[1]
-    assert (process.returncode, errors[-12:], "Traceback" in errors) == (130, "interrupted\n", False), errors
+    assert (process.returncode, errors[-12:], "Traceback" in errors) == (
+        130,
+        "interrupted\n",
+        False,
+    ), errors

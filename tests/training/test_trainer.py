@@ -13,7 +13,12 @@ from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError
 
 LORA = LoRAConfig(
-    rank=4, alpha=8, use_rslora=False, dropout=0.0, targets=("q_proj", "v_proj"), quantization_aware=False
+    rank=4,
+    alpha=8,
+    use_rslora=False,
+    dropout=0.0,
+    targets=("q_proj", "v_proj"),
+    quantization_aware=False,
 )
 
 
@@ -26,12 +31,19 @@ def make_rows(count, seed):
 
 @pytest.fixture(scope="module")
 def fit(base_dir, train_config):
-    """Trains with changed settings; `again` is no setting, but asks for a second run of the same."""
+    """Trains with changed settings; `again` is no setting, but asks for a second run of the
+    same.
+    """
 
     @cache
     def run(dtype="float32", lora=LORA, again=False, **changes):
-        settings = dict(epochs=3, batch_size=4, sequence_length=64, warmup_steps=2, learning_rate=0.01) | changes
-        trainer = GemmaTrainer(load_gemma_model(base_dir, dtype=dtype), lora, train_config(**settings))
+        settings = (
+            dict(epochs=3, batch_size=4, sequence_length=64, warmup_steps=2, learning_rate=0.01)
+            | changes
+        )
+        trainer = GemmaTrainer(
+            load_gemma_model(base_dir, dtype=dtype), lora, train_config(**settings)
+        )
         return trainer.fit(make_rows(48, 0), make_rows(9, 1))
 
     return run
@@ -46,12 +58,18 @@ def test_it_learns_and_counts(fit, tmp_path):
     result.log.write(tmp_path / "log.csv")
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert [row["step"] for row in rows] == [str(n) for n in range(1, 13)]
-    assert all(float(row[k]) >= 0 for row in rows for k in ("loss", "val_loss", "learning_rate", "grad_norm", "tokens"))
+    assert all(
+        float(row[k]) >= 0
+        for row in rows
+        for k in ("loss", "val_loss", "learning_rate", "grad_norm", "tokens")
+    )
 
 
 def test_the_same_seed_gives_the_same_adapter_to_the_bit_and_another_does_not(fit):
     first, again, other = fit(), fit(again=True), fit(seed=1)
-    assert {k: v.tobytes() for k, v in first.weights.items()} == {k: v.tobytes() for k, v in again.weights.items()}
+    assert {k: v.tobytes() for k, v in first.weights.items()} == {
+        k: v.tobytes() for k, v in again.weights.items()
+    }
     assert any(v.tobytes() != other.weights[k].tobytes() for k, v in first.weights.items())
 
 
@@ -69,12 +87,16 @@ def test_steps_alone_can_say_how_long(fit):
 
 
 def test_it_stops_early_when_the_validation_loss_no_longer_falls(fit):
-    metrics = fit(learning_rate=1e-30, early_stopping_patience=1).metrics  # too low to change anything
+    metrics = fit(
+        learning_rate=1e-30, early_stopping_patience=1
+    ).metrics  # too low to change anything
     assert (metrics["best_epoch"], metrics["steps"]) == (1, 2 * 4)
 
 
 def test_early_stopping_without_validation_is_refused(base_dir, train_config):
-    trainer = GemmaTrainer(load_gemma_model(base_dir), LORA, train_config(early_stopping_patience=1))
+    trainer = GemmaTrainer(
+        load_gemma_model(base_dir), LORA, train_config(early_stopping_patience=1)
+    )
     with pytest.raises(UserError, match="early_stopping_patience: there is no validation loss"):
         trainer.fit(make_rows(4, 0), None)
 
@@ -87,11 +109,16 @@ def test_accumulated_small_batches_train_as_one_large_one(fit):
 
 def test_a_broken_loss_stops_the_run_and_says_at_which_step_and_on_which_rows(fit):
     lines = r"(\d+, ){11}\d+"  # 4 rows of 3 conversations
-    with pytest.raises(UserError, match=rf"loss is nan at step 2, on lines {lines} of data/formatted/train.jsonl; low"):
+    with pytest.raises(
+        UserError,
+        match=rf"loss is nan at step 2, on lines {lines} of data/formatted/train.jsonl; low",
+    ):
         fit(learning_rate=1e30)
 
 
-@pytest.mark.parametrize(("logs", "says"), [((np.inf, 1), "loss is inf"), ((1, np.nan), "gradient norm is nan")])
+@pytest.mark.parametrize(
+    ("logs", "says"), [((np.inf, 1), "loss is inf"), ((1, np.nan), "gradient norm is nan")]
+)
 def test_a_broken_gradient_is_as_bad(logs, says):
     stop = StopOnNaN(Batches(make_rows(6, 0), 1), steps_before=10)
     stop.on_train_batch_end(0, {"loss": 1.0, "grad_norm": 1.0})
@@ -100,8 +127,13 @@ def test_a_broken_gradient_is_as_bad(logs, says):
 
 
 def test_dropout_acts_in_training_from_its_seed(fit):
-    plain, first, again = fit(), *(fit(lora=replace(LORA, dropout=0.3), again=again) for again in (False, True))
-    assert {k: v.tobytes() for k, v in first.weights.items()} == {k: v.tobytes() for k, v in again.weights.items()}
+    plain, first, again = (
+        fit(),
+        *(fit(lora=replace(LORA, dropout=0.3), again=again) for again in (False, True)),
+    )
+    assert {k: v.tobytes() for k, v in first.weights.items()} == {
+        k: v.tobytes() for k, v in again.weights.items()
+    }
     assert first.metrics["base_val_loss"] == plain.metrics["base_val_loss"]  # none in evaluation
     assert first.metrics["loss"] != plain.metrics["loss"]
     assert first.metrics["val_loss"] < first.metrics["base_val_loss"] - 0.5
@@ -112,4 +144,6 @@ def test_it_learns_through_the_rounding(fit, dtype):
     aware = replace(LORA, quantization_aware=True, targets=("q_proj", "v_proj", "down_proj"))
     first, again = fit(dtype, lora=aware), fit(dtype, lora=aware, again=True)
     assert first.metrics["val_loss"] < first.metrics["base_val_loss"] - 0.5
-    assert {k: v.tobytes() for k, v in first.weights.items()} == {k: v.tobytes() for k, v in again.weights.items()}
+    assert {k: v.tobytes() for k, v in first.weights.items()} == {
+        k: v.tobytes() for k, v in again.weights.items()
+    }

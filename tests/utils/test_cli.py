@@ -12,7 +12,9 @@ STAGES = ("validate", "train", "check", "make_sample")
 
 
 def call(*arguments, cwd):
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -22,7 +24,9 @@ def test_help_tells_what_a_script_does_and_does_nothing(stage, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [("validate.py", "data/raw"), ("quantize.py",), ("bundle.py", "int8", "int4")])
+@pytest.mark.parametrize(
+    "arguments", [("validate.py", "data/raw"), ("quantize.py",), ("bundle.py", "int8", "int4")]
+)
 def test_arguments_that_a_script_does_not_take_are_refused(arguments, tmp_path):
     done = call(ROOT / "scripts" / arguments[0], *arguments[1:], cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {arguments[0]} takes ")
@@ -30,11 +34,15 @@ def test_arguments_that_a_script_does_not_take_are_refused(arguments, tmp_path):
 
 
 def interrupted_in(script, module, source, folder):
-    """(exit status, standard error) of a script that gets Ctrl-C in `source`, which stands in for a library."""
+    """(exit status, standard error) of a script that gets Ctrl-C in `source`, which stands in for a
+    library.
+    """
     folder.joinpath(f"{module}.py").write_text(source)
     command = [sys.executable, str(ROOT / f"scripts/{script}.py")]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, **pipes) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, **pipes
+    ) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)
         return process.wait(), process.stderr.read()
@@ -58,8 +66,14 @@ def test_ctrl_c_while_a_script_runs_is_one_word(tmp_path):
     [
         ("OSError(28, 'No space left on device')", "error: the disk is full: free some of it"),
         ("OSError(27, 'File too large')", "error: the disk is full"),
-        ("PermissionError(13, 'Permission denied', 'models')", "error: not permitted: see whose file it is"),
-        ("MemoryError('Unable to allocate 9 GiB')", "error: not enough memory: close other programs"),
+        (
+            "PermissionError(13, 'Permission denied', 'models')",
+            "error: not permitted: see whose file it is",
+        ),
+        (
+            "MemoryError('Unable to allocate 9 GiB')",
+            "error: not enough memory: close other programs",
+        ),
         ("ValueError('a bug')", "Traceback"),
     ],
 )
@@ -82,4 +96,6 @@ def test_too_few_addresses_are_refused_before_a_library_can_crash(tmp_path, scri
         assert done.returncode == 0
     else:
         assert done.returncode == 1
-        assert done.stderr.startswith("error: this process may map 3.0 GB of addresses (ulimit -v) and its libraries")
+        assert done.stderr.startswith(
+            "error: this process may map 3.0 GB of addresses (ulimit -v) and its libraries"
+        )

@@ -60,7 +60,9 @@ def test_a_users_mistake_is_one_line_and_a_non_zero_exit(capsys):
 
     with pytest.raises(SystemExit) as stop:
         run(main, arguments=None)
-    assert stop.value.code == "error: params.yaml: lora.rank: too small"  # what Python prints, with exit status 1
+    assert (
+        stop.value.code == "error: params.yaml: lora.rank: too small"
+    )  # what Python prints, with exit status 1
 
 
 def test_a_file_never_replaces_a_folder(tmp_path):
@@ -147,7 +149,9 @@ def test_the_workspace_of_a_running_process_is_left_alone(tmp_path):
     """Two that write the same file do not disturb each other; the last one wins."""
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     env = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
-    with subprocess.Popen([sys.executable, "-c", RUNNING, tmp_path / "out"], env=env, **pipes) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNNING, tmp_path / "out"], env=env, **pipes
+    ) as other:
         folder = other.stdout.readline().strip()
         write_json(tmp_path / "out", {})
         assert os.path.isdir(folder)

@@ -28,8 +28,12 @@ def test_a_large_model_keeps_the_usual_settings(monkeypatch):
 
 
 def test_freed_memory_serves_the_next_step():
-    """64 MB of temporary buffers a step are 16,000 pages; the kernel clears them for the first steps only."""
-    done = subprocess.run([sys.executable, "-c", STEPS], cwd=ROOT / "scripts", capture_output=True, text=True)
+    """64 MB of temporary buffers a step are 16,000 pages; the kernel clears them for the first
+    steps only.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS], cwd=ROOT / "scripts", capture_output=True, text=True
+    )
     first, *_, last = map(int, done.stdout.split())
     assert first > 16_000 and last < 1000
 

@@ -28,4 +28,6 @@ class DataConfig:
 
     def __post_init__(self):
         if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction + test_fraction must leave rows to train on (be under 1)")
+            raise ValueError(
+                "validation_fraction + test_fraction must leave rows to train on (be under 1)"
+            )

@@ -3,7 +3,8 @@
     {"id": "9f86d081884c7d65", "system": "…"?, "split": "…"?, "source": {"file", "line", "format"},
      "conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}
 
-Nothing inside a conversation is dropped: what has no place in one is a Rejection. Mending it is `repair`'s.
+Nothing inside a conversation is dropped: what has no place in one is a Rejection. Mending it is
+`repair`'s.
 """
 
 import hashlib
@@ -19,7 +20,9 @@ ROLES = {
 }  # fmt: skip
 TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
 
-_IM_TURN = re.compile(r"<\|im_start\|>(\w+)[ \r]*\n((?:(?!<\|im_start\|>).)*?)<\|im_end\|>\s*", re.DOTALL)
+_IM_TURN = re.compile(
+    r"<\|im_start\|>(\w+)[ \r]*\n((?:(?!<\|im_start\|>).)*?)<\|im_end\|>\s*", re.DOTALL
+)
 
 Turns = list[tuple[str, str]]  # (canonical role, text), system turns among them
 
@@ -45,21 +48,31 @@ def _turn(turn, number):
 
 def _role(name, number):
     if name in TOOL_ROLES:
-        raise Rejection("tool_role", f"turn {number} is a tool's ({name!r}), which Gemma's template has no place for")
+        raise Rejection(
+            "tool_role",
+            f"turn {number} is a tool's ({name!r}), which Gemma's template has no place for",
+        )
     if name not in ROLES:
-        raise Rejection("unknown_role", f"turn {number} has the role {name[:40]!r}; known are {', '.join(ROLES)}")
+        raise Rejection(
+            "unknown_role",
+            f"turn {number} has the role {name[:40]!r}; known are {', '.join(ROLES)}",
+        )
     return ROLES[name]
 
 
 def _text(parts, number):
     for part in parts:
         if part.type != "text" or part.text is None:
-            raise Rejection("non_text_part", f"turn {number} holds a part of type {part.type[:40]!r}, not text")
+            raise Rejection(
+                "non_text_part", f"turn {number} holds a part of type {part.type[:40]!r}, not text"
+            )
     return "".join(part.text for part in parts)
 
 
 def _alpaca(row):
-    question = f"{row.instruction}\n\n{row.input}" if row.input and row.input.strip() else row.instruction
+    question = (
+        f"{row.instruction}\n\n{row.input}" if row.input and row.input.strip() else row.instruction
+    )
     pairs = [*(row.history or []), (question, row.output)]
     return [turn for human, gpt in pairs for turn in (("human", human), ("gpt", gpt))]
 
@@ -82,12 +95,16 @@ def canonical(turns: Turns, split: str | None, source: dict) -> dict:
     conversation: dict = {"id": content_id(turns)}
     if turns[0][0] == "system":
         conversation["system"] = turns[0][1]
-    conversation["conversations"] = [{"from": role, "value": text} for role, text in turns if role != "system"]
+    conversation["conversations"] = [
+        {"from": role, "value": text} for role, text in turns if role != "system"
+    ]
     return conversation | ({"split": split} if split else {}) | {"source": source}
 
 
 def content_id(turns: Turns) -> str:
-    """16 hex digits that change with any role or text of the conversation, and with nothing else."""
+    """16 hex digits that change with any role or text of the conversation, and with nothing
+    else.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for role, text in turns:
         digest.update(f"{role}\0{text}\0".encode())
@@ -95,15 +112,26 @@ def content_id(turns: Turns) -> str:
 
 
 def to_messages(conversation: dict) -> list[dict]:
-    """`[{"role": "system|user|assistant", "content": "…"}, …]`, which the formatter and every runtime take."""
-    system = [{"role": "system", "content": conversation["system"]}] if "system" in conversation else []
+    """`[{"role": "system|user|assistant", "content": "…"}, …]`, which the formatter and every
+    runtime take.
+    """
+    system = (
+        [{"role": "system", "content": conversation["system"]}] if "system" in conversation else []
+    )
     roles = {"human": "user", "gpt": "assistant"}
-    return system + [{"role": roles[turn["from"]], "content": turn["value"]} for turn in conversation["conversations"]]
+    return system + [
+        {"role": roles[turn["from"]], "content": turn["value"]}
+        for turn in conversation["conversations"]
+    ]
 
 
 def to_sharegpt(conversation: dict) -> dict:
     """A raw ShareGPT row of a canonical conversation."""
-    return {key: conversation[key] for key in ("system", "conversations", "split") if key in conversation}
+    return {
+        key: conversation[key]
+        for key in ("system", "conversations", "split")
+        if key in conversation
+    }
 
 
 def to_chatml(conversation: dict) -> dict:
@@ -114,8 +142,13 @@ def to_chatml(conversation: dict) -> dict:
 def to_chatml_text(conversation: dict) -> dict:
     """A raw row of `<|im_start|>` text; ValueError where a text holds such markers itself."""
     messages = to_messages(conversation)
-    if any("<|im_start|>" in message["content"] or "<|im_end|>" in message["content"] for message in messages):
-        raise ValueError("a text that holds <|im_start|> or <|im_end|> cannot be written as <|im_start|> text")
+    if any(
+        "<|im_start|>" in message["content"] or "<|im_end|>" in message["content"]
+        for message in messages
+    ):
+        raise ValueError(
+            "a text that holds <|im_start|> or <|im_end|> cannot be written as <|im_start|> text"
+        )
     text = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
     return {"text": text, **_split(conversation)}
 

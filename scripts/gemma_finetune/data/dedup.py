@@ -1,7 +1,9 @@
-"""Which conversations are twins of which, and which of them stays. Pure: texts come through a function.
+"""Which conversations are twins of which, and which of them stays. Pure: texts come through a
+function.
 
-Of twins the one that stays is: one that names its split (test before validation before train), then the longest, then
-the first. Every row removed has a twin that stays, at least as similar as the threshold; no two that stay are twins.
+Of twins the one that stays is: one that names its split (test before validation before train), then
+the longest, then the first. Every row removed has a twin that stays, at least as similar as the
+threshold; no two that stay are twins.
 """
 
 import hashlib
@@ -16,7 +18,11 @@ from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
 from gemma_finetune.data.shingles import shingle_hashes, turn_texts
 from gemma_finetune.data.twin_index import TwinIndex
 
-PRIORITY = {"test": 0, "validation": 1, "train": 2}  # a named test row is never removed for the sake of another
+PRIORITY = {
+    "test": 0,
+    "validation": 1,
+    "train": 2,
+}  # a named test row is never removed for the sake of another
 UNNAMED = len(PRIORITY)
 
 
@@ -48,16 +54,23 @@ def _hash(text):
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def find_twins(index: Features, text: Callable[[int], str], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """For every row the row it is removed for, or -1 where it stays, int64 (rows,); and how similar, float64 (rows,).
+def find_twins(
+    index: Features, text: Callable[[int], str], threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """For every row the row it is removed for, or -1 where it stays, int64 (rows,); and how
+    similar, float64 (rows,).
 
     `text(row)` gives the text of one row; it is asked for the few rows that may have a twin.
     """
-    order = np.lexsort((-index.length, index.priority))  # the first of twins in this order is the one that stays
+    order = np.lexsort(
+        (-index.length, index.priority)
+    )  # the first of twins in this order is the one that stays
     _, start, group = np.unique(index.exact[order], return_index=True, return_inverse=True)
     leader = start[group]  # of the rows with equal text the first, as a place in the order
     first = np.flatnonzero(leader == np.arange(len(order)))
-    near, score = _near_twins(index.bands[order[first]], lambda n: text(int(order[first[n]])), threshold)
+    near, score = _near_twins(
+        index.bands[order[first]], lambda n: text(int(order[first[n]])), threshold
+    )
 
     place = np.searchsorted(first, leader)  # of each row's leader, in `first`
     removed = near[place] >= 0

@@ -1,67 +1,99 @@
-"""Gemma's chat template: messages to text and back. Knows nothing of files, tokenizers or datasets.
+"""Kept conversations to formatted rows in Gemma's chat template, tokenized once to know their
+length. Opens no data file.
 
-    render([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
-    -> "<start_of_turn>user\\nHi<end_of_turn>\\n<start_of_turn>model\\nHello<end_of_turn>\\n"
-
-The text carries no <bos>: every runtime puts its own start token in front, and two are as bad as none.
-export/chat_template.py says the same in Jinja, for runtimes.
-Rendering the first n messages gives a prefix of rendering all of them, so a chat can append to a KV cache.
+{"id": "9f86d081884c7d65", "messages": [{"role": "user", "content": "Hi"}, ...], "text":
+"<start_of_turn>user\\nHi..."}
 """
 
-import re
+from functools import lru_cache
+from typing import NamedTuple
 
-from gemma_finetune.config import END_OF_TURN, START_OF_TURN
-from gemma_finetune.data.control import find_control
+import numpy as np
+import orjson
 
-GENERATION_PROMPT = f"{START_OF_TURN}model\n"
+from gemma_finetune.data import schemas
+from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.converter import to_messages
+from gemma_finetune.data.minhash import band_keys
+from gemma_finetune.data.shingles import shingle_hashes, turn_texts
+from gemma_finetune.data.split import SPLITS, split_of
+from gemma_finetune.formats.chat_template import render
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError
 
-_TURN = re.compile(
-    rf"{START_OF_TURN}(user|model)\n((?:(?!{START_OF_TURN}|{END_OF_TURN}).)*){END_OF_TURN}\n", re.DOTALL
-)  # fmt: skip
+FORMATS = tuple(schemas.FORMATS)
+LEAKAGE_SEED = 43  # not dedup's: what one set of hash functions misses the other finds
+
+load_tokenizer = lru_cache(GemmaTokenizer)  # once in each process
 
 
-def render(messages: list[dict]) -> str:
-    """Text of `[system,] user, assistant, user, ...`; the system text goes before the first user's.
+class Formatted(NamedTuple):
+    """A chunk of rows.
 
-    ValueError where roles do not alternate or content holds a control piece such as <end_of_turn>.
+    lines: the formatted rows as JSON lines.
+    sizes: int64 (rows,), bytes of each input line.
+    facts: an array (rows,) for each of split and format (as numbers in SPLITS and FORMATS), turns,
+      system (whether there is a system text), tokens (with <bos>) and supervised.
+    bands: uint64 (rows, bands), the keys by which the leakage report finds candidates.
     """
-    system = _content(messages[0]) if messages and messages[0]["role"] == "system" else ""
-    turns = messages[1:] if messages and messages[0]["role"] == "system" else messages
-    parts = []
-    for index, message in enumerate(turns):
-        expected = "assistant" if index % 2 else "user"
-        if message["role"] != expected:
-            raise ValueError(f"turn {index + 1} must be {expected}'s, found {message['role']!r}")
-        prefix = f"{system}\n\n" if system and index == 0 else ""
-        parts.append(f"{START_OF_TURN}{_gemma(expected)}\n{prefix}{_content(message)}{END_OF_TURN}\n")
-    return "".join(parts)
+
+    lines: list[bytes]
+    sizes: np.ndarray
+    facts: dict[str, np.ndarray]
+    bands: np.ndarray
 
 
-def render_prompt(messages: list[dict]) -> str:
-    """Text of messages that end with the user's, up to where the model answers."""
-    if not messages or messages[-1]["role"] != "user":
-        raise ValueError("a prompt must end with a user's message")
-    return render(messages) + GENERATION_PROMPT
+def format_lines(lines: list[bytes], config: DataConfig, tokenizer_path: str) -> Formatted:
+    """Formats a chunk of kept conversations. UserError if a text becomes control tokens that the
+    template did not put there.
+    """
+    tokenizer = load_tokenizer(tokenizer_path)
+    rows = [orjson.loads(line) for line in lines]
+    formatted = []
+    facts: dict[str, list] = {
+        name: [] for name in ("split", "format", "turns", "system", "tokens", "supervised")
+    }
+    for row in rows:
+        messages = to_messages(row)
+        text = render(messages)
+        ids, supervised = tokenizer.encode_conversation(text)
+        refuse_control_tokens(row, ids, tokenizer)
+        formatted.append(
+            orjson.dumps({"id": row["id"], "messages": messages, "text": text}) + b"\n"
+        )
+        facts["split"].append(
+            SPLITS.index(split_of(row, config.validation_fraction, config.test_fraction))
+        )
+        facts["format"].append(FORMATS.index(row["source"]["format"]))
+        facts["turns"].append(len(row["conversations"]))
+        facts["system"].append("system" in row)
+        facts["tokens"].append(len(ids))
+        facts["supervised"].append(sum(supervised))
+    return Formatted(
+        lines=formatted,
+        sizes=np.array([len(line) for line in lines], np.int64),
+        facts={name: np.array(values, np.int32) for name, values in facts.items()},
+        bands=band_keys(
+            *shingle_hashes([turn_texts(row) for row in rows]), config.dedup_threshold, LEAKAGE_SEED
+        ),
+    )
 
 
-def parse(text: str) -> list[dict]:
-    """The messages of a rendered text, `render`'s inverse; a system text stays part of the first user's."""
-    messages, end = [], 0
-    while found := _TURN.match(text, end):
-        role = "assistant" if found[1] == "model" else "user"
-        messages.append({"role": role, "content": found[2]})
-        end = found.end()
-    if end != len(text):
-        raise ValueError(f"not a rendered conversation: character {end} starts {text[end : end + 40]!r}")
-    return messages
-
-
-def _content(message):
-    content = message["content"].strip()
-    if piece := find_control(content):
-        raise ValueError(f"content holds the control piece {piece}")
-    return content
-
-
-def _gemma(role):
-    return "model" if role == "assistant" else role
+def refuse_control_tokens(row: dict, ids: list[int], tokenizer: GemmaTokenizer) -> None:
+    """UserError unless the only control tokens are <bos> and those of the turns."""
+    control = {
+        tokenizer.bos,
+        tokenizer.eos,
+        tokenizer.pad,
+        tokenizer.start_of_turn,
+        tokenizer.end_of_turn,
+    }
+    expected = [tokenizer.bos] + [tokenizer.start_of_turn, tokenizer.end_of_turn] * len(
+        row["conversations"]
+    )
+    if [token for token in ids if token in control] != expected:
+        source = row["source"]
+        raise UserError(
+            f"{source['file']}:{source['line']}: its text becomes control tokens in this tokenizer; "
+            "mend or remove the row"
+        )

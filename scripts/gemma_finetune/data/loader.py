@@ -1,7 +1,9 @@
-"""Raw files to rows of bytes, in streaming: which files, how they are packed, where one row ends and the next starts.
+"""Raw files to rows of bytes, in streaming: which files, how they are packed, where one row ends
+and the next starts.
 
-Reads JSON Lines, objects over several lines, one JSON array, and plain `<|im_start|>` text; as they are, in gzip or in
-Zstandard; with or without a byte-order mark. What a row means and whether it is valid is for `validation`.
+Reads JSON Lines, objects over several lines, one JSON array, and plain `<|im_start|>` text; as they
+are, in gzip or in Zstandard; with or without a byte-order mark. What a row means and whether it is
+valid is for `validation`.
 """
 
 import gzip
@@ -16,21 +18,32 @@ from backports import zstd
 
 from gemma_finetune.utils.cli import UserError
 
-MAX_ROW_BYTES = 16 << 20  # no conversation is this long; what is over it is cut here and rejected later
+MAX_ROW_BYTES = (
+    16 << 20
+)  # no conversation is this long; what is over it is cut here and rejected later
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".txt")
 PACKED = (".gz", ".zst")
 NOT_DATA = (".md", ".dvc")
 BUFFER = 1 << 20
-OTHER_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+OTHER_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 
 Row = tuple[int, bytes]  # the line of its file where it starts, its bytes
 Placed = tuple[str, int, bytes]  # the same with the file
 
 
 def find_files(raw: str) -> list[Path]:
-    """The data files of a folder, sorted, or the one file. UserError where there are none, or one of unknown kind."""
+    """The data files of a folder, sorted, or the one file. UserError where there are none, or one
+    of unknown kind.
+    """
     paths = [path for path in Path(raw).rglob("*") if not _hidden(path.relative_to(raw))]
-    files = sorted(path for path in paths or [Path(raw)] if path.is_file() and path.suffix not in NOT_DATA)
+    files = sorted(
+        path for path in paths or [Path(raw)] if path.is_file() and path.suffix not in NOT_DATA
+    )
     if not files:
         raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
     for path in files:
@@ -55,7 +68,9 @@ def read_files(paths: Iterable[Path]) -> Iterator[Placed]:
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:
-    """The rows of one file. UserError names the line after which a packed file or an array is damaged."""
+    """The rows of one file. UserError names the line after which a packed file or an array is
+    damaged.
+    """
     line = 0
     try:
         with _open(path) as stream:
@@ -109,15 +124,21 @@ def _lines(stream) -> Iterator[Row]:
 
 
 def _im_text(stream) -> Iterator[Row]:
-    """Conversations of plain `<|im_start|>` text, each a JSON string; a blank line stands between two of them."""
-    for start, text in _blocks(stream, lambda line, before: before.isspace() and line.startswith(b"<|im_start|>")):
+    """Conversations of plain `<|im_start|>` text, each a JSON string; a blank line stands between
+    two of them.
+    """
+    for start, text in _blocks(
+        stream, lambda line, before: before.isspace() and line.startswith(b"<|im_start|>")
+    ):
         # Bytes that are not UTF-8 become lone surrogates, which validation rejects by name.
         content = text.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
         yield start, json.dumps(content.strip()).encode()
 
 
 def _objects(stream) -> Iterator[Row]:
-    """Objects over several lines, one after the other, as `jq` and `json.dump(…, indent=2)` write them."""
+    """Objects over several lines, one after the other, as `jq` and `json.dump(…, indent=2)` write
+    them.
+    """
     return _blocks(stream, lambda line, before: line.rstrip() == b"{")
 
 
@@ -138,14 +159,19 @@ def _blocks(stream, begins: Callable[[bytes, bytes], bool]) -> Iterator[Row]:
     yield start, b"".join(block)
 
 
-# What it takes to find an array's commas and its end: whole strings (possessive: linear in time), brackets, commas.
+# What it takes to find an array's commas and its end: whole strings (possessive: linear in time),
+# brackets, commas.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
 
 
 def _array(stream) -> Iterator[Row]:
-    """Elements of one JSON array. ValueError where it does not end, or where something follows it."""
+    """Elements of one JSON array. ValueError where it does not end, or where something follows
+    it.
+    """
     buffer, start, scanned, depth, line = b"", 0, 0, 0, 1
-    while chunk := stream.read(max(BUFFER, len(buffer) - start)):  # doubling: linear in an element's length
+    while chunk := stream.read(
+        max(BUFFER, len(buffer) - start)
+    ):  # doubling: linear in an element's length
         buffer, scanned = buffer[start:] + chunk, scanned - start
         start, resume = 0, len(buffer)
         for token in _TOKEN.finditer(buffer, scanned):
@@ -160,7 +186,10 @@ def _array(stream) -> Iterator[Row]:
                 element = buffer[start : token.start()]
                 row = element.lstrip()
                 if row:
-                    yield line + element[: len(element) - len(row)].count(b"\n"), row[: MAX_ROW_BYTES + 1]
+                    yield (
+                        line + element[: len(element) - len(row)].count(b"\n"),
+                        row[: MAX_ROW_BYTES + 1],
+                    )
                 line, start = line + element.count(b"\n"), token.end()
                 if depth == 0:
                     return _nothing_follows(buffer[start:] + stream.read(BUFFER), line)

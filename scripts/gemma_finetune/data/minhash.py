@@ -1,8 +1,10 @@
-"""MinHash and locality-sensitive hashing: rows that may be near-duplicates share the key of at least one band.
+"""MinHash and locality-sensitive hashing: rows that may be near-duplicates share the key of at
+least one band.
 
-Signatures are Rensa's R-MinHash: on rows of 200 shingles it took 6 microseconds a row where datasketch took 240, and
-of 4,000 pairs at the threshold it missed none. The index is sorted arrays of our own: 8 bytes a band and row, and the
-same candidates in every run. What is found here is a candidate; `dedup` compares the sets of shingles themselves.
+Signatures are Rensa's R-MinHash: on rows of 200 shingles it took 6 microseconds a row where
+datasketch took 240, and of 4,000 pairs at the threshold it missed none. The index is sorted arrays
+of our own: 8 bytes a band and row, and the same candidates in every run. What is found here is a
+candidate; `dedup` compares the sets of shingles themselves.
 """
 
 import numpy as np
@@ -14,7 +16,9 @@ RECALL = 0.999
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
-    """(bands, rows a band): the fewest false candidates at a recall of RECALL for twins at the threshold."""
+    """(bands, rows a band): the fewest false candidates at a recall of RECALL for twins at the
+    threshold.
+    """
     for rows in range(HASHES, 0, -1):
         bands = HASHES // rows
         if 1 - (1 - threshold**rows) ** bands >= RECALL:
@@ -22,7 +26,9 @@ def bands_for(threshold: float) -> tuple[int, int]:
     return HASHES, 1
 
 
-def band_keys(shingles: np.ndarray, offsets: np.ndarray, threshold: float, seed: int = SEED) -> np.ndarray:
+def band_keys(
+    shingles: np.ndarray, offsets: np.ndarray, threshold: float, seed: int = SEED
+) -> np.ndarray:
     """Keys uint64 (texts, bands) of texts' shingles as `shingle_hashes` gives them."""
     bands, rows = bands_for(threshold)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(shingles, offsets, HASHES, seed)

@@ -1,82 +1,68 @@
-"""How near the held-out conversations come to training: of each, the highest similarity to any training row. Exact.
+"""How close the held-out conversations come to training: for each, its highest similarity to a
+training row. Exact.
 
 The leakage report says that no pair is above the threshold; this says how far below it they are.
 """
 
-from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import orjson
+import scipy.sparse
 
-from gemma_finetune.data.shingles import shingle_hashes, turn_texts
+from gemma_finetune.data.shingles import shingle_hashes
 
-SAMPLE = 1000  # held-out rows compared; each of them with every training row
-ROW_BITS = 12  # SAMPLE and a chunk have fewer rows
-FILTER_BITS = 22
-MOST_PAIRS = 1 << 22  # held at once, 8 bytes a pair and array
+SAMPLE = 1000  # held-out rows that are compared, each with every training row
 
 
-class Index(NamedTuple):
-    """The shingles of the held-out rows, sorted by hash.
+class HeldOut(NamedTuple):
+    """The held-out rows as a 0/1 matrix of which shingles they hold."""
 
-    `hashes` and `rows` (shingles,); `sizes` (rows,): shingles of each row; `maybe` (2^22,): the first bits that occur.
+    vocabulary: np.ndarray  # uint64 (shingles,): every distinct hash, sorted
+    matrix: scipy.sparse.csr_array  # int32 (rows, shingles)
+    sizes: np.ndarray  # int64 (rows,): distinct shingles of each row
+
+
+def index_held_out(texts: list[str]) -> HeldOut:
+    """The index of the held-out texts."""
+    hashes, offsets = shingle_hashes(texts)
+    vocabulary = np.unique(hashes)
+    matrix, sizes = _incidence(hashes, offsets, vocabulary)
+    return HeldOut(vocabulary, matrix, sizes)
+
+
+def nearest_similarity(texts: list[str], held_out: HeldOut) -> np.ndarray:
+    """For each held-out row the highest Jaccard similarity to any of these training texts, float64
+    (held-out rows,).
     """
-
-    hashes: np.ndarray
-    rows: np.ndarray
-    sizes: np.ndarray
-    maybe: np.ndarray
-
-
-@lru_cache(1)  # once in each process
-def build_index(lines: tuple[bytes, ...]) -> Index:
-    """The index of held-out conversations."""
-    hashes, offsets = shingle_hashes([turn_texts(orjson.loads(line)) for line in lines])
-    rows, hashes = _distinct(hashes, offsets)
-    order = np.argsort(hashes, kind="stable")
-    maybe = np.zeros(1 << FILTER_BITS, bool)
-    maybe[_filter(hashes)] = True
-    return Index(hashes[order], rows[order], np.bincount(rows, minlength=len(lines)), maybe)
+    hashes, offsets = shingle_hashes(texts)
+    train, train_sizes = _incidence(hashes, offsets, held_out.vocabulary)
+    # (held-out rows, training rows): how many shingles each pair has in common; pairs without any
+    # are left out.
+    common = (held_out.matrix @ train.T).tocoo()
+    union = held_out.sizes[common.row] + train_sizes[common.col] - common.data
+    nearest = np.zeros(len(held_out.sizes))
+    np.maximum.at(nearest, common.row, common.data / union)
+    return nearest
 
 
-def nearest_similarity(hashes: np.ndarray, offsets: np.ndarray, train: np.ndarray, index: Index) -> np.ndarray:
-    """For every held-out row the highest similarity to any of these training rows, float64 (held-out rows,).
-
-    The rows are given by their shingles as `shingle_hashes` gives them; those not in `train` (rows,) are left out.
+def _incidence(
+    hashes: np.ndarray, offsets: np.ndarray, vocabulary: np.ndarray
+) -> tuple[scipy.sparse.csr_array, np.ndarray]:
+    """Which shingles of the vocabulary each row holds, 0/1 (rows, vocabulary); and its number of
+    distinct shingles.
     """
-    rows, hashes = _distinct(hashes, offsets)
-    sizes, held_out = np.bincount(rows, minlength=len(train)), len(index.sizes)
-    known = index.maybe[_filter(hashes)] & train[rows]
-    rows, hashes = rows[known], hashes[known]
-    start, end = (np.searchsorted(index.hashes, hashes, side) for side in ("left", "right"))
-    common = np.zeros(len(train) * held_out, np.int64)
-    for part in _parts(end - start):
-        count = end[part] - start[part]
-        place = np.arange(count.sum()) + np.repeat(start[part] - (np.cumsum(count) - count), count)
-        common += np.bincount(np.repeat(rows[part], count) * held_out + index.rows[place], minlength=len(common))
-    pair = np.flatnonzero(common)
-    row, other, common = pair // held_out, pair % held_out, common[pair]
-    best = np.zeros(held_out)
-    np.maximum.at(best, other, common / (sizes[row] + index.sizes[other] - common))
-    return best
-
-
-def _parts(counts):
-    """Slices of at most about MOST_PAIRS: rows of one template have nearly all their shingles in common."""
-    ends = np.cumsum(counts)
-    cuts = np.searchsorted(ends, np.arange(MOST_PAIRS, ends[-1] if len(ends) else 0, MOST_PAIRS))
-    return [slice(*pair) for pair in pairwise([0, *cuts.tolist(), len(counts)])]
-
-
-def _filter(hashes):
-    return hashes >> np.uint64(64 - FILTER_BITS)
-
-
-def _distinct(hashes, offsets):
-    """(row, hash) of every distinct shingle of every row. The row takes the place of a hash's last bits: one sort."""
-    rows = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets))
-    keys = np.sort(rows << np.uint64(64 - ROW_BITS) | hashes >> np.uint64(ROW_BITS))
-    keys = keys[np.diff(keys, prepend=~keys[:1]) != 0]  # 50 times as fast as np.unique, which hashes
-    return (keys >> np.uint64(64 - ROW_BITS)).astype(np.int64), keys << np.uint64(ROW_BITS)
+    count = len(offsets) - 1
+    rows = np.repeat(np.arange(count), np.diff(offsets))
+    # Keep one of each (row, hash).
+    order = np.lexsort((hashes, rows))
+    rows, hashes = rows[order], hashes[order]
+    is_new = np.ones(len(rows), bool)
+    is_new[1:] = (rows[1:] != rows[:-1]) | (hashes[1:] != hashes[:-1])
+    rows, hashes = rows[is_new], hashes[is_new]
+    sizes = np.bincount(rows, minlength=count)
+    # Drop the shingles that no held-out row has.
+    columns = np.searchsorted(vocabulary, hashes).clip(max=len(vocabulary) - 1)
+    known = vocabulary[columns] == hashes
+    rows, columns = rows[known], columns[known]
+    ones = np.ones(len(rows), np.int32)
+    return scipy.sparse.csr_array((ones, (rows, columns)), (count, len(vocabulary))), sizes

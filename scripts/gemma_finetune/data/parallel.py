@@ -1,4 +1,6 @@
-"""A pure function over chunks of rows on all cores, in order, with a bounded number of chunks in memory."""
+"""A pure function over chunks of rows on all cores, in order, with a bounded number of chunks in
+memory.
+"""
 
 import multiprocessing
 import os
@@ -28,7 +30,9 @@ def chunks(rows: Iterable, size: Callable = len) -> Iterator[list]:
 
 
 def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
-    """`map(function, items)` over chunks on every core, with a bar of rows; a few chunks need no second process."""
+    """`map(function, items)` over chunks on every core, with a bar of rows; a few chunks need no
+    second process.
+    """
     items = _with_progress(items)
     head = list(islice(items, WORTH_IT))
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -36,7 +40,8 @@ def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
         yield from map(function, head)
         yield from map(function, items)
         return
-    # Spawned, not forked: a fork takes over locks of threads that it does not take over (Rayon, JAX).
+    # Spawned, not forked: a fork takes over locks of threads that it does not take over (Rayon,
+    # JAX).
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         pending = deque(pool.submit(function, item) for item in head)
         for item in items:
@@ -47,7 +52,9 @@ def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
 
 
 def _with_progress(items):
-    with tqdm(unit=" rows", unit_scale=True, delay=2, disable=None) as bar:  # no bar where stderr is no terminal
+    with tqdm(
+        unit=" rows", unit_scale=True, delay=2, disable=None
+    ) as bar:  # no bar where stderr is no terminal
         for item in items:
             yield item
             bar.update(len(item))

@@ -1,7 +1,9 @@
-"""The rules of a conversation: what is mended, if `data.repairs` allows it, and what no repair can mend.
+"""The rules of a conversation: what is mended, if `data.repairs` allows it, and what no repair can
+mend.
 
-A valid conversation is an optional system text, then human and gpt in turn, human first and gpt last, every text
-trimmed and not empty, and free of control characters and of Gemma's control pieces.
+A valid conversation is an optional system text, then human and gpt in turn, human first and gpt
+last, every text trimmed and not empty, and free of control characters and of Gemma's control
+pieces.
 """
 
 import re
@@ -9,7 +11,7 @@ from collections.abc import Collection
 from itertools import groupby
 from operator import itemgetter
 
-from gemma_finetune.data.control import find_control
+from gemma_finetune.config import find_control
 from gemma_finetune.data.rejection import Rejection
 
 Turns = list[tuple[str, str]]
@@ -24,14 +26,18 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def repair(turns: Turns, allowed: Collection[str]) -> tuple[Turns, list[str]]:
-    """Valid turns and the names of the repairs it took. Rejection where a repair is not allowed or not enough."""
+    """Valid turns and the names of the repairs it took. Rejection where a repair is not allowed or
+    not enough.
+    """
     steps = (("trim", _trim), ("merge_turns", _merge), ("drop_trailing_user", _drop_trailing_user))
     done = []
     for name, step in steps:
         mended = step(turns)
         if mended != turns:
             if name not in allowed:
-                raise Rejection(REPAIRS[name], f"needs the repair `{name}`, which data.repairs does not allow")
+                raise Rejection(
+                    REPAIRS[name], f"needs the repair `{name}`, which data.repairs does not allow"
+                )
             done.append(name)
         turns = mended
         if name == "trim":
@@ -48,7 +54,9 @@ def _merge(turns):
     merged = []
     for role, group in groupby(turns, key=itemgetter(0)):
         texts = [text for _, text in group]
-        merged += [(role, text) for text in texts] if role == "system" else [(role, "\n\n".join(texts))]
+        merged += (
+            [(role, text) for text in texts] if role == "system" else [(role, "\n\n".join(texts))]
+        )
     return merged
 
 
@@ -63,15 +71,22 @@ def _check_texts(turns):
         if found := _CONTROL_CHARACTER.search(text):
             raise Rejection("control_character", f"turn {number} ({role}) holds {found.group()!r}")
         if found := find_control(text):
-            raise Rejection("control_token", f"turn {number} ({role}) holds {found}, which Gemma reads as a command")
+            raise Rejection(
+                "control_token",
+                f"turn {number} ({role}) holds {found}, which Gemma reads as a command",
+            )
 
 
 def _check_order(turns):
     for number, (role, _) in enumerate(turns, 1):
         if role == "system" and number > 1:
-            raise Rejection("system_inside", f"turn {number} is a system text; only the first may be")
+            raise Rejection(
+                "system_inside", f"turn {number} is a system text; only the first may be"
+            )
     roles = [role for role, _ in turns if role != "system"]
     if not roles:
         raise Rejection("no_turns", "has no question with an answer")
     if roles[0] != "human":
-        raise Rejection("starts_with_gpt", "starts with the assistant; a conversation starts with the user")
+        raise Rejection(
+            "starts_with_gpt", "starts with the assistant; a conversation starts with the user"
+        )

@@ -1,4 +1,5 @@
-"""The raw formats as pydantic models, and which of them a row is in. What a conversation may hold is `converter`'s.
+"""The raw formats as pydantic models, and which of them a row is in. What a conversation may hold
+is `converter`'s.
 
 A format's name is what `data.format` and the metrics call it: sharegpt, alpaca, chatml.
 """
@@ -13,7 +14,9 @@ Split = Literal["train", "validation", "test"]
 
 
 class Schema(BaseModel):
-    """Strict: a number is no text. Keys it does not know are kept apart (`model_extra`) for `extra_keys` to judge."""
+    """Strict: a number is no text. Keys it does not know are kept apart (`model_extra`) for
+    `extra_keys` to judge.
+    """
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -29,13 +32,17 @@ class Turn(Schema):
     """One turn. The two spellings occur in each other's files."""
 
     role: Annotated[str, Field(validation_alias=AliasChoices("from", "role"))]
-    content: Annotated[str | list[Part] | None, Field(validation_alias=AliasChoices("value", "content"))] = None
+    content: Annotated[
+        str | list[Part] | None, Field(validation_alias=AliasChoices("value", "content"))
+    ] = None
 
 
 class Row(Schema):
     """What a row of any format may say beside its turns."""
 
-    system: Annotated[str | None, Field(validation_alias=AliasChoices("system", "system_prompt"))] = None
+    system: Annotated[
+        str | None, Field(validation_alias=AliasChoices("system", "system_prompt"))
+    ] = None
     split: Split | None = None
 
 
@@ -66,7 +73,11 @@ class Alpaca(Row):
     history: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
 
 
-FORMATS: dict[str, tuple] = {"sharegpt": (ShareGPT,), "alpaca": (Alpaca,), "chatml": (ChatML, ChatMLText)}
+FORMATS: dict[str, tuple] = {
+    "sharegpt": (ShareGPT,),
+    "alpaca": (Alpaca,),
+    "chatml": (ChatML, ChatMLText),
+}
 
 FORMAT_OF_KEY = {
     "conversations": "sharegpt",
@@ -79,14 +90,20 @@ FORMAT_OF_KEY = {
 def detect(row: dict) -> str:
     """The format of a row, told by its keys. Rejection `unknown_format` names the keys it has."""
     for key, format in FORMAT_OF_KEY.items():
-        if row.get(key) is not None:  # tables of several sources have a column of each, most of them null
+        if (
+            row.get(key) is not None
+        ):  # tables of several sources have a column of each, most of them null
             return format
     keys = ", ".join(map(repr, list(row)[:8])) or "none"
-    raise Rejection("unknown_format", f"has none of the keys {', '.join(FORMAT_OF_KEY)}; found {keys}")
+    raise Rejection(
+        "unknown_format", f"has none of the keys {', '.join(FORMAT_OF_KEY)}; found {keys}"
+    )
 
 
 def read(row: dict, format: str) -> Row:
-    """The row as a model of its format. Rejection `schema` names the first key at fault and what was found."""
+    """The row as a model of its format. Rejection `schema` names the first key at fault and what
+    was found.
+    """
     model = FORMATS[format][-1 if format == "chatml" and row.get("messages") is None else 0]
     try:
         return model.model_validate(row)

@@ -1,8 +1,8 @@
 """Conversations as sets of shingles: what two of them are compared by. Pure text in, integers out.
 
-A shingle is three words in a row. Words are compared without case, width and punctuation; numbers and symbols count,
-so that "20 degrees" and "21 degrees" differ. System texts are left out: where every row has the same long one,
-all rows would be twins.
+A shingle is three words in a row. Words are compared without case, width and punctuation; numbers
+and symbols count, so that "20 degrees" and "21 degrees" differ. System texts are left out: where
+every row has the same long one, all rows would be twins.
 """
 
 import re
@@ -14,9 +14,14 @@ from rensa import RMinHash
 
 WORDS_PER_SHINGLE = 3
 
-# Scripts written without spaces count by character. Of the rest: words, minus signs, and symbols that mean something.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"""[{_UNSPACED}]|[^\W{_UNSPACED}]+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。]""")
+# Scripts written without spaces count by character. Of the rest: words, minus signs, and symbols
+# that mean something.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+)
+_WORD = re.compile(
+    rf"""[{_UNSPACED}]|[^\W{_UNSPACED}]+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。]"""
+)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -31,7 +36,8 @@ def words(text: str) -> list[str]:
 
 
 def shingle_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of all texts' shingles, uint64 (total,), and where each text's begin and end, int64 (texts + 1,).
+    """Hashes of all texts' shingles, uint64 (total,), and where each text's begin and end, int64
+    (texts + 1,).
 
     A text of fewer words than a shingle has gets one shingle of them all.
     """
@@ -58,6 +64,8 @@ def shingle_set(text: str) -> frozenset[int]:
 
 
 def similarity(a: frozenset[int], b: frozenset[int]) -> float:
-    """Jaccard similarity of two sets of shingles: 1 for equal sets, 0 for sets with nothing in common."""
+    """Jaccard similarity of two sets of shingles: 1 for equal sets, 0 for sets with nothing in
+    common.
+    """
     common = len(a & b)
     return common / (len(a) + len(b) - common)

@@ -1,7 +1,8 @@
-"""Which split a conversation belongs to: the one it names, else one told by its id, a hash of its content.
+"""Which split a conversation belongs to: the one it names, else one told by its id, a hash of its
+content.
 
-So the split of a row depends on that row alone: whatever is added or taken away, a row that stays, stays in its split.
-That no two splits hold twins is `dedup`'s: of a group of twins one row stays.
+So the split of a row depends on that row alone: whatever is added or taken away, a row that stays,
+stays in its split. That no two splits hold twins is `dedup`'s: of a group of twins one row stays.
 """
 
 SPLITS = ("train", "validation", "test")

@@ -1,24 +1,35 @@
-"""A picture of the data, from one row of facts a conversation: numbers for metrics/data.json, tables for the plots."""
+"""Statistics of the data, from a table of facts with one row a conversation: metrics/data.json and
+the plots.
+"""
 
 import numpy as np
 import pandas as pd
 
-from gemma_finetune.data.formatting import FORMATS
+from gemma_finetune.data.schemas import FORMATS
 from gemma_finetune.data.split import SPLITS
 
 BINS = 24
 
 
-def facts_table(facts: list[dict[str, np.ndarray]]) -> pd.DataFrame:
-    """The facts of all chunks as one table, split and format by name."""
-    columns = {name: np.concatenate([chunk[name] for chunk in facts]) for name in facts[0]}
-    for name, values in (("split", SPLITS), ("format", FORMATS)):
-        columns[name] = pd.Categorical.from_codes(columns[name], values)
+def facts_table(facts: dict[str, np.ndarray]) -> pd.DataFrame:
+    """facts.npz as a table: columns split and format (by name), turns, system, tokens,
+    supervised.
+    """
+    columns: dict = dict(facts)
+    columns["split"] = pd.Categorical.from_codes(facts["split"], SPLITS)
+    columns["format"] = pd.Categorical.from_codes(facts["format"], list(FORMATS))
     return pd.DataFrame(columns)
 
 
+def nearest_table(splits: list[str], similarity: np.ndarray) -> pd.DataFrame:
+    """The sampled held-out rows: columns split and similarity, to the nearest training row."""
+    return pd.DataFrame({"split": pd.Categorical(splits, SPLITS), "similarity": similarity})
+
+
 def summarize(facts: pd.DataFrame) -> dict:
-    """Numbers of each split. `facts` has the columns split, format, turns, system, tokens, supervised, one row each."""
+    """Numbers of each split. `facts` has the columns split, format, turns, system, tokens,
+    supervised, one row each.
+    """
     splits = {split: facts[facts["split"] == split] for split in SPLITS}
     return {split: _summary(rows) for split, rows in splits.items() if len(rows)}
 
@@ -36,7 +47,9 @@ def _summary(rows):
         "tokens_p95": int(tokens.quantile(0.95, "lower")),
         "tokens_max": int(tokens.max()),
         "supervised_fraction": round(float(rows["supervised"].sum() / tokens.sum()), 4),
-        "formats": {name: int(count) for name, count in sorted(rows["format"].value_counts().items())},
+        "formats": {
+            name: int(count) for name, count in sorted(rows["format"].value_counts().items())
+        },
     }
 
 
@@ -46,7 +59,9 @@ def as_text(summary: dict) -> str:
 
 
 def summarize_nearest(nearest: pd.DataFrame) -> dict:
-    """Of each held-out split, how similar its rows are to training. `nearest` has the columns split, similarity."""
+    """Of each held-out split, how similar its rows are to training. `nearest` has the columns
+    split, similarity.
+    """
     groups = nearest.groupby("split", observed=True)["similarity"]
     quantiles = {"median": 0.5, "p95": 0.95, "max": 1.0}
     return {
@@ -56,7 +71,9 @@ def summarize_nearest(nearest: pd.DataFrame) -> dict:
 
 
 def similarity_histogram(nearest: pd.DataFrame) -> pd.DataFrame:
-    """Held-out rows by their similarity to training: columns split, similarity (a bin's lower end), rows."""
+    """Held-out rows by their similarity to training: columns split, similarity (a bin's lower end),
+    rows.
+    """
     lower = (nearest["similarity"] * 20 + 1e-9) // 1 / 20
     return nearest.groupby(["split", lower], observed=True).size().rename("rows").reset_index()
 
@@ -65,7 +82,12 @@ def token_histogram(facts: pd.DataFrame) -> pd.DataFrame:
     """Rows by length: columns split, tokens (a bin's upper end), rows."""
     width = -(-int(facts["tokens"].max()) // BINS)
     upper = -(-facts["tokens"] // width) * width
-    return facts.groupby(["split", upper.rename("tokens")], observed=True).size().rename("rows").reset_index()
+    return (
+        facts.groupby(["split", upper.rename("tokens")], observed=True)
+        .size()
+        .rename("rows")
+        .reset_index()
+    )
 
 
 def turn_histogram(facts: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,10 @@
-"""Raw rows, as bytes, to records of the pipeline or to rejections. Pure: opens no file.
+"""Raw rows, as bytes, to records or to rejections; and records to canonical conversations. Opens no
+file.
 
-A record says where a row came from, its format and the repairs its conversion takes, and holds the row as it was.
+A record holds the turns of a row after all checks and repairs, and where the row came from:
+
+    {"file": "data/raw/a.jsonl", "line": 3, "format": "chatml", "repairs": ["trim"], "split": null,
+     "turns": [["human", "Hi"], ["gpt", "Hello!"]]}
 """
 
 import json
@@ -21,9 +25,8 @@ COUNTED = ("rows", "formats", "reasons", "repairs", "ignored_keys")
 
 
 class Checked(NamedTuple):
-    """A valid row: the JSON value as compact bytes, its format, and the conversation it holds."""
+    """A valid row: its format, and the conversation it holds."""
 
-    row: bytes
     format: str
     turns: Turns
     split: str | None
@@ -32,22 +35,25 @@ class Checked(NamedTuple):
 
 
 def check(data: bytes, format: str, allowed: Collection[str]) -> Checked:
-    """Parses and checks one raw row; `format` is auto or the name of one. Rejection says what is wrong."""
-    row, compact = _parse(data)
+    """Parses and checks one raw row; `format` is auto or the name of one. Rejection says what is
+    wrong.
+    """
+    row = _parse(data)
     if isinstance(row, str):
         row = {"text": row}
-        compact = orjson.dumps(row)
     if not isinstance(row, dict):
         raise Rejection("not_an_object", f"is a JSON {_kind(row)}; a row must be an object")
     format = schemas.detect(row) if format == "auto" else format
     read = schemas.read(row, format)
     ignored_keys = check_extra_keys(read)
     turns, repairs = repair(to_turns(read), allowed)
-    return Checked(compact, format, turns, read.split, repairs, ignored_keys)
+    return Checked(format, turns, read.split, repairs, ignored_keys)
 
 
 class Outcome(NamedTuple):
-    """Of a chunk of rows: the JSON lines of its records and of its rejections, and what was counted."""
+    """Of a chunk of rows: the JSON lines of its records and of its rejections, and what was
+    counted.
+    """
 
     records: bytes
     rejected: bytes
@@ -64,11 +70,13 @@ def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Out
             checked = check(data, format, allowed)
         except Rejection as rejection:
             text = data[:200].decode("utf-8", "replace")
-            rejected.append(where | {"reason": rejection.reason, "message": rejection.message, "starts": text})
+            rejected.append(
+                where | {"reason": rejection.reason, "message": rejection.message, "starts": text}
+            )
             counts["reasons"][rejection.reason] += 1
         else:
-            row = orjson.Fragment(checked.row)
-            records.append(where | {"format": checked.format, "repairs": checked.repairs, "row": row})
+            facts = {"format": checked.format, "repairs": checked.repairs, "split": checked.split}
+            records.append(where | facts | {"turns": checked.turns})
             counts["formats"][checked.format] += 1
             counts["repairs"].update(checked.repairs)
             counts["ignored_keys"].update(sorted(checked.ignored_keys))
@@ -81,16 +89,16 @@ def _lines(rows):
     return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
-def convert(record: dict, allowed: Collection[str]) -> dict:
-    """The canonical conversation of a record that `check` accepted."""
-    read = schemas.read(record["row"], record["format"])
-    turns, _ = repair(to_turns(read), allowed)
-    return canonical(turns, read.split, {key: record[key] for key in ("file", "line", "format")})
+def convert(record: dict) -> dict:
+    """The canonical conversation of a record."""
+    turns = [(role, text) for role, text in record["turns"]]
+    source = {key: record[key] for key in ("file", "line", "format")}
+    return canonical(turns, record["split"], source)
 
 
-def convert_lines(lines: list[bytes], allowed: Collection[str]) -> bytes:
+def convert_lines(lines: list[bytes]) -> bytes:
     """The JSON lines of the canonical conversations of a chunk of records, one for each."""
-    return _lines(convert(orjson.loads(line), allowed) for line in lines)
+    return _lines(convert(orjson.loads(line)) for line in lines)
 
 
 def _parse(data):
@@ -104,10 +112,13 @@ def _parse(data):
         compact = orjson.dumps(row)
     except orjson.JSONEncodeError as error:  # nested deeper than it writes
         raise Rejection("invalid_json", f"cannot be written again: {error}")
-    # A key that occurs twice loses its first value without a word; then the quotes of the two differ in number.
-    if data.count(b'"') != compact.count(b'"') or b"\\u0022" in data:  # an escaped quote more would make up for it
+    # A key that occurs twice loses its first value without a word; then the quotes of the two
+    # differ in number.
+    if (
+        data.count(b'"') != compact.count(b'"') or b"\\u0022" in data
+    ):  # an escaped quote more would make up for it
         _refuse_duplicate_keys(data)
-    return row, compact
+    return row
 
 
 def _refuse_duplicate_keys(data):

@@ -1,1 +1,1 @@
-"""What each hop of the export cost, and whether that is acceptable."""
+"""What each hop of the export cost, measured on the test split."""

@@ -1,35 +1,15 @@
-"""The `evaluate` and `check` sections of params.yaml."""
+"""The `evaluate` section of params.yaml."""
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from gemma_finetune.config import Float, section
-
-Share = Annotated[Float, Field(ge=0, le=1)]
-Positive = Annotated[Float, Field(gt=0)]
-
-
-def _plain(value):
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
-
-
-PerQuantization = Annotated[dict[str, Positive], BeforeValidator(_plain)]
+from gemma_finetune.config import section
 
 
 @section
 class EvaluateConfig:
+    """How much of the test split is measured, and how long an answer may get."""
+
     max_examples: Annotated[int, Field(ge=1)] | None
     max_tokens: Annotated[int, Field(ge=1)]
-
-
-@section
-class CheckConfig:
-    """Thresholds. What is keyed by quantization needs one entry for each name in export.quantizations."""
-
-    min_exact_match: Share
-    max_logit_diff: Positive
-    max_kl: PerQuantization
-    max_exact_match_loss: PerQuantization
-    min_runtime_agreement: Share
-    max_faulty_answers: Share

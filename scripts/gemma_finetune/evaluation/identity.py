@@ -4,23 +4,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gemma_finetune.config import BOS, END_OF_TURN, EOS
+from gemma_finetune.config import BOS, BUNDLE_KINDS, END_OF_TURN, EOS
 from gemma_finetune.evaluation.dataset import Tokens, Turn, prompt_ids
-from gemma_finetune.evaluation.ladder import RUNTIMES
 from gemma_finetune.evaluation.torch_rung import torch_prompt_ids
-from gemma_finetune.export.bundle_file import BundleFile, Contents
-from gemma_finetune.export.chat_template import AFFIXES
-from gemma_finetune.export.tflite_file import TFLiteFile
-from gemma_finetune.models.safetensors_file import open_weights
-from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.formats.bundle_file import BundleFile, Contents
+from gemma_finetune.formats.chat_template import AFFIXES
+from gemma_finetune.formats.safetensors_file import open_weights
+from gemma_finetune.formats.tflite_file import TFLiteFile
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import require, sha256
 
 
-def check_tokenizers(base: Path, merged: Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer) -> None:
-    """UserError unless base and merged share a tokenizer, and transformers makes of each prompt what training did."""
+def check_tokenizers(
+    base: Path, merged: Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer
+) -> None:
+    """UserError unless base and merged share a tokenizer, and transformers makes of each prompt
+    what training did.
+    """
     if sha256(require(base / "tokenizer.model", "base")) != sha256(merged / "tokenizer.model"):
-        raise UserError(f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; run `dvc repro merge`")
+        raise UserError(
+            f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; run `dvc repro merge`"
+        )
     found = torch_prompt_ids(merged, [turn.messages for turn in turns])
     for turn, ids in zip(turns, found, strict=True):
         expected = prompt_ids(turn.messages, tokenizer)
@@ -33,7 +38,9 @@ def check_tokenizers(base: Path, merged: Path, turns: Sequence[Turn], tokenizer:
 
 
 def check_whole(path: Path, stage: str) -> None:
-    """UserError if a `.tflite`, made by `stage`, is cut short: LiteRT reads on regardless, and the process dies."""
+    """UserError if a `.tflite`, made by `stage`, is cut short: LiteRT reads on regardless, and the
+    process dies.
+    """
     with _hop(stage):
         TFLiteFile(require(path, stage))
 
@@ -54,14 +61,19 @@ def _hop(stage: str) -> Iterator[None]:
 
 
 def strays(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
-    """Files of other quantizations than `names`. Nothing reads them, but DVC hashes the whole folder."""
+    """Files of other quantizations than `names`. Nothing reads them, but DVC hashes the whole
+    folder.
+    """
     found = (path for folder in folders if folder.exists() for path in sorted(folder.iterdir()))
     return [path for path in found if path.stem not in names and not path.name.startswith(".")]
 
 
 def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
     """UserError where a sequence is longer than the exported model's KV cache."""
-    longest, room = max(len(s.ids) for s in sequences), TFLiteFile(require(path, "tflite")).cache_length()
+    longest, room = (
+        max(len(s.ids) for s in sequences),
+        TFLiteFile(require(path, "tflite")).cache_length(),
+    )
     if longest > room:
         raise UserError(
             f"{path}: its cache holds {room} tokens, the longest test sequence (or the probe past the sliding window) "
@@ -70,20 +82,31 @@ def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
 
 
 def check_bundles(tflite: Path, bundle: Path, merged: Path, quantizations: Sequence[str]) -> None:
-    """UserError unless each bundle holds the model of its name, the merged tokenizer, and training's tokens."""
+    """UserError unless each bundle holds the model of its name, the merged tokenizer, and
+    training's tokens.
+    """
     tokenizer = sha256(merged / "tokenizer.model")
-    models = {name: sha256(require(tflite / f"{name}.tflite", f"quantize@{name}")) for name in quantizations}
+    models = {
+        name: sha256(require(tflite / f"{name}.tflite", f"quantize@{name}"))
+        for name in quantizations
+    }
     for name in quantizations:
-        for kind in RUNTIMES:
+        for kind in BUNDLE_KINDS:
             path = require(bundle / f"{name}.{kind}", f"bundle@{name}")
             with _hop(f"bundle@{name}"):
                 contents = BundleFile(path).contents()
             if wrong := bundle_fault(contents, name, models, tokenizer):
-                raise UserError(f"{path}: hop bundle@{name}: {wrong}; run `dvc repro -f bundle@{name}`")
+                raise UserError(
+                    f"{path}: hop bundle@{name}: {wrong}; run `dvc repro -f bundle@{name}`"
+                )
 
 
-def bundle_fault(contents: Contents, name: str, models: dict[str, str], tokenizer: str) -> str | None:
-    """What is wrong inside the bundle of quantization `name`, or None. `models`, `tokenizer`: SHA-256 expected."""
+def bundle_fault(
+    contents: Contents, name: str, models: dict[str, str], tokenizer: str
+) -> str | None:
+    """What is wrong inside the bundle of quantization `name`, or None. `models`, `tokenizer`:
+    SHA-256 expected.
+    """
     if contents.model_sha256 != models[name]:
         others = [other for other, digest in models.items() if digest == contents.model_sha256]
         return f"it holds the model {others[0] if others else 'of another run'}, not {name}"

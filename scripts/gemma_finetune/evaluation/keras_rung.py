@@ -1,7 +1,7 @@
 """Logits of keras-hub models: the base, the base with its adapter on, and the merged model.
 
-All in float32 with full-precision products (a GPU would take TF32 otherwise), so that a hop's figure is the hop's
-and not the arithmetic's.
+All in float32 with full-precision products (a GPU would take TF32 otherwise), so that a hop's
+figure is the hop's and not the arithmetic's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from gemma_finetune.evaluation.dataset import Tokens
+from gemma_finetune.formats.lora_file import check_fits, load_lora
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
-from gemma_finetune.models.lora_file import check_fits, load_lora
 
 BATCH = 16  # sequences in one forward pass, as long as their logits stay small
 LOGIT_BYTES = 256 << 20
@@ -40,7 +40,9 @@ def keras_logits(backbone, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
     def forward(weights, ids, mask, positions):
         with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
             hidden = backbone({"token_ids": ids, "padding_mask": mask})  # (B, T, D)
-            return logits(backbone, jax.numpy.take_along_axis(hidden, positions[:, :, None], axis=1))  # (B, P, V)
+            return logits(
+                backbone, jax.numpy.take_along_axis(hidden, positions[:, :, None], axis=1)
+            )  # (B, P, V)
 
     weights = [variable.value for variable in variables]
     with jax.default_matmul_precision("float32"):

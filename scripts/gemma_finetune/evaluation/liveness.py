@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gemma_finetune.data.control import find_control
+from gemma_finetune.config import find_control
 from gemma_finetune.evaluation.dataset import Turn
 
 # The same 1-60 characters four times over, up to the end.
@@ -13,7 +13,9 @@ _REPEATS = re.compile(r"(.{1,60}?)\1{3,}\Z", re.DOTALL)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a runtime answered; `stopped`: it ended by itself, before the limit; `turn`: 1 for a first answer."""
+    """What a runtime answered; `stopped`: it ended by itself, before the limit; `turn`: 1 for a
+    first answer.
+    """
 
     text: str
     stopped: bool
@@ -22,7 +24,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A second answer in a chat that the runtime holds itself; `same_start`: the first answer was the reference's."""
+    """A second answer in a chat that the runtime holds itself; `same_start`: the first answer was
+    the reference's.
+    """
 
     turn: Turn
     answer: Answer
@@ -47,4 +51,7 @@ FAULTS = ("empty", "empty_follow_up", "unstopped", "special_token", "repeating")
 def liveness(answers: Iterable[Answer]) -> dict[str, int]:
     """How many answers show each fault, and how many show any (`faulty`)."""
     found = [faults(answer) for answer in answers]
-    return {"faulty": sum(map(bool, found)), **{name: sum(name in f for f in found) for name in FAULTS}}
+    return {
+        "faulty": sum(map(bool, found)),
+        **{name: sum(name in f for f in found) for name in FAULTS},
+    }

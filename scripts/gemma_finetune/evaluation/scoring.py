@@ -1,9 +1,10 @@
 """Logits into numbers: loss, perplexity, agreement, KL divergence, largest difference, exact match.
 
-Exact match by teacher forcing: greedy decoding gives the reference token by token exactly when, at every scored
-position, the largest logit is the reference token (at a turn's end: any stop token). Proof: as long as all earlier
-tokens matched, greedy decoding has the same prefix. It costs one pass and no generation. It is a lower bound of
-string equality: a model that spells the same string with other tokens counts as wrong here, as right in a runtime.
+Exact match by teacher forcing: greedy decoding gives the reference token by token exactly when, at
+every scored position, the largest logit is the reference token (at a turn's end: any stop token).
+Proof: as long as all earlier tokens matched, greedy decoding has the same prefix. It costs one pass
+and no generation. It is a lower bound of string equality: a model that spells the same string with
+other tokens counts as wrong here, as right in a runtime.
 """
 
 import math
@@ -15,8 +16,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Per scored position, (P,): negative log-likelihood of the label, argmax of the logits, whether it is the
-    reference's, KL(reference || rung), and the largest difference to the reference's logits."""
+    """Per scored position, (P,): negative log-likelihood of the label, argmax of the logits,
+    whether it is the reference's, KL(reference || rung), and the largest difference to the
+    reference's logits.
+    """
 
     nll: np.ndarray
     argmax: np.ndarray
@@ -47,7 +50,9 @@ def _log_softmax(logits):
 def join(parts: Iterable[TokenScores]) -> TokenScores:
     """The scores of several sequences as one."""
     parts = list(parts)
-    return TokenScores(*(np.concatenate([getattr(p, name) for p in parts]) for name in TokenScores.__annotations__))
+    return TokenScores(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in TokenScores.__annotations__)
+    )
 
 
 def summary(scores: TokenScores) -> dict[str, float]:
@@ -68,14 +73,19 @@ def split_turns(values: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
 
 
 def is_exact(argmax: np.ndarray, labels: np.ndarray, stop_ids: Sequence[int]) -> bool:
-    """Whether greedy decoding gives a turn's reference, `labels` (T,), the last of which ends the turn."""
+    """Whether greedy decoding gives a turn's reference, `labels` (T,), the last of which ends the
+    turn.
+    """
     return bool((argmax[:-1] == labels[:-1]).all() and argmax[-1] in stop_ids)
 
 
-def foretold(argmax: np.ndarray, labels: np.ndarray, stop_ids: Sequence[int]) -> tuple[list[int], bool]:
+def foretold(
+    argmax: np.ndarray, labels: np.ndarray, stop_ids: Sequence[int]
+) -> tuple[list[int], bool]:
     """(ids, whole): how the greedy answer to a turn begins, as far as teacher forcing knows it.
 
-    The reference up to the first token that differs, and that token; `whole` if the answer ends there.
+    The reference up to the first token that differs, and that token; `whole` if the answer ends
+    there.
     """
     wrong = np.flatnonzero(argmax != labels)
     first = int(wrong[0]) if len(wrong) else len(labels) - 1

@@ -1,4 +1,6 @@
-"""The merged directory as transformers reads it: config, weights, tokenizer and chat template, all by its own code."""
+"""The merged directory as transformers reads it: config, weights, tokenizer and chat template, all
+by its own code.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,11 +22,17 @@ def torch_logits(directory: str | Path, sequences: Sequence[Tokens]) -> Iterator
     for sequence in sequences:
         with torch.inference_mode():
             positions = torch.from_numpy(sequence.positions).long()
-            output = model(torch.from_numpy(sequence.ids).long()[None], logits_to_keep=positions, use_cache=False)
+            output = model(
+                torch.from_numpy(sequence.ids).long()[None],
+                logits_to_keep=positions,
+                use_cache=False,
+            )
         yield output.logits[0].numpy()
 
 
-def torch_prompt_ids(directory: str | Path, prompts: Sequence[Sequence[dict[str, str]]]) -> list[list[int]]:
+def torch_prompt_ids(
+    directory: str | Path, prompts: Sequence[Sequence[dict[str, str]]]
+) -> list[list[int]]:
     """Token ids of each prompt by transformers' own tokenizer and the directory's chat template."""
     tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
     return [

@@ -1,7 +1,8 @@
 """Merged model -> one float32 `.tflite`, by litert-torch's `export_hf`.
 
-The file has a signature `prefill_N` for each prefill length and `decode` for one token, and a KV cache of fixed
-length. It is read back before it counts. Quantizing is a step of its own (quantizer.py).
+The file has a signature `prefill_N` for each prefill length and `decode` for one token, and a KV
+cache of fixed length. It is read back before it counts. Quantizing is a step of its own
+(quantizer.py).
 """
 
 import io
@@ -13,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 from tqdm import tqdm
 
-from gemma_finetune.export.tflite_file import TFLiteFile
-from gemma_finetune.models.safetensors_file import open_weights
+from gemma_finetune.formats.safetensors_file import open_weights
+from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_json, require
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
@@ -37,8 +37,12 @@ class Cost:
         return f"{self.seconds:.0f} s, {self.memory / GB:.1f} GB of memory"
 
 
-def convert_to_tflite(merged: str | Path, path: str | Path, prefill_lengths: Sequence[int], cache_length: int) -> Cost:
-    """Converts a Hugging Face directory to `path`; returns the cost. UserError, before it starts, if it can't work."""
+def convert_to_tflite(
+    merged: str | Path, path: str | Path, prefill_lengths: Sequence[int], cache_length: int
+) -> Cost:
+    """Converts a Hugging Face directory to `path`; returns the cost. UserError, before it starts,
+    if it can't work.
+    """
     config = read_json(require(Path(merged) / "config.json", "merge"))
     check_lengths(prefill_lengths, cache_length, config["max_position_embeddings"])
     check_memory(estimate(merged, config, len(prefill_lengths)), available_memory())
@@ -62,11 +66,15 @@ def check_lengths(prefill_lengths: Sequence[int], cache_length: int, max_positio
             f"export.cache_length {cache_length}; make the cache longer or the prefill shorter"
         )
     if cache_length > max_position:
-        raise UserError(f"export.cache_length: {cache_length} is more than the {max_position} positions of the model")
+        raise UserError(
+            f"export.cache_length: {cache_length} is more than the {max_position} positions of the model"
+        )
 
 
 def estimate(merged: str | Path, config: dict, prefills: int) -> Cost:
-    """What converting will about cost, by a fit to tiny, 270M and 1B models (benchmarks/README.md)."""
+    """What converting will about cost, by a fit to tiny, 270M and 1B models
+    (benchmarks/README.md).
+    """
     weights = float32_bytes(require(Path(merged) / "model.safetensors", "merge"))
     embedding = 4 * config["vocab_size"] * config["hidden_size"]
     seconds = 12 + 1.6 * config["num_hidden_layers"] * (prefills + 1) + 10 * weights / GB
@@ -102,7 +110,9 @@ def check_memory(cost: Cost, available: float) -> None:
 
 
 def check_signatures(path: str | Path, prefill_lengths: Sequence[int], cache_length: int) -> None:
-    """UserError unless the built file has exactly the signatures and the cache that were asked for."""
+    """UserError unless the built file has exactly the signatures and the cache that were asked
+    for.
+    """
     file = TFLiteFile(path)
     expected = {*(f"prefill_{length}" for length in prefill_lengths), "decode"}
     if set(file.signatures()) != expected or file.cache_length() != cache_length:
@@ -113,12 +123,16 @@ def check_signatures(path: str | Path, prefill_lengths: Sequence[int], cache_len
 
 
 def _export(merged, folder, prefill_lengths, cache_length) -> Path:
-    """Path of the `.tflite` that export_hf leaves in `folder`. Its log is shown only if it fails."""
+    """Path of the `.tflite` that export_hf leaves in `folder`. Its log is shown only if it
+    fails.
+    """
     log = io.StringIO()
     try:
         with redirect_stdout(log):
             with quiet_unless_it_fails():
-                from litert_torch.generative.export_hf import export  # 8 s: only once the checks have passed
+                from litert_torch.generative.export_hf import (
+                    export,  # 8 s: only once the checks have passed
+                )
                 from transformers.utils.logging import disable_progress_bar
             disable_progress_bar()
             with _progress_bar(signatures=len(prefill_lengths) + 1):
@@ -139,16 +153,31 @@ def _export(merged, folder, prefill_lengths, cache_length) -> Path:
 
 @contextmanager
 def _progress_bar(signatures: int) -> Iterator[None]:
-    """Shows the steps that litert-torch announces as one bar on stderr: three for each signature, and a few for all."""
+    """Shows the steps that litert-torch announces as one bar: three for each signature, and a few for all."""
     from litert_torch import progress
 
     with tqdm(total=3 * signatures + 3, unit="step", leave=False) as bar:
-
-        @contextmanager
-        def task(name):
-            bar.set_description(name)
+        console = progress.console  # of rich
+        file, width = console.file, console.width
+        console.file, console.width = (
+            _Steps(bar),
+            1000,
+        )  # one line for an announcement, however long
+        try:
             yield
-            bar.update()
+        finally:
+            console.file, console.width = file, width
 
-        with mock.patch.object(progress, "task", task):
-            yield
+
+class _Steps(io.TextIOBase):
+    """Reads lines such as `(00:01) [START] Export > Lower to MLIR: decode` and moves a bar along."""
+
+    def __init__(self, bar: tqdm):
+        self._bar = bar
+
+    def write(self, text: str) -> int:
+        if "[START]" in text:
+            self._bar.set_description(text.rstrip().rpartition("> ")[2].rpartition("] ")[2])
+        elif "[ DONE]" in text:
+            self._bar.update()
+        return len(text)

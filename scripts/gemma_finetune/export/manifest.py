@@ -1,4 +1,5 @@
-"""The JSON beside a bundle: what it was made of, by digest, so that a file on a phone can be traced to its run.
+"""The JSON beside a bundle: what it was made of, by digest, so that a file on a phone can be traced
+to its run.
 
 Holds no time and no machine: the same run writes the same manifest.
 """
@@ -7,9 +8,9 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from gemma_finetune.export.bundle_file import Contents
-from gemma_finetune.export.tflite_file import Weight
-from gemma_finetune.models.lora_file import Adapter
+from gemma_finetune.formats.bundle_file import Contents
+from gemma_finetune.formats.lora_file import Adapter
+from gemma_finetune.formats.tflite_file import Weight
 from gemma_finetune.utils.files import sha256
 
 # Those whose version decides a byte of the model or of the bundle.
@@ -25,7 +26,8 @@ PACKAGES = (
     "torch",
     "transformers",
 )
-# Asked for by section 3.1 of the Gemma Terms of Use of everyone who passes a Gemma, or a model made from it, on.
+# Asked for by section 3.1 of the Gemma Terms of Use of everyone who passes a Gemma, or a model made
+# from it, on.
 GEMMA_NOTICE = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms. "
     "This is a modified Gemma: fine-tuned, merged, converted and quantized."
@@ -33,16 +35,25 @@ GEMMA_NOTICE = (
 
 
 def notice(preset: str) -> str:
-    """The licence notice of a model made from `preset`: Gemma's, or none for the tiny base made here."""
+    """The licence notice of a model made from `preset`: Gemma's, or none for the tiny base made
+    here.
+    """
     return "" if preset == "tiny" else GEMMA_NOTICE
 
 
 def manifest(
-    contents: Contents, weights: list[Weight], adapter: Adapter, data: list[Path], bundles: list[Path], params: dict
+    contents: Contents,
+    weights: list[Weight],
+    adapter: Adapter,
+    data: list[Path],
+    bundles: list[Path],
+    params: dict,
 ) -> dict:
     """What a pair of bundles was made of. `params` are the sections of params.yaml that made it."""
     return {
-        "bundles": {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in bundles},
+        "bundles": {
+            path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in bundles
+        },
         "contents": asdict(contents),
         "quantization": quantization(weights),
         "base_sha256": adapter.base_sha256,

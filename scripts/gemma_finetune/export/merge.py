@@ -1,7 +1,7 @@
 """Folds an adapter into its base: W + scale x B A, in float32, tensor by tensor.
 
-Works on the Hugging Face files themselves, with numpy alone: no framework can cast, transpose or drop anything
-on the way. (A merge done in bfloat16 costs 5e-3 in the logits.)
+Works on the Hugging Face files themselves, with numpy alone: no framework can cast, transpose or
+drop anything on the way. (A merge done in bfloat16 costs 5e-3 in the logits.)
 """
 
 from collections.abc import Mapping
@@ -10,17 +10,23 @@ from typing import get_args
 
 import numpy as np
 
+from gemma_finetune.formats.fake_quantization import (
+    bits_of,
+    fake_quantized,
+    fake_quantized_embedding,
+)
+from gemma_finetune.formats.lora_file import Adapter
+from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.models.config import Target
-from gemma_finetune.models.fake_quantization import bits_of, fake_quantized, fake_quantized_embedding
-from gemma_finetune.models.lora_file import Adapter
-from gemma_finetune.models.safetensors_file import open_weights
 
 
 def target_shapes(base: str | Path, targets: tuple[str, ...]) -> dict[str, tuple[int, int]]:
     """{module path: (out, in)} of every weight in the base that an adapter on `targets` changes."""
     with open_weights(Path(base) / "model.safetensors") as file:
         names = [n for n in file.keys() if n.endswith(".weight") and n.split(".")[-2] in targets]
-        return {name.removesuffix(".weight"): tuple(file.get_slice(name).get_shape()) for name in names}
+        return {
+            name.removesuffix(".weight"): tuple(file.get_slice(name).get_shape()) for name in names
+        }
 
 
 def read_tensors(directory: str | Path) -> dict[str, np.ndarray]:
@@ -29,17 +35,25 @@ def read_tensors(directory: str | Path) -> dict[str, np.ndarray]:
         return {name: file.get_tensor(name).astype("float32") for name in file.keys()}
 
 
-def merge_lora_weights(tensors: Mapping[str, np.ndarray], adapter: Adapter) -> dict[str, np.ndarray]:
+def merge_lora_weights(
+    tensors: Mapping[str, np.ndarray], adapter: Adapter
+) -> dict[str, np.ndarray]:
     """Base tensors -> merged tensors; all but the adapter's targets are passed on as they are."""
     targets = {f"{module}.weight": module for module in adapter.modules}
     return {
-        name: tensor + adapter.delta(targets[name]) if name in targets else tensor for name, tensor in tensors.items()
+        name: tensor + adapter.delta(targets[name]) if name in targets else tensor
+        for name, tensor in tensors.items()
     }
 
 
 def fake_quantized_model(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All weights that INT4 rounds, rounded: what a quantization-aware adapter was trained to be, once merged."""
-    return {name: _fake_quantized(name.removesuffix(".weight"), tensor) for name, tensor in tensors.items()}
+    """All weights that INT4 rounds, rounded: what a quantization-aware adapter was trained to be,
+    once merged.
+    """
+    return {
+        name: _fake_quantized(name.removesuffix(".weight"), tensor)
+        for name, tensor in tensors.items()
+    }
 
 
 def _fake_quantized(module, tensor):

@@ -1,4 +1,6 @@
-"""Proof of a merge: the merged model says what the base with its adapter says, and not what the base says."""
+"""Proof of a merge: the merged model says what the base with its adapter says, and not what the
+base says.
+"""
 
 import gc
 from collections.abc import Sequence
@@ -6,18 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
+from gemma_finetune.formats.lora_file import Adapter
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
-from gemma_finetune.models.lora_file import Adapter
 from gemma_finetune.utils.cli import UserError
 
 TOLERANCE = 1e-4  # of the largest logit; float32 rounding is about 1e-6
 
 
-def prove_merge(base: Path, merged: Path, adapter: Adapter, prompts: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Largest logit differences over `prompts` (token ids, BOS first), relative to the largest logit.
+def prove_merge(
+    base: Path, merged: Path, adapter: Adapter, prompts: Sequence[Sequence[int]]
+) -> dict[str, float]:
+    """Largest logit differences over `prompts` (token ids, BOS first), relative to the largest
+    logit.
 
-    Returns {"merged_vs_lora", "merged_vs_base"}. UserError if the first exceeds 1e-4 or the second is 0.
+    Returns {"merged_vs_lora", "merged_vs_base"}. UserError if the first exceeds 1e-4 or the second
+    is 0.
     """
     backbone = load_gemma_model(base, dtype="float32")
     base_logits = [_logits(backbone, ids) for ids in prompts]
@@ -37,7 +43,9 @@ def prove_merge(base: Path, merged: Path, adapter: Adapter, prompts: Sequence[Se
             f"(at most {TOLERANCE:.0e}); models/lora.npz and models/base do not belong together"
         )
     if proof["merged_vs_base"] == 0:
-        raise UserError("merge: the merged model equals the base; the adapter in models/lora.npz has learned nothing")
+        raise UserError(
+            "merge: the merged model equals the base; the adapter in models/lora.npz has learned nothing"
+        )
     return proof
 
 

@@ -1,1 +1,1 @@
-"""Answering: Keras, TFLite and LiteRT-LM behind one interface, and the chat on top."""
+"""Chatting with a model: Keras, TFLite and LiteRT-LM behind one interface."""

@@ -1,4 +1,6 @@
-"""Answering a file of conversations: its rows, and the unfinished output that a second run goes on from."""
+"""Answering a file of conversations: its rows, and the unfinished output that a second run goes on
+from.
+"""
 
 import json
 import os
@@ -7,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemma_finetune.data.formatter import parse, render_prompt
-from gemma_finetune.inference.backend import Backend, PromptTooLong
+from gemma_finetune.formats.chat_template import parse, render_prompt
+from gemma_finetune.inference.interface import Backend, PromptTooLong
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_jsonl
 
 
 @dataclass(frozen=True)
 class Request:
-    """Messages that end with the user's. `reference` is the answer the file already had, if it had one."""
+    """Messages that end with the user's. `reference` is the answer the file already had, if it had
+    one.
+    """
 
     messages: list[dict]
     id: str | None
@@ -23,19 +27,26 @@ class Request:
 
     def answered(self, text: str) -> dict:
         """The output row: ChatML, which the data stages read, and what came with the request."""
-        row = {"id": self.id, "messages": [*self.messages, {"role": "assistant", "content": text.strip()}]}
+        row = {
+            "id": self.id,
+            "messages": [*self.messages, {"role": "assistant", "content": text.strip()}],
+        }
         return {k: v for k, v in (row | {"reference": self.reference}).items() if v is not None}
 
 
 def read_requests(path: str | Path) -> list[Request]:
-    """Rows `{"messages": [...]}` (ChatML) or `{"text": "<start_of_turn>..."}` (the format stage's)."""
+    """Rows `{"messages": [...]}` (ChatML) or `{"text": "<start_of_turn>..."}` (the format
+    stage's).
+    """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     return [_request(row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
 
 
 def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | Path) -> None:
-    """UserError names the first request that leaves no room for an answer: before hours are spent on the others."""
+    """UserError names the first request that leaves no room for an answer: before hours are spent
+    on the others.
+    """
     for number, request in enumerate(requests, 1):
         tokens = backend.count_tokens(render_prompt(request.messages))
         if tokens >= backend.context_length:
@@ -44,7 +55,7 @@ def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | P
 
 def _request(row, place):
     try:
-        messages = parse(row["text"]) if "text" in row else row["messages"]
+        messages = row["messages"] if "messages" in row else parse(row["text"])
         messages = [{"role": m["role"], "content": _text(m["content"])} for m in messages]
         reference = messages.pop()["content"] if messages[-1]["role"] == "assistant" else None
         render_prompt(messages)
@@ -64,8 +75,9 @@ def _text(content):
 class UnfinishedOutput:
     """Rows on their way to `path`, kept beside it until all are there.
 
-    `settings` is what the answers depend on; the file's first line holds them. UserError where rows are there already
-    that were made with others: they may have taken hours, so nobody but the user throws them away.
+    `settings` is what the answers depend on; the file's first line holds them. UserError where rows
+    are there already that were made with others: they may have taken hours, so nobody but the user
+    throws them away.
     """
 
     def __init__(self, path: str | Path, settings: dict):
@@ -79,9 +91,13 @@ class UnfinishedOutput:
             except OSError as error:
                 raise UserError(f"{self._partial}: cannot be written ({error.strerror})")
             found = header
-        whole = [line for line in found.splitlines(keepends=True) if line.endswith(b"\n")]  # the last may be cut short
+        whole = [
+            line for line in found.splitlines(keepends=True) if line.endswith(b"\n")
+        ]  # the last may be cut short
         if whole[:1] != [header]:
-            raise UserError(f"{self._partial}: {_difference(found, settings)}; delete it to begin anew")
+            raise UserError(
+                f"{self._partial}: {_difference(found, settings)}; delete it to begin anew"
+            )
         os.truncate(self._partial, sum(map(len, whole)))
         self.rows = len(whole) - 1
 
@@ -92,7 +108,11 @@ class UnfinishedOutput:
 
     def finish(self) -> None:
         """Puts the rows at `path`."""
-        with open(self._partial, "rb") as rows, aside(self._path) as temporary, open(temporary, "wb") as whole:
+        with (
+            open(self._partial, "rb") as rows,
+            aside(self._path) as temporary,
+            open(temporary, "wb") as whole,
+        ):
             rows.readline()
             shutil.copyfileobj(rows, whole)
         self._partial.unlink()
@@ -102,7 +122,11 @@ def _difference(found, settings):
     """What speaks against going on with the rows in `found`."""
     try:
         was = json.loads(found.split(b"\n")[0])["settings"]
-        changed = [f"{key} was {was.get(key)}, is {settings[key]}" for key in settings if was.get(key) != settings[key]]
+        changed = [
+            f"{key} was {was.get(key)}, is {settings[key]}"
+            for key in settings
+            if was.get(key) != settings[key]
+        ]
     except (ValueError, TypeError, KeyError, AttributeError):
         return "not the unfinished answers of generate.py"
     return f"its answers were made with other settings ({'; '.join(changed)})"

@@ -1,7 +1,8 @@
-"""A .task or .litertlm on LiteRT-LM, the runtime that phones use: its tokenizer, its template engine, its sampler.
+"""A .task or .litertlm on LiteRT-LM, the runtime that phones use: its tokenizer, its template
+engine, its sampler.
 
-The template is given to every bundle: a .task has none (export/bundle.py says what is lost), and a foreign .litertlm
-may lose the line break between an answer and the next turn.
+The template is given to every bundle: a .task has none (export/bundle.py says what is lost), and a
+foreign .litertlm may lose the line break between an answer and the next turn.
 """
 
 from collections.abc import Iterator
@@ -10,10 +11,9 @@ from pathlib import Path
 import litert_lm
 
 from gemma_finetune.config import END_OF_TURN, START_OF_TURN
-from gemma_finetune.data.formatter import parse, render, render_prompt
-from gemma_finetune.export.bundle_file import BundleFile
-from gemma_finetune.export.chat_template import LITERTLM_TEMPLATE
-from gemma_finetune.inference.backend import Backend, PromptTooLong, Usage
+from gemma_finetune.formats.bundle_file import BundleFile
+from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE, fold_system, render_prompt
+from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
 
@@ -21,7 +21,9 @@ _ADVICE = "make the bundle again with `dvc repro bundle`"
 
 
 class BundleBackend(Backend):
-    """The runtime keeps one conversation and its KV cache; a prompt that continues it only adds to it."""
+    """The runtime keeps one conversation and its KV cache; a prompt that continues it only adds to
+    it.
+    """
 
     def __init__(self, path: str | Path, threads: int):
         litert_lm.set_min_log_severity(litert_lm.LogSeverity.FATAL)
@@ -31,7 +33,10 @@ class BundleBackend(Backend):
         _check_vocabulary(path, bundle.tokenizer().GetPieceSize(), self._vocabulary_size)
         self._engine = _open_engine(path, threads)
         _check_turn_tokens(path, self._engine)
-        self._conversation, self._turns = None, []  # the conversation that is open, and what it holds
+        self._conversation, self._turns = (
+            None,
+            [],
+        )  # the conversation that is open, and what it holds
         self.weights = Path(path)
         self.description = f"LiteRT-LM on the CPU, {threads} threads: {path}"
 
@@ -39,12 +44,13 @@ class BundleBackend(Backend):
         return 1 + len(self._engine.tokenize(text))  # the runtime puts BOS in front
 
     def generate(self, messages, sampler, max_tokens) -> Iterator[str]:
-        turns = parse(render(messages))  # the system text is in the first turn now, as the template has it
+        prompt = render_prompt(messages)  # ValueError for what the template has no place for
+        turns = fold_system(messages)
         held = self._resume(turns[:-1], sampler)
         if held:
             read = len(self._engine.tokenize("\n" + render_prompt(turns[-1:])))
         else:
-            read = self.count_tokens(render_prompt(turns))
+            read = self.count_tokens(prompt)
         limit = min(max_tokens, self.context_length - held - read)
         if limit <= 0:
             raise PromptTooLong(held + read, self.context_length)
@@ -59,20 +65,26 @@ class BundleBackend(Backend):
         self._engine.close()
 
     def _resume(self, history, sampler):
-        """Keeps the conversation if it holds `history`, else opens one that does; returns the tokens it has read.
+        """Keeps the conversation if it holds `history`, else opens one that does; returns the
+        tokens it has read.
 
-        Draws go on where an earlier answer's ended, so a sampled answer begins anew: it depends on its seed alone.
+        Draws go on where an earlier answer's ended, so a sampled answer begins anew: it depends on
+        its seed alone.
         """
         if self._conversation and self._turns == history and sampler.temperature == 0:
             return self._conversation.token_count
         self._forget()
         self._conversation = self._engine.create_conversation(
-            messages=history, sampler_config=self._sampler_config(sampler), chat_template=LITERTLM_TEMPLATE
+            messages=history,
+            sampler_config=self._sampler_config(sampler),
+            chat_template=LITERTLM_TEMPLATE,
         )
         return 0
 
     def _finish(self, turns, text, held, read, limit):
-        """Notes what the answer took. One that was cut off has no <end_of_turn> in the cache, so nothing can follow."""
+        """Notes what the answer took. One that was cut off has no <end_of_turn> in the cache, so
+        nothing can follow.
+        """
         spent = self._conversation.token_count - held - read  # a stop token is counted
         stopped = spent < limit or len(self._engine.tokenize(text)) < limit
         self.usage = Usage(prompt=held + read, read=read, answer=spent - stopped, complete=stopped)
@@ -81,12 +93,16 @@ class BundleBackend(Backend):
             self._forget()
 
     def _send(self, text, sampler, limit):
-        """The answer's pieces. A conversation that is stopped half-way, or fails, is closed: its cache is no use."""
+        """The answer's pieces. A conversation that is stopped half-way, or fails, is closed: its
+        cache is no use.
+        """
         penalty = litert_lm.RepetitionPenaltyConfig(repetition_penalty=sampler.repetition_penalty)
         options = {"repetition_penalty_config": penalty} if sampler.repetition_penalty != 1 else {}
         finished = False
         try:
-            for message in self._conversation.send_message_async(text, max_output_tokens=limit, **options):
+            for message in self._conversation.send_message_async(
+                text, max_output_tokens=limit, **options
+            ):
                 yield str(message)
             finished = True
         finally:
@@ -130,4 +146,6 @@ def _check_turn_tokens(path, engine):
     """UserError unless turns open with one token and an answer ends with one, as Gemma's do."""
     start, end = engine.tokenize(START_OF_TURN), engine.tokenize(END_OF_TURN)
     if len(start) != 1 or len(end) != 1 or end not in engine.eos_token_ids:
-        raise UserError(f"{path}: {END_OF_TURN} does not end an answer; this is not a Gemma 3 bundle, or {_ADVICE}")
+        raise UserError(
+            f"{path}: {END_OF_TURN} does not end an answer; this is not a Gemma 3 bundle, or {_ADVICE}"
+        )

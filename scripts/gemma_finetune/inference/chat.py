@@ -10,9 +10,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemma_finetune.data.control import find_control
-from gemma_finetune.data.formatter import render, render_prompt
-from gemma_finetune.inference.backend import Backend, PromptTooLong, Usage
+from gemma_finetune.config import find_control
+from gemma_finetune.formats.chat_template import render, render_prompt
+from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import read_jsonl, write_jsonl
@@ -27,14 +27,18 @@ class Stats:
     total: float  # seconds from the question to the end
 
     def tokens_per_second(self) -> float:
-        """Tokens of the answer by the time from question to end: LiteRT-LM hands out text late and in lumps."""
+        """Tokens of the answer by the time from question to end: LiteRT-LM hands out text late and
+        in lumps.
+        """
         return self.usage.answer / self.total
 
 
 class ChatSession:
     """`messages` is the conversation so far, the system text first if there is one."""
 
-    def __init__(self, backend: Backend, sampler: Sampler, max_tokens: int, system: str | None = None):
+    def __init__(
+        self, backend: Backend, sampler: Sampler, max_tokens: int, system: str | None = None
+    ):
         self._backend, self._sampler, self._max_tokens = backend, sampler, max_tokens
         self._system = [{"role": "system", "content": as_text(system)}] if system else []
         self._turns: list[dict] = []
@@ -46,7 +50,8 @@ class ChatSession:
         return self._system + self._turns
 
     def ask(self, text: str) -> Generator[str, None, None]:
-        """The answer to `text` in pieces. Closed early, it leaves what was said so far in the history.
+        """The answer to `text` in pieces. Closed early, it leaves what was said so far in the
+        history.
 
         PromptTooLong, with the history untouched, where `text` alone does not fit the context.
         """
@@ -55,12 +60,15 @@ class ChatSession:
         started, first, pieces = time.perf_counter(), None, []
         self.stats = None
         try:
-            for piece in self._backend.generate(self._system + kept, self._sampler, self._max_tokens):
+            for piece in self._backend.generate(
+                self._system + kept, self._sampler, self._max_tokens
+            ):
                 first = first or time.perf_counter()
                 pieces.append(piece)
                 yield piece
             ended = time.perf_counter()
-            usage: Usage = self._backend.usage  # type: ignore[assignment]  # set, since an answer has ended
+            # Set, since an answer has ended
+            usage: Usage = self._backend.usage  # type: ignore[assignment]
             self.stats = Stats(usage, (first or ended) - started, ended - started)
         finally:
             if pieces or self.stats:
@@ -97,7 +105,9 @@ class ChatSession:
         self._system, self._turns = systems, messages[len(systems) :]
 
     def _fit(self, turns):
-        """The latest of `turns` that leave room for an answer; whole turns, a question with its answer, go first."""
+        """The latest of `turns` that leave room for an answer; whole turns, a question with its
+        answer, go first.
+        """
         context = self._backend.context_length
         room = min(self._max_tokens, context // 4)
         while (tokens := self._count(turns)) + room > context and len(turns) > 2:
@@ -111,8 +121,12 @@ class ChatSession:
 
 
 def as_text(content: str) -> str:
-    """`content` with every control piece broken by a space: what a person types is text, never a turn."""
-    content = content.strip().encode(errors="replace").decode()  # a broken byte of the keyboard's is no text
+    """`content` with every control piece broken by a space: what a person types is text, never a
+    turn.
+    """
+    content = (
+        content.strip().encode(errors="replace").decode()
+    )  # a broken byte of the keyboard's is no text
     while piece := find_control(content):
         content = content.replace(piece, f"{piece[0]} {piece[1:]}")
     return content

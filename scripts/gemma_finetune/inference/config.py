@@ -1,6 +1,5 @@
 """The `generate` section of params.yaml."""
 
-import os
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -30,7 +29,3 @@ class GenerateConfig:
             repetition_penalty=self.repetition_penalty,
             seed=self.seed,
         )
-
-    def thread_count(self) -> int:
-        """CPU threads of TFLite and LiteRT-LM: as set, else one a core and four at most (more gain little)."""
-        return self.threads or min(4, os.cpu_count() or 1)

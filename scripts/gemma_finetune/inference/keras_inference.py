@@ -1,6 +1,7 @@
 """Gemma 3 on Keras and JAX: on a GPU where there is one, else on the CPU.
 
-In bfloat16, what would suffer from it is float32: softmax and RoPE angles (in keras-hub), and the logits (here).
+In bfloat16, what would suffer from it is float32: softmax and RoPE angles (in keras-hub), and the
+logits (here).
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,10 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from gemma_finetune.inference.prefill import choose_prefill
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
 from gemma_finetune.models.loader import load_gemma_model
-from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.runtime.prefill import choose_prefill
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.gpu import device_name
 
@@ -30,7 +31,10 @@ def open_keras(directory: str | Path, dtype: str, context_length: int) -> TokenB
     tokenizer = GemmaTokenizer(tokenizer_path)
     backbone = load_gemma_model(directory, dtype)
     check_vocabulary(directory, backbone.vocabulary_size, tokenizer_path, tokenizer)
-    weights, description = Path(directory) / "model.safetensors", f"Keras on {device_name()}, {dtype}: {directory}"
+    weights, description = (
+        Path(directory) / "model.safetensors",
+        f"Keras on {device_name()}, {dtype}: {directory}",
+    )
     return TokenBackend(KerasModel(backbone, context_length), tokenizer, weights, description)
 
 
@@ -41,14 +45,18 @@ class KerasModel:
         shape = (1, cache_length, backbone.num_key_value_heads, backbone.head_dim)
         dtype = backbone.compute_dtype
         self.cache_length, self.position = cache_length, 0
-        self._cache = tuple((jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(backbone.num_layers))
+        self._cache = tuple(
+            (jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(backbone.num_layers)
+        )
         self._weights = [variable.value for variable in backbone.variables]
         # The cache is donated: each call updates it in place.
         self._fill = jax.jit(partial(_fill, backbone), donate_argnums=1)
         self._step = jax.jit(partial(_step, backbone), donate_argnums=1)
 
     def rewind(self, position: int) -> None:
-        """Forgets the tokens from `position` on; what the cache holds behind it is hidden and overwritten."""
+        """Forgets the tokens from `position` on; what the cache holds behind it is hidden and
+        overwritten.
+        """
         if not 0 <= position <= self.position:
             raise ValueError(f"rewind goes back. Received: position={position} at {self.position}")
         self.position = position
@@ -57,7 +65,10 @@ class KerasModel:
         """Reads tokens into the cache. Gives no logits."""
         start = 0
         while start < len(ids):
-            length = choose_prefill(PREFILL_LENGTHS, len(ids) - start, self.cache_length - self.position) or 1
+            length = (
+                choose_prefill(PREFILL_LENGTHS, len(ids) - start, self.cache_length - self.position)
+                or 1
+            )
             read = ids[start : start + length]
             padded = np.zeros((1, length), np.int32)
             padded[0, : len(read)] = read
@@ -68,8 +79,12 @@ class KerasModel:
     def decode(self, token: int) -> np.ndarray:
         """Reads one token; returns the logits of the next, (V,) float32."""
         if self.position >= self.cache_length:
-            raise ValueError(f"the cache is full. Received: 1 token at {self.position} of {self.cache_length}")
-        logits, self._cache = self._step(self._weights, self._cache, np.array([[token]], np.int32), self.position)
+            raise ValueError(
+                f"the cache is full. Received: 1 token at {self.position} of {self.cache_length}"
+            )
+        logits, self._cache = self._step(
+            self._weights, self._cache, np.array([[token]], np.int32), self.position
+        )
         self.position += 1
         return np.asarray(logits)
 
@@ -87,13 +102,20 @@ def _step(backbone, weights, cache, ids, position):
     with jax.default_matmul_precision("float32"):
         # Two rows, for XLA on a CPU takes 15 times as long for a single one in bfloat16.
         twice = jnp.broadcast_to(hidden[0, -1], (2, hidden.shape[-1]))
-        return jnp.einsum("nd,vd->nv", twice, embeddings, preferred_element_type=jnp.float32)[0], cache
+        return jnp.einsum("nd,vd->nv", twice, embeddings, preferred_element_type=jnp.float32)[
+            0
+        ], cache
 
 
 def _forward(backbone, weights, cache, ids, position):
-    """Hidden states (1, T, D) after the final norm, and the cache: `Gemma3CausalLM.call_with_cache` but for logits."""
+    """Hidden states (1, T, D) after the final norm, and the cache: `Gemma3CausalLM.call_with_cache`
+    but for logits.
+    """
     state = list(zip(backbone.variables, weights, strict=True))
-    with keras.StatelessScope(state_mapping=state), jax.default_matmul_precision("float32"):  # a GPU would take TF32
+    with (
+        keras.StatelessScope(state_mapping=state),
+        jax.default_matmul_precision("float32"),
+    ):  # a GPU would take TF32
         x = backbone.token_embedding(ids)
         x = x * jnp.sqrt(backbone.hidden_dim).astype(x.dtype)
         updated = []

@@ -1,4 +1,6 @@
-"""From logits to the next token: greedy, or drawn with temperature, top-k, top-p and a repetition penalty."""
+"""From logits to the next token: greedy, or drawn with temperature, top-k, top-p and a repetition
+penalty.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """How a token is chosen. `temperature` 0 is greedy; `top_k` None keeps all tokens, `top_p` 1 all of their mass.
+    """How a token is chosen. `temperature` 0 is greedy; `top_k` None keeps all tokens, `top_p` 1
+    all of their mass.
 
-    `repetition_penalty` r divides a positive logit by r and multiplies a negative one, for each token the answer
-    already holds (Keskar et al. 2019, CTRL), as LiteRT-LM does.
+    `repetition_penalty` r divides a positive logit by r and multiplies a negative one, for each
+    token the answer already holds (Keskar et al. 2019, CTRL), as LiteRT-LM does.
     """
 
     temperature: float = 0.0
@@ -21,16 +24,22 @@ class Sampler:
     seed: int = 0
 
     def choose(self, logits: np.ndarray, answer: Sequence[int], random: np.random.Generator) -> int:
-        """The next token id. logits: (V,); `answer`: the ids chosen so far; `random`: where draws come from."""
+        """The next token id. logits: (V,); `answer`: the ids chosen so far; `random`: where draws
+        come from.
+        """
         scores = _penalize(logits, answer, self.repetition_penalty)
         if self.temperature == 0:
             return int(scores.argmax())
         candidates = _largest(scores, self.top_k)  # (K,), best first
         weights = np.exp((scores[candidates] - scores[candidates[0]]) / self.temperature)
         cumulative = np.cumsum(weights / weights.sum())
-        kept = int(np.searchsorted(cumulative, self.top_p)) + 1  # the fewest whose mass reaches top_p
+        kept = (
+            int(np.searchsorted(cumulative, self.top_p)) + 1
+        )  # the fewest whose mass reaches top_p
         cumulative = cumulative[:kept]
-        return int(candidates[np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")])
+        return int(
+            candidates[np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")]
+        )
 
 
 def _penalize(logits, answer, penalty):

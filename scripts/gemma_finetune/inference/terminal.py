@@ -1,4 +1,6 @@
-"""The chat's screen and keyboard: lines and commands, colours, Ctrl-C. The conversation itself is ChatSession's."""
+"""The chat's screen and keyboard: lines and commands, colours, Ctrl-C. The conversation itself is
+ChatSession's.
+"""
 
 import os
 import signal
@@ -29,7 +31,9 @@ class SecondInterrupt(KeyboardInterrupt):
 
 
 def converse(session: ChatSession) -> None:
-    """Reads lines from the terminal and answers them, until /exit or Ctrl-D. A mistake is told and forgiven."""
+    """Reads lines from the terminal and answers them, until /exit or Ctrl-D. A mistake is told and
+    forgiven.
+    """
     import readline  # noqa: F401 - gives input() line editing and history
 
     with suppress(Leave):
@@ -45,7 +49,9 @@ def converse(session: ChatSession) -> None:
 
 
 def converse_piped(session: ChatSession, lines: Iterable[str]) -> None:
-    """Answers each line of a file or pipe, in one conversation; only answers go to stdout. A mistake ends it."""
+    """Answers each line of a file or pipe, in one conversation; only answers go to stdout. A
+    mistake ends it.
+    """
     with suppress(Leave):
         for line in lines:
             respond(session, line.strip())
@@ -60,7 +66,9 @@ def respond(session: ChatSession, line: str) -> None:
 
 
 def answer(session: ChatSession, text: str) -> None:
-    """Prints the answer to `text` as it comes. On a terminal Ctrl-C ends the answer, not the session."""
+    """Prints the answer to `text` as it comes. On a terminal Ctrl-C ends the answer, not the
+    session.
+    """
     pieces = session.ask(text)
     with _interrupts() as interrupted:
         for number, piece in enumerate(pieces):
@@ -158,7 +166,9 @@ def _read_line():
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C on a terminal into a flag, so that an answer stops between two pieces; a second raises."""
+    """Turns the first Ctrl-C on a terminal into a flag, so that an answer stops between two pieces;
+    a second raises.
+    """
     seen = []
 
     def note(signal_number, frame):
@@ -182,4 +192,6 @@ def _note(text):
 
 def _style(text, code, stream):
     """`text` in a colour where `stream` is a terminal whose user wants colours."""
-    return f"\033[{code}m{text}\033[0m" if stream.isatty() and "NO_COLOR" not in os.environ else text
+    return (
+        f"\033[{code}m{text}\033[0m" if stream.isatty() and "NO_COLOR" not in os.environ else text
+    )

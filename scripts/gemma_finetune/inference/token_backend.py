@@ -1,6 +1,8 @@
-"""Conversations on a model that maps token ids to logits: template, tokenizer, KV cache reuse, stop, text stream.
+"""Conversations on a model that maps token ids to logits: template, tokenizer, KV cache reuse,
+stop, text stream.
 
-Keras and TFLite share all of this; each brings a model with `cache_length`, `position`, `rewind`, `prefill`, `decode`.
+Keras and TFLite share all of this; each brings a model with `cache_length`, `position`, `rewind`,
+`prefill`, `decode`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from gemma_finetune.data.formatter import render_prompt
-from gemma_finetune.inference.backend import Backend, PromptTooLong, Usage
-from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.formats.chat_template import render_prompt
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.utils.cli import UserError
 
 
@@ -27,11 +29,16 @@ class TokenModel(Protocol):
 
 
 class TokenBackend(Backend):
-    def __init__(self, model: TokenModel, tokenizer: GemmaTokenizer, weights: Path, description: str):
+    def __init__(
+        self, model: TokenModel, tokenizer: GemmaTokenizer, weights: Path, description: str
+    ):
         self._model = model
         self._tokenizer = tokenizer
         self._cached: list[int] = []  # the ids whose keys and values the model's cache holds
-        self._text, self._ids = "", []  # the last prompt with its answer, and the ids as the model saw and chose them
+        self._text, self._ids = (
+            "",
+            [],
+        )  # the last prompt with its answer, and the ids as the model saw and chose them
         self.weights, self.description = weights, description
         self.context_length = model.cache_length
 
@@ -50,20 +57,26 @@ class TokenBackend(Backend):
             pieces.append(piece)
             yield piece
         complete = len(answer) < limit
-        self._text, self._ids = ("".join([text, *pieces]), prompt + answer) if complete else ("", [])
+        self._text, self._ids = (
+            ("".join([text, *pieces]), prompt + answer) if complete else ("", [])
+        )
         self.usage = Usage(prompt=len(prompt), read=read + 1, answer=len(answer), complete=complete)
 
     def close(self):
         self._model = None
 
     def _encode(self, text):
-        """As in training: BOS first, each turn by itself. The last answer keeps the ids it was chosen with."""
+        """As in training: BOS first, each turn by itself. The last answer keeps the ids it was
+        chosen with.
+        """
         if self._text and text.startswith(self._text):
             return self._ids + self._tokenizer.encode_conversation(text[len(self._text) :])[0][1:]
         return self._tokenizer.encode_conversation(text)[0]
 
     def _read(self, ids):
-        """Brings the cache to hold `ids`, keeping what it shares with them; returns how many it had to read."""
+        """Brings the cache to hold `ids`, keeping what it shares with them; returns how many it had
+        to read.
+        """
         shared = _shared(self._cached, ids)
         self._model.rewind(shared)
         del self._cached[shared:]
@@ -72,7 +85,9 @@ class TokenBackend(Backend):
         return len(ids) - shared
 
     def _tokens(self, token, answer, sampler, limit):
-        """Decodes from `token` on; yields each chosen id and puts it into `answer`, until a stop token or `limit`."""
+        """Decodes from `token` on; yields each chosen id and puts it into `answer`, until a stop
+        token or `limit`.
+        """
         random = np.random.default_rng(sampler.seed)
         while len(answer) < limit:
             logits = self._model.decode(token)
@@ -85,7 +100,9 @@ class TokenBackend(Backend):
 
 
 def to_text(tokens: Iterable[int], tokenizer: GemmaTokenizer) -> Iterator[str]:
-    """Token ids to whole characters as they complete: a character may be spread over up to four byte tokens."""
+    """Token ids to whole characters as they complete: a character may be spread over up to four
+    byte tokens.
+    """
     pending: list[int] = []
     for token in tokens:
         pending.append(token)
@@ -99,8 +116,12 @@ def to_text(tokens: Iterable[int], tokenizer: GemmaTokenizer) -> Iterator[str]:
         yield tokenizer.decode(pending)
 
 
-def check_vocabulary(path: str | Path, size: int, tokenizer_path: str | Path, tokenizer: GemmaTokenizer) -> None:
-    """UserError unless the model at `path`, with `size` logits, and the tokenizer have one vocabulary."""
+def check_vocabulary(
+    path: str | Path, size: int, tokenizer_path: str | Path, tokenizer: GemmaTokenizer
+) -> None:
+    """UserError unless the model at `path`, with `size` logits, and the tokenizer have one
+    vocabulary.
+    """
     if tokenizer.vocabulary_size != size:
         raise UserError(
             f"{path} has a vocabulary of {size} tokens, {tokenizer_path} one of {tokenizer.vocabulary_size}: they are "
@@ -110,4 +131,6 @@ def check_vocabulary(path: str | Path, size: int, tokenizer_path: str | Path, to
 
 def _shared(a, b):
     """Length of the common prefix of two lists."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )

@@ -1,1 +1,1 @@
-"""The base model and the adapter on it."""
+"""The training side of the model: loading it, and the adapter on it."""

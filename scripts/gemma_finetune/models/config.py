@@ -43,9 +43,11 @@ class ModelConfig:
 
 @section
 class LoRAConfig:
-    """The adapter. `targets` are Hugging Face module names; `dropout` is on its input, while training.
+    """The adapter. `targets` are Hugging Face module names; `dropout` is on its input, while
+    training.
 
-    One that is `quantization_aware` belongs to a base that is rounded to INT4, and is rounded with it.
+    One that is `quantization_aware` belongs to a base that is rounded to INT4, and is rounded with
+    it.
     """
 
     rank: Annotated[int, Field(ge=1)]
@@ -59,10 +61,14 @@ class LoRAConfig:
     @classmethod
     def _without_dropout(cls, value, info):
         if value and info.data.get("dropout"):
-            raise ValueError("lora.dropout must be 0 with it: what is rounded is the whole weight, adapter included")
+            raise ValueError(
+                "lora.dropout must be 0 with it: what is rounded is the whole weight, adapter included"
+            )
         return value
 
     @property
     def scale(self) -> float:
-        """What B A is multiplied by: alpha / rank, or alpha / sqrt(rank) (Kalajdzievski, 2023, arXiv:2312.03732)."""
+        """What B A is multiplied by: alpha / rank, or alpha / sqrt(rank) (Kalajdzievski, 2023,
+        arXiv:2312.03732).
+        """
         return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)

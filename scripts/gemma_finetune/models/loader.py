@@ -1,23 +1,10 @@
-"""A directory in Hugging Face layout -> keras-hub's Gemma 3 backbone. Nothing is downloaded here."""
+"""A directory in Hugging Face layout -> keras-hub's Gemma 3 backbone. Nothing is downloaded
+here.
+"""
 
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
-
-@contextmanager
-def without_tensorflow():
-    """Hides TensorFlow from keras-hub, which imports it where it is installed, for things that aren't used here.
-
-    It would cost two seconds, 300 MB, and on a GPU the memory that JAX needs. Others can import it afterwards.
-    """
-    hidden = [name for name in ("tensorflow", "tensorflow_text") if sys.modules.setdefault(name, None) is None]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-
+from gemma_finetune.utils.imports import without_tensorflow
 
 with without_tensorflow():
     import keras
@@ -25,13 +12,16 @@ with without_tensorflow():
 
 from safetensors import SafetensorError  # noqa: E402
 
-from gemma_finetune.models.safetensors_file import open_weights  # noqa: E402
+from gemma_finetune.formats.safetensors_file import open_weights  # noqa: E402
 from gemma_finetune.utils.cli import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
 
 
-def load_gemma_model(directory: str | Path, dtype: str = "float32") -> keras_hub.models.Gemma3Backbone:
-    """The text Gemma 3 in `directory` (config.json, model.safetensors), its weights cast to `dtype`.
+def load_gemma_model(
+    directory: str | Path, dtype: str = "float32"
+) -> keras_hub.models.Gemma3Backbone:
+    """The text Gemma 3 in `directory` (config.json, model.safetensors), its weights cast to
+    `dtype`.
 
     float16 is refused: Gemma 3's activations exceed its range.
     """
@@ -40,7 +30,9 @@ def load_gemma_model(directory: str | Path, dtype: str = "float32") -> keras_hub
     directory = require(directory, "base")
     model_type = read_json(require(directory / "config.json", "base")).get("model_type")
     if model_type != "gemma3_text":
-        raise UserError(f"{directory}/config.json: model_type is {model_type!r}; text Gemma 3 is gemma3_text")
+        raise UserError(
+            f"{directory}/config.json: model_type is {model_type!r}; text Gemma 3 is gemma3_text"
+        )
     with open_weights(require(directory / "model.safetensors", "base")):
         pass  # keras-hub would end in a traceback
     return read_backbone(directory, dtype)
@@ -50,7 +42,9 @@ def read_backbone(directory: Path, dtype: str) -> keras_hub.models.Gemma3Backbon
     """A Gemma 3 from a directory in Hugging Face or KerasHub layout, as keras-hub reads it."""
     try:
         with without_tensorflow():
-            return keras_hub.models.Gemma3Backbone.from_preset(str(directory.resolve()), dtype=dtype)
+            return keras_hub.models.Gemma3Backbone.from_preset(
+                str(directory.resolve()), dtype=dtype
+            )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{directory}: its weights are damaged or not those of its config.json ({type(error).__name__}: "

@@ -1,7 +1,8 @@
 """A frozen projection, by the product that the machine does fastest.
 
-Keras asks XLA for bfloat16 x bfloat16 -> bfloat16. On a CPU that runs at the speed of float32; the same product with
-a float32 result, rounded afterwards, runs twice as fast with AVX-512 and three to four times with AMX.
+Keras asks XLA for bfloat16 x bfloat16 -> bfloat16. On a CPU that runs at the speed of float32; the
+same product with a float32 result, rounded afterwards, runs twice as fast with AVX-512 and three to
+four times with AMX.
 """
 
 from functools import partial
@@ -12,11 +13,16 @@ import keras
 
 
 def project(dense: keras.layers.Layer, x, kernel=None):
-    """What `dense` makes of x. A plain EinsumDense must be frozen; an adapter comes back here for the base below it.
+    """What `dense` makes of x. A plain EinsumDense must be frozen; an adapter comes back here for
+    the base below it.
 
     With a `kernel`, which must be frozen too, what `dense` would make of x if that were its own.
     """
-    fast = isinstance(dense, keras.layers.EinsumDense) and x.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
+    fast = (
+        isinstance(dense, keras.layers.EinsumDense)
+        and x.dtype == jnp.bfloat16
+        and jax.default_backend() == "cpu"
+    )
     if fast:
         return _product(dense.equation, x, dense.kernel.value if kernel is None else kernel)
     return dense(x) if kernel is None else jnp.einsum(dense.equation, x, kernel)

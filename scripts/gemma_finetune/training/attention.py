@@ -1,8 +1,9 @@
 """Causal attention for long rows on a CPU, block by block, in float32.
 
-A block of queries looks at the keys from its window on to its own end: about half of all pairs, of which none are kept.
-The backward pass computes their probabilities again from each query's normalizer (FlashAttention-2: Dao 2023,
-arXiv:2307.08691; here a block's keys are taken at once, so nothing is rescaled on the way).
+A block of queries looks at the keys from its window on to its own end: about half of all pairs, of
+which none are kept. The backward pass computes their probabilities again from each query's
+normalizer (FlashAttention-2: Dao 2023, arXiv:2307.08691; here a block's keys are taken at once, so
+nothing is rescaled on the way).
 """
 
 from functools import partial
@@ -15,7 +16,8 @@ BLOCK = 256  # queries; rows that are no longer gain nothing
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def blockwise_attention(query, key, value, mask, window):
-    """(B, T, N, H) queries, scaled, (B, T, K, H) keys and values, (B, T, T) causal mask -> (B, T, N, H), float32.
+    """(B, T, N, H) queries, scaled, (B, T, K, H) keys and values, (B, T, T) causal mask -> (B, T,
+    N, H), float32.
 
     A query sees the last `window` tokens, its own among them; None: all before it.
     """
@@ -31,7 +33,9 @@ def _blocks(length, window):
 
 
 def _logits(query, key, mask, window, queries, keys):
-    """(B, K, G, queries, keys) logits of a block, G query heads to a key/value head; -inf where nothing is seen."""
+    """(B, K, G, queries, keys) logits of a block, G query heads to a key/value head; -inf where
+    nothing is seen.
+    """
     grouped = query[:, queries].reshape(
         query.shape[0], -1, key.shape[2], query.shape[2] // key.shape[2], query.shape[3]
     )
@@ -49,7 +53,11 @@ def _forward(query, key, value, mask, window):
         logits, _ = _logits(query, key, mask, window, queries, keys)
         normalizers.append(jax.nn.logsumexp(logits, axis=-1, keepdims=True))
         probabilities = jnp.exp(logits - normalizers[-1])
-        outputs.append(jnp.einsum("bkgts,bskh->btkgh", probabilities, value[:, keys]).reshape(query[:, queries].shape))
+        outputs.append(
+            jnp.einsum("bkgts,bskh->btkgh", probabilities, value[:, keys]).reshape(
+                query[:, queries].shape
+            )
+        )
     output = jnp.concatenate(outputs, axis=1)
     return output, (query, key, value, mask, output, normalizers)
 
@@ -57,13 +65,19 @@ def _forward(query, key, value, mask, window):
 def _backward(window, kept, gradient):
     query, key, value, mask, output, normalizers = kept
     by_query, by_key, by_value = [], jnp.zeros_like(key), jnp.zeros_like(value)
-    for (queries, keys), normalizer in zip(_blocks(query.shape[1], window), normalizers, strict=True):
+    for (queries, keys), normalizer in zip(
+        _blocks(query.shape[1], window), normalizers, strict=True
+    ):
         logits, grouped = _logits(query, key, mask, window, queries, keys)
         probabilities = jnp.exp(logits - normalizer)
         given = gradient[:, queries].reshape(grouped.shape)
         along = jnp.einsum("btkgh,btkgh->bkgt", given, output[:, queries].reshape(grouped.shape))
-        errors = probabilities * (jnp.einsum("btkgh,bskh->bkgts", given, value[:, keys]) - along[..., None])
-        by_query.append(jnp.einsum("bkgts,bskh->btkgh", errors, key[:, keys]).reshape(query[:, queries].shape))
+        errors = probabilities * (
+            jnp.einsum("btkgh,bskh->bkgts", given, value[:, keys]) - along[..., None]
+        )
+        by_query.append(
+            jnp.einsum("bkgts,bskh->btkgh", errors, key[:, keys]).reshape(query[:, queries].shape)
+        )
         by_key = by_key.at[:, keys].add(jnp.einsum("bkgts,btkgh->bskh", errors, grouped))
         by_value = by_value.at[:, keys].add(jnp.einsum("bkgts,btkgh->bskh", probabilities, given))
     return jnp.concatenate(by_query, axis=1), by_key, by_value, None

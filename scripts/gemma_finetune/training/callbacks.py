@@ -1,4 +1,6 @@
-"""What happens around the steps of `fit`: keep the best adapter, log, show progress, stop on a broken loss."""
+"""What happens around the steps of `fit`: keep the best adapter, log, show progress, stop on a
+broken loss.
+"""
 
 import csv
 import io
@@ -18,7 +20,8 @@ from gemma_finetune.utils.gpu import device_name, peak_memory
 
 
 class LoRASave(keras.callbacks.Callback):
-    """Keeps the adapter of the lowest validation loss in `weights`, or the last one where nothing validates.
+    """Keeps the adapter of the lowest validation loss in `weights`, or the last one where nothing
+    validates.
 
     `best_epoch` counts from 1; 0: none yet.
     """
@@ -35,17 +38,25 @@ class LoRASave(keras.callbacks.Callback):
 
 
 class MetricsLogger(keras.callbacks.Callback):
-    """A row per step: step, epoch, loss, val_loss (the latest), learning_rate, grad_norm, tokens (supervised).
+    """A row per step: step, epoch, loss, val_loss (the latest), learning_rate, grad_norm, tokens
+    (supervised).
 
-    CSV, because that is what `dvc plots` reads; no wall-clock, so that a rerun writes the same bytes.
+    CSV, because that is what `dvc plots` reads; no wall-clock, so that a rerun writes the same
+    bytes.
     """
 
     FIELDS = ("step", "epoch", "loss", "val_loss", "learning_rate", "grad_norm", "tokens")
 
-    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, val_loss: float | None = None):
+    def __init__(
+        self,
+        schedule: keras.optimizers.schedules.LearningRateSchedule,
+        val_loss: float | None = None,
+    ):
         super().__init__()
         self.rows, self.epoch, self.val_loss = [], 0, val_loss
-        self.schedule = jax.jit(schedule)  # as it is, its `cond` would compile anew every step: 50 ms
+        self.schedule = jax.jit(
+            schedule
+        )  # as it is, its `cond` would compile anew every step: 50 ms
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch + 1
@@ -55,7 +66,15 @@ class MetricsLogger(keras.callbacks.Callback):
         rate = float(self.schedule(step - 1))
         loss, norm = float(logs["loss"]), float(logs["grad_norm"])
         self.rows.append(
-            (step, self.epoch, _short(loss), _short(self.val_loss), _short(rate), _short(norm), int(logs["tokens"]))
+            (
+                step,
+                self.epoch,
+                _short(loss),
+                _short(self.val_loss),
+                _short(rate),
+                _short(norm),
+                int(logs["tokens"]),
+            )
         )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -76,14 +95,19 @@ def _short(value):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the run at the first loss or gradient that is not a number, and says at which step and on which rows."""
+    """Ends the run at the first loss or gradient that is not a number, and says at which step and
+    on which rows.
+    """
 
     def __init__(self, batches: Batches, steps_before: int):
         super().__init__()
         self.batches, self.steps_before = batches, steps_before
 
     def on_train_batch_end(self, batch, logs=None):
-        for name, value in (("loss", float(logs["loss"])), ("gradient norm", float(logs["grad_norm"]))):
+        for name, value in (
+            ("loss", float(logs["loss"])),
+            ("gradient norm", float(logs["grad_norm"])),
+        ):
             if not math.isfinite(value):
                 lines = ", ".join(map(str, self.batches.numbers(batch)))
                 raise UserError(
@@ -100,14 +124,20 @@ class Progress(keras.callbacks.Callback):
         self.tokens_per_step, self.val_loss = tokens_per_step, None
         name = f"train on {device_name()}"
         self.bar = tqdm(
-            total=steps, initial=steps_before, unit="step", desc=name, mininterval=1, disable=not is_first_process()
+            total=steps,
+            initial=steps_before,
+            unit="step",
+            desc=name,
+            mininterval=1,
+            disable=not is_first_process(),
         )
 
     def on_train_batch_end(self, batch, logs=None):
         rate = self.bar.format_dict["rate"]
         speed = f"{rate * self.tokens_per_step:,.0f} tok/s" if rate else ""
         self.bar.set_postfix_str(
-            f"loss {float(logs['loss']):.3f} val {self.val_loss or math.nan:.3f} {speed}", refresh=False
+            f"loss {float(logs['loss']):.3f} val {self.val_loss or math.nan:.3f} {speed}",
+            refresh=False,
         )
         self.bar.update()
 
@@ -119,7 +149,9 @@ class Progress(keras.callbacks.Callback):
 
 
 class MemoryMonitor(keras.callbacks.Callback):
-    """Knows the peak memory of the run, host and device, as of its last epoch's end; as text: "host 1.23 GB"."""
+    """Knows the peak memory of the run, host and device, as of its last epoch's end; as text: "host
+    1.23 GB".
+    """
 
     def __init__(self):
         super().__init__()

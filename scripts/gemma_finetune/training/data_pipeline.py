@@ -1,7 +1,7 @@
 """Formatted conversations -> packed batches of numpy arrays. No TensorFlow, no Keras model.
 
-Conversations are packed whole into rows of one length, so that every step has the same compiled shape and
-little of it is padding; `segment_ids` keeps attention inside each conversation.
+Conversations are packed whole into rows of one length, so that every step has the same compiled
+shape and little of it is padding; `segment_ids` keeps attention inside each conversation.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from gemma_finetune.models.tokenizer import GemmaTokenizer
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 
 
@@ -25,8 +25,9 @@ class PackedRows(NamedTuple):
     """N rows of L tokens; S is the largest number of supervised tokens in a row, rounded up.
 
     token_ids, segment_ids (N, L): segment 0 is padding, 1, 2, … are the row's conversations.
-    positions, labels, weights (N, S): the hidden state at `positions` predicts `labels`; weight 0 is filling.
-    numbers (N, C): the row's conversations by their number, from 1, among those packed; 0 is filling.
+    positions, labels, weights (N, S): the hidden state at `positions` predicts `labels`; weight 0
+    is filling. numbers (N, C): the row's conversations by their number, from 1, among those packed;
+    0 is filling.
     """
 
     token_ids: np.ndarray
@@ -37,8 +38,12 @@ class PackedRows(NamedTuple):
     numbers: np.ndarray
 
 
-def tokenize(rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str) -> list[Example]:
-    """Examples of formatted rows ({"text": …}). UserError if one is too long, or none or all tokens are supervised."""
+def tokenize(
+    rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str
+) -> list[Example]:
+    """Examples of formatted rows ({"text": …}). UserError if one is too long, or none or all tokens
+    are supervised.
+    """
     examples = []
     for number, row in enumerate(rows, 1):
         ids, supervised = tokenizer.encode_conversation(row["text"])
@@ -50,7 +55,9 @@ def tokenize(rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: i
         examples.append(Example(np.array(ids, "int32"), np.array(supervised)))
     fraction = supervised_fraction(examples)
     if not 0 < fraction < 1:
-        raise UserError(f"{name}: {fraction:.0%} of the tokens are supervised; the rows lack user or model turns")
+        raise UserError(
+            f"{name}: {fraction:.0%} of the tokens are supervised; the rows lack user or model turns"
+        )
     return examples
 
 
@@ -61,7 +68,9 @@ def supervised_fraction(examples: Sequence[Example]) -> float:
 
 
 def assign_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Best-fit-decreasing bin packing: indices into `lengths`, grouped so that no group exceeds `capacity`."""
+    """Best-fit-decreasing bin packing: indices into `lengths`, grouped so that no group exceeds
+    `capacity`.
+    """
     rows_with_room: list[list[list[int]]] = [[] for _ in range(capacity + 1)]
     rows = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -76,7 +85,9 @@ def assign_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def pack(examples: Sequence[Example], sequence_length: int) -> PackedRows:
-    """Whole conversations packed into rows of `sequence_length` tokens; each is predicted within itself only."""
+    """Whole conversations packed into rows of `sequence_length` tokens; each is predicted within
+    itself only.
+    """
     rows = assign_rows([len(example.ids) for example in examples], sequence_length)
     most = max(sum(int(examples[i].supervised[1:].sum()) for i in row) for row in rows)
     shape, shape_s = (len(rows), sequence_length), (len(rows), -(-most // 32) * 32)
@@ -108,21 +119,34 @@ def _fill(packed, number, examples):
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of packed rows for `fit`: (inputs, labels, weights), in an order drawn from (seed, epoch).
+    """Batches of packed rows for `fit`: (inputs, labels, weights), in an order drawn from (seed,
+    epoch).
 
-    One epoch of them, from batch `start` to before `stop`. The epoch's last batch is filled with rows of weight 0, so
-    that every step has one shape. `share` (n, count): only the n-th of `count` equal parts of each batch.
+    One epoch of them, from batch `start` to before `stop`. The epoch's last batch is filled with
+    rows of weight 0, so that every step has one shape. `share` (n, count): only the n-th of `count`
+    equal parts of each batch.
     """
 
     def __init__(
-        self, rows: PackedRows, batch_size: int, seed: int | None = None, epoch=1, start=0, stop=None, share=(0, 1)
+        self,
+        rows: PackedRows,
+        batch_size: int,
+        seed: int | None = None,
+        epoch=1,
+        start=0,
+        stop=None,
+        share=(0, 1),
     ):
         super().__init__(workers=1)
         self.rows, self.batch_size = rows, batch_size
         part, parts = share
         self._share = slice(part * batch_size // parts, (part + 1) * batch_size // parts)
         count = len(rows.token_ids)
-        order = np.arange(count) if seed is None else np.random.default_rng((seed, epoch)).permutation(count)
+        order = (
+            np.arange(count)
+            if seed is None
+            else np.random.default_rng((seed, epoch)).permutation(count)
+        )
         self._order = order[start * batch_size : None if stop is None else stop * batch_size]
 
     def __len__(self):
@@ -130,8 +154,14 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         picked = self._picked(index)
-        batch = PackedRows(*(_fill_up(field[picked], self.batch_size)[self._share] for field in self.rows))
-        inputs = {"token_ids": batch.token_ids, "segment_ids": batch.segment_ids, "positions": batch.positions}
+        batch = PackedRows(
+            *(_fill_up(field[picked], self.batch_size)[self._share] for field in self.rows)
+        )
+        inputs = {
+            "token_ids": batch.token_ids,
+            "segment_ids": batch.segment_ids,
+            "positions": batch.positions,
+        }
         return inputs, batch.labels, batch.weights
 
     def numbers(self, index: int) -> list[int]:

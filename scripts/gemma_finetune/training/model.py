@@ -1,7 +1,7 @@
 """The training model: keras-hub's backbone, and a loss that looks only at supervised positions.
 
-Logits are computed only there, in chunks, each with its gradient: no (batch, length, vocabulary) array ever exists,
-which for Gemma's 262,144 tokens is most of the memory and half of the time.
+Logits are computed only there, in chunks, each with its gradient: no (batch, length, vocabulary)
+array ever exists, which for Gemma's 262,144 tokens is most of the memory and half of the time.
 """
 
 import math
@@ -13,15 +13,18 @@ import keras
 from gemma_finetune.models.projection import project
 from gemma_finetune.training.attention import BLOCK, blockwise_attention
 
-CHUNK_BYTES = 256 << 20  # of one chunk's float32 logits; smaller ones read the embedding more often than they use it
+CHUNK_BYTES = (
+    256 << 20
+)  # of one chunk's float32 logits; smaller ones read the embedding more often than they use it
 
 
 def hidden_states(backbone, token_ids, segment_ids, rematerialization=False):
     """(B, T) ids -> (B, T, D) states after the final norm; attention stays inside each segment.
 
-    The same arithmetic, layer objects included, as calling the backbone, but with a mask that its own call can't
-    take, made once for all layers. Positions run on through a packed row: RoPE only sees their differences.
-    With rematerialization a backward pass keeps each layer's input only, and computes the rest again.
+    The same arithmetic, layer objects included, as calling the backbone, but with a mask that its
+    own call can't take, made once for all layers. Positions run on through a packed row: RoPE only
+    sees their differences. With rematerialization a backward pass keeps each layer's input only,
+    and computes the rest again.
     """
     x = backbone.token_embedding(token_ids)
     x = x * jnp.sqrt(backbone.hidden_dim).astype(x.dtype)
@@ -34,8 +37,14 @@ def hidden_states(backbone, token_ids, segment_ids, rematerialization=False):
 
 
 def _rematerialized_block(block, x, mask):
-    """Variables go in and dropout's seeds come out by hand: what is traced here lives in no scope of Keras outside."""
-    seeds = [layer.seed_generator.state for layer in block._flatten_layers() if getattr(layer, "seed_generator", None)]
+    """Variables go in and dropout's seeds come out by hand: what is traced here lives in no scope
+    of Keras outside.
+    """
+    seeds = [
+        layer.seed_generator.state
+        for layer in block._flatten_layers()
+        if getattr(layer, "seed_generator", None)
+    ]
 
     @jax.checkpoint
     def run(values, x, mask):
@@ -49,9 +58,13 @@ def _rematerialized_block(block, x, mask):
 
 
 def _decoder_block(block, x, mask):
-    x = x + block.post_attention_norm(_attention(block.attention, block.pre_attention_norm(x), mask))
+    x = x + block.post_attention_norm(
+        _attention(block.attention, block.pre_attention_norm(x), mask)
+    )
     y = block.pre_ffw_norm(x)
-    y = keras.activations.gelu(project(block.gating_ffw, y), approximate=True) * project(block.gating_ffw_2, y)
+    y = keras.activations.gelu(project(block.gating_ffw, y), approximate=True) * project(
+        block.gating_ffw_2, y
+    )
     return x + block.post_ffw_norm(project(block.ffw_linear, y))
 
 
@@ -68,11 +81,17 @@ def _attend(layer, query, key, value, mask):
 
 
 def _attend_on_cpu(layer, query, key, value, mask):
-    """In float32: a CPU has no fast kernel for these small products in bfloat16. Long rows go block by block."""
+    """In float32: a CPU has no fast kernel for these small products in bfloat16. Long rows go block
+    by block.
+    """
     query, key, value = (state.astype(jnp.float32) for state in (query, key, value))
     if mask.shape[-1] <= BLOCK:
         return _attend(layer, query, key, value, mask)
-    size = layer.head_dim if layer.query_head_dim_normalize else layer.hidden_dim // layer.num_query_heads
+    size = (
+        layer.head_dim
+        if layer.query_head_dim_normalize
+        else layer.hidden_dim // layer.num_query_heads
+    )
     window = layer.sliding_window_size if layer.use_sliding_window_attention else None
     return blockwise_attention(query / math.sqrt(size), key, value, mask, window)
 
@@ -80,11 +99,14 @@ def _attend_on_cpu(layer, query, key, value, mask):
 def summed_loss(hidden, embeddings, labels, weights, chunk_bytes=math.inf):
     """Sum over positions of weight x cross-entropy, in float32.
 
-    hidden (B, S, D), embeddings (V, D), labels, weights (B, S). Logits of more than `chunk_bytes` are worked off in
-    chunks, each the next positions of every row; those without weight cost nothing. `embeddings` must be frozen then.
+    hidden (B, S, D), embeddings (V, D), labels, weights (B, S). Logits of more than `chunk_bytes`
+    are worked off in chunks, each the next positions of every row; those without weight cost
+    nothing. `embeddings` must be frozen then.
     """
     rows, places = labels.shape
-    size = max(1, int(min(places, chunk_bytes // (4 * embeddings.shape[0] * rows))))  # positions of each row in a chunk
+    size = max(
+        1, int(min(places, chunk_bytes // (4 * embeddings.shape[0] * rows)))
+    )  # positions of each row in a chunk
     count = -(-places // size)
     if count == 1:
         return _cross_entropy(hidden, embeddings, labels, weights)[0]
@@ -95,9 +117,19 @@ def summed_loss(hidden, embeddings, labels, weights, chunk_bytes=math.inf):
 
     def loss_if_any(chunk):
         hidden, labels, weights = chunk
-        return jax.lax.cond(weights.any(), _frozen_loss, lambda *_: jnp.float32(0), hidden, embeddings, labels, weights)
+        return jax.lax.cond(
+            weights.any(),
+            _frozen_loss,
+            lambda *_: jnp.float32(0),
+            hidden,
+            embeddings,
+            labels,
+            weights,
+        )
 
-    return jax.lax.map(loss_if_any, tuple(chunks(array) for array in (hidden, labels, weights))).sum()
+    return jax.lax.map(
+        loss_if_any, tuple(chunks(array) for array in (hidden, labels, weights))
+    ).sum()
 
 
 def _cross_entropy(hidden, embeddings, labels, weights):
@@ -112,7 +144,9 @@ def _cross_entropy(hidden, embeddings, labels, weights):
 
 @jax.custom_vjp
 def _frozen_loss(hidden, embeddings, labels, weights):
-    """The loss of a chunk. Its gradient is computed while the logits are at hand, so none are computed twice."""
+    """The loss of a chunk. Its gradient is computed while the logits are at hand, so none are
+    computed twice.
+    """
     return _cross_entropy(hidden, embeddings, labels, weights)[0]
 
 
@@ -124,15 +158,17 @@ def _loss_and_gradient(hidden, embeddings, labels, weights):
 
 
 _frozen_loss.defvjp(
-    _loss_and_gradient, lambda gradient, scale: ((scale * gradient).astype(gradient.dtype), None, None, None)
+    _loss_and_gradient,
+    lambda gradient, scale: ((scale * gradient).astype(gradient.dtype), None, None, None),
 )
 
 
 class Forward(keras.layers.Layer):
     """The backbone's states at the supervised positions.
 
-    A layer of its own, because Keras hands `training` down from the outermost layer that is called, and a train step
-    calls no model, but its `call`: without it the adapters would never hear that they are being trained.
+    A layer of its own, because Keras hands `training` down from the outermost layer that is called,
+    and a train step calls no model, but its `call`: without it the adapters would never hear that
+    they are being trained.
     """
 
     def __init__(self, backbone, rematerialization):
@@ -141,7 +177,9 @@ class Forward(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, training=None):
-        hidden = hidden_states(self.backbone, inputs["token_ids"], inputs["segment_ids"], self.rematerialization)
+        hidden = hidden_states(
+            self.backbone, inputs["token_ids"], inputs["segment_ids"], self.rematerialization
+        )
         return jnp.take_along_axis(hidden, inputs["positions"][:, :, None], axis=1)  # (B, S, D)
 
 
@@ -149,8 +187,9 @@ class SupervisedModel(keras.Model):
     """A backbone whose `fit` minimizes the mean cross-entropy over supervised tokens.
 
     Inputs: token_ids, segment_ids (B, T) and positions (B, S); labels and sample weights (B, S).
-    Reports per step `loss`, `tokens` (supervised) and, in training, `grad_norm`. A training batch is worked off in
-    `accumulation_steps` parts of equal size, for the memory of one; its gradient is that of the whole batch.
+    Reports per step `loss`, `tokens` (supervised) and, in training, `grad_norm`. A training batch
+    is worked off in `accumulation_steps` parts of equal size, for the memory of one; its gradient
+    is that of the whole batch.
     """
 
     def __init__(self, backbone, accumulation_steps: int = 1, rematerialization: bool = False):
@@ -183,7 +222,9 @@ class SupervisedModel(keras.Model):
         return logs, (trainable, non_trainable, optimizer, metrics)
 
     def _gradients(self, state, data):
-        """(loss, its gradients, non-trainable variables, metrics) after a forward and a backward pass."""
+        """(loss, its gradients, non-trainable variables, metrics) after a forward and a backward
+        pass.
+        """
         trainable, non_trainable, optimizer, metrics = state
         gradient = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
         (loss, (_, _, non_trainable, metrics)), grads = gradient(
@@ -192,17 +233,22 @@ class SupervisedModel(keras.Model):
         return loss, grads, non_trainable, metrics
 
     def _accumulated_gradients(self, state, data):
-        """The same, part by part. Each part's mean is weighed by its share of the batch's supervised tokens:
+        """The same, part by part. Each part's mean is weighed by its share of the batch's
+        supervised tokens:
 
         parts hold unequal numbers of them, and a mean of means would weigh the tokens unequally.
         """
         trainable, non_trainable, optimizer, metrics = state
-        parts = jax.tree.map(lambda a: a.reshape(-1, self.accumulation_steps, *a.shape[1:]).swapaxes(0, 1), data)
+        parts = jax.tree.map(
+            lambda a: a.reshape(-1, self.accumulation_steps, *a.shape[1:]).swapaxes(0, 1), data
+        )
         tokens = jnp.maximum(data[2].sum(), 1.0)
 
         def add(sums, part):
             loss, grads, non_trainable, metrics = sums
-            part_loss, part_grads, *state = self._gradients((trainable, non_trainable, optimizer, metrics), part)
+            part_loss, part_grads, *state = self._gradients(
+                (trainable, non_trainable, optimizer, metrics), part
+            )
             share = part[2].sum() / tokens
             grads = [total + share * more for total, more in zip(grads, part_grads, strict=True)]
             return (loss + share * part_loss, grads, *state), None
@@ -214,5 +260,7 @@ class SupervisedModel(keras.Model):
         return self.get_metrics_result()
 
     def _update_metrics_variables(self, metrics_variables, loss, x, y, y_pred, sample_weight):
-        state = self.token_loss.stateless_update_state(metrics_variables, loss, sample_weight=sample_weight.sum())
+        state = self.token_loss.stateless_update_state(
+            metrics_variables, loss, sample_weight=sample_weight.sum()
+        )
         return {"loss": self.token_loss.stateless_result(state)}, state

@@ -1,7 +1,9 @@
-"""What an unfinished run leaves, so that a killed one goes on where it was and ends with the same bytes.
+"""What an unfinished run leaves, so that a killed one goes on where it was and ends with the same
+bytes.
 
-One file a run, `.resume/train-KEY.npz`, outside the stage's outs: DVC removes those before it runs a stage. KEY is the
-digest of all that determines the run, so what lies under a run's own key is its own, never stale; gone on success.
+One file a run, `.resume/train-KEY.npz`, outside the stage's outs: DVC removes those before it runs
+a stage. KEY is the digest of all that determines the run, so what lies under a run's own key is its
+own, never stale; gone on success.
 """
 
 import hashlib
@@ -15,11 +17,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from gemma_finetune.formats.npz import read_arrays
 from gemma_finetune.training.callbacks import LoRASave, MetricsLogger
 from gemma_finetune.training.distribution import is_first_process
 from gemma_finetune.utils.files import aside, remove_left_behind, sha256
 from gemma_finetune.utils.gpu import device_name
-from gemma_finetune.utils.npz import read_arrays
 
 FOLDER = Path(".resume")
 PACKAGE = Path(__file__).parents[1]
@@ -31,7 +33,10 @@ def run_key(settings: Iterable[object], files: Iterable[Path]) -> str:
     facts = {
         "settings": [repr(section) for section in settings],
         "files": [sha256(file) for file in files],
-        "code": {file.relative_to(PACKAGE).as_posix(): sha256(file) for file in sorted(PACKAGE.rglob("*.py"))},
+        "code": {
+            file.relative_to(PACKAGE).as_posix(): sha256(file)
+            for file in sorted(PACKAGE.rglob("*.py"))
+        },
         "libraries": [version(name) for name in LIBRARIES],
         "device": [device_name(), os.environ.get("XLA_FLAGS", "")],
     }
@@ -46,7 +51,8 @@ class RunFile:
 
     def write(self, arrays: dict[str, np.ndarray], facts: dict) -> None:
         with aside(self.path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, facts=json.dumps(facts), **arrays)  # type: ignore[arg-type]  # numpy takes any name
+            # Numpy takes any name
+            np.savez(file, facts=json.dumps(facts), **arrays)  # type: ignore[arg-type]
 
     def read(self) -> tuple[dict[str, np.ndarray], dict] | None:
         """What was written last, or None."""
@@ -73,9 +79,17 @@ class SaveState(keras.callbacks.Callback):
     `variables` are all that a step changes. Comes after `best` and `log` in the list of callbacks.
     """
 
-    def __init__(self, file: RunFile, every: int, variables: list, best: LoRASave, log: MetricsLogger):
+    def __init__(
+        self, file: RunFile, every: int, variables: list, best: LoRASave, log: MetricsLogger
+    ):
         super().__init__()
-        self.file, self.every, self.variables, self.best, self.log = file, every, variables, best, log
+        self.file, self.every, self.variables, self.best, self.log = (
+            file,
+            every,
+            variables,
+            best,
+            log,
+        )
 
     def on_train_batch_end(self, batch, logs=None):
         last = batch == self.params["steps"] - 1  # saved after its validation
@@ -89,7 +103,9 @@ class SaveState(keras.callbacks.Callback):
     def _save(self):
         if not is_first_process():
             return
-        arrays = {f"variable/{n}": np.asarray(variable) for n, variable in enumerate(self.variables)}
+        arrays = {
+            f"variable/{n}": np.asarray(variable) for n, variable in enumerate(self.variables)
+        }
         arrays |= {f"best/{name}": array for name, array in self.best.weights.items()}
         facts = {
             "best": [self.best.best, self.best.best_epoch],

@@ -9,10 +9,20 @@ import numpy as np
 
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.lora import adapter_weights, apply_lora
-from gemma_finetune.training.callbacks import LoRASave, MemoryMonitor, MetricsLogger, Progress, StopOnNaN
+from gemma_finetune.training.callbacks import (
+    LoRASave,
+    MemoryMonitor,
+    MetricsLogger,
+    Progress,
+    StopOnNaN,
+)
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import Batches, PackedRows
-from gemma_finetune.training.distribution import check_same_everywhere, is_first_process, share_of_batch
+from gemma_finetune.training.distribution import (
+    check_same_everywhere,
+    is_first_process,
+    share_of_batch,
+)
 from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
 from gemma_finetune.training.resume import RunFile, SaveState
@@ -39,25 +49,39 @@ class GemmaTrainer:
         keras.utils.set_random_seed(config.seed)
         self.config = config
         self.adapters = apply_lora(backbone, lora, seed=config.seed)
-        self.model = SupervisedModel(backbone, config.gradient_accumulation_steps, config.rematerialization)
+        self.model = SupervisedModel(
+            backbone, config.gradient_accumulation_steps, config.rematerialization
+        )
         self._step_rows = config.batch_size * config.gradient_accumulation_steps
 
-    def fit(self, train: PackedRows, validation: PackedRows | None, file: RunFile | None = None) -> TrainingResult:
-        """Trains for `epochs` or `max_steps`, what ends first; validates before the first epoch and after each.
+    def fit(
+        self, train: PackedRows, validation: PackedRows | None, file: RunFile | None = None
+    ) -> TrainingResult:
+        """Trains for `epochs` or `max_steps`, what ends first; validates before the first epoch and
+        after each.
 
-        With a `file`, saves the state of the run there as it goes, and goes on from what an earlier run left.
+        With a `file`, saves the state of the run there as it goes, and goes on from what an earlier
+        run left.
         """
         config = self.config
         if config.early_stopping_patience and not validation:
-            raise UserError("train.early_stopping_patience: there is no validation loss to wait for; set it to null")
+            raise UserError(
+                "train.early_stopping_patience: there is no validation loss to wait for; set it to null"
+            )
         steps = self._count_steps(train)
-        held_out = Batches(validation, config.batch_size, share=share_of_batch()) if validation else None
+        held_out = (
+            Batches(validation, config.batch_size, share=share_of_batch()) if validation else None
+        )
         self.model.compile(optimizer=make_optimizer(config, steps), jit_compile=True)
-        first = self.model.evaluate(held_out, verbose=0, return_dict=True)["loss"] if held_out else None
+        first = (
+            self.model.evaluate(held_out, verbose=0, return_dict=True)["loss"] if held_out else None
+        )
         best, memory = LoRASave(self.adapters), MemoryMonitor()
         log = MetricsLogger(cosine_schedule(config, steps), first)
         state = [self._restored_state(file, best, log)] if file else []
-        with closing(Progress(steps, len(log.rows), self._step_rows * train.token_ids.shape[1])) as progress:
+        with closing(
+            Progress(steps, len(log.rows), self._step_rows * train.token_ids.shape[1])
+        ) as progress:
             for epoch, batches in self._epochs(train, steps, best, log):
                 self.model.fit(
                     batches,
@@ -66,11 +90,20 @@ class GemmaTrainer:
                     validation_data=held_out,
                     shuffle=False,
                     verbose=0,
-                    callbacks=[StopOnNaN(batches, len(log.rows)), best, log, progress, memory, *state],
+                    callbacks=[
+                        StopOnNaN(batches, len(log.rows)),
+                        best,
+                        log,
+                        progress,
+                        memory,
+                        *state,
+                    ],
                 )
         if is_first_process():
             print(f"peak memory: {memory}")
-        return TrainingResult(weights=best.weights, log=log, metrics=self._metrics(train, log, best, first))
+        return TrainingResult(
+            weights=best.weights, log=log, metrics=self._metrics(train, log, best, first)
+        )
 
     def _epoch_steps(self, train):
         return -(-len(train.token_ids) // self._step_rows)
@@ -80,19 +113,34 @@ class GemmaTrainer:
         return min(limit for limit in (in_epochs, self.config.max_steps) if limit)
 
     def _epochs(self, train, steps, best, log):
-        """(epoch from 0, its batches) from where the log ends until `steps`, or the patience, are used up."""
+        """(epoch from 0, its batches) from where the log ends until `steps`, or the patience, are
+        used up.
+        """
         epoch_steps, patience = self._epoch_steps(train), self.config.early_stopping_patience
         while (done := len(log.rows)) < steps:
             epoch, start = divmod(done, epoch_steps)
             if patience and epoch - best.best_epoch >= patience:
                 break
             stop = min(epoch_steps, steps - epoch * epoch_steps)
-            yield epoch, Batches(train, self._step_rows, self.config.seed, epoch + 1, start, stop, share_of_batch())
+            yield (
+                epoch,
+                Batches(
+                    train,
+                    self._step_rows,
+                    self.config.seed,
+                    epoch + 1,
+                    start,
+                    stop,
+                    share_of_batch(),
+                ),
+            )
 
     def _restored_state(self, file, best, log):
         """The callback that saves the state of the run; what was saved before is restored."""
         self.model.optimizer.build(self.model.trainable_variables)
-        seeds = [layer.seed_generator.state for layer in self.adapters.values() if layer.seed_generator]
+        seeds = [
+            layer.seed_generator.state for layer in self.adapters.values() if layer.seed_generator
+        ]
         variables = [*self.model.trainable_variables, *self.model.optimizer.variables, *seeds]
         state = SaveState(file, self.config.save_every_steps, variables, best, log)
         restored = state.restore()
@@ -108,7 +156,9 @@ class GemmaTrainer:
             "loss": log.rows[-1][2],
             "supervised_tokens": sum(row[-1] for row in log.rows),
             "padding_fraction": round(1 - fill, 4),
-            "trainable_parameters": sum(array.size for array in adapter_weights(self.adapters).values()),
+            "trainable_parameters": sum(
+                array.size for array in adapter_weights(self.adapters).values()
+            ),
         }
         if first is not None:
             metrics |= {

@@ -1,4 +1,6 @@
-"""Files that are whole or not there: every stage writes aside and renames when the content is complete."""
+"""Files that are whole or not there: every stage writes aside and renames when the content is
+complete.
+"""
 
 import fcntl
 import glob
@@ -15,10 +17,12 @@ from gemma_finetune.utils.cli import UserError
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
-    """Yields a path to write a file or a folder to, which takes the place of `path` if the block succeeds.
+    """Yields a path to write a file or a folder to, which takes the place of `path` if the block
+    succeeds.
 
-    Until then, and on an error, `path` is as it was. A crash or a power cut leaves the old content, the new, or (of a
-    folder) nothing: never a part. The yielded path has the name of `path`; its folder is a `workspace`.
+    Until then, and on an error, `path` is as it was. A crash or a power cut leaves the old content,
+    the new, or (of a folder) nothing: never a part. The yielded path has the name of `path`; its
+    folder is a `workspace`.
     """
     path = Path(path)
     with workspace(path) as folder:
@@ -31,13 +35,16 @@ def aside(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def workspace(path: str | Path) -> Iterator[Path]:
-    """An empty folder beside `path`, for what is made on the way there; gone in the end, and with it what earlier
-    processes left that were killed."""
+    """An empty folder beside `path`, for what is made on the way there; gone in the end, and with
+    it what earlier processes left that were killed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_behind(path)
     folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier process of this id, on a file system without locks
+    shutil.rmtree(
+        folder, ignore_errors=True
+    )  # of an earlier process of this id, on a file system without locks
     folder.mkdir()
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -61,8 +68,8 @@ def remove_left_behind(path: Path) -> None:
 def _lock(descriptor):
     """Takes the lock of an open folder; False if a process has it, or the file system has no locks.
 
-    The system gives it back when the process ends, however it ends. A process id would mislead: in containers ids come
-    again, and the dead stay listed where the first process reaps none.
+    The system gives it back when the process ends, however it ends. A process id would mislead: in
+    containers ids come again, and the dead stay listed where the first process reaps none.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +91,9 @@ def _sync(*paths):
 def _put(new, path):
     if path.exists() and not path.is_symlink():
         if path.is_dir() != new.is_dir():
-            raise UserError(f"{path} is a {'folder; name a file' if path.is_dir() else 'file; name a folder'}")
+            raise UserError(
+                f"{path} is a {'folder; name a file' if path.is_dir() else 'file; name a folder'}"
+            )
         if path.is_dir():
             os.replace(path, new.with_name(f"{path.name}.old"))  # goes with the workspace
     os.replace(new, path)
@@ -94,13 +103,17 @@ def require(path: str | Path, stage: str) -> Path:
     """`path`, if it exists. UserError names the stage that makes it."""
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{path} is missing: make it with `dvc repro {stage}` or fetch it with `dvc pull {path}`")
+        raise UserError(
+            f"{path} is missing: make it with `dvc repro {stage}` or fetch it with `dvc pull {path}`"
+        )
     return path
 
 
 @contextmanager
 def made_by(stage: str, *paths: str | Path) -> Iterator[None]:
-    """For a block that reads what a stage of ours wrote. UserError where that is not what the stage writes."""
+    """For a block that reads what a stage of ours wrote. UserError where that is not what the stage
+    writes.
+    """
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -114,7 +127,9 @@ def made_by(stage: str, *paths: str | Path) -> Iterator[None]:
 def write_json(path: str | Path, value) -> None:
     """`value` as indented JSON with sorted keys: the same value gives the same bytes."""
     with aside(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_json(path: str | Path):
@@ -142,7 +157,9 @@ def read_jsonl(path: str | Path) -> Iterator:
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError, too
-                raise UserError(f"{path}:{number}: not valid JSON ({error}); mend it, or make the file again")
+                raise UserError(
+                    f"{path}:{number}: not valid JSON ({error}); mend it, or make the file again"
+                )
 
 
 def sha256(path: str | Path) -> str:

@@ -1,4 +1,6 @@
-"""Libraries that talk while they load or leave. Compiled code writes to the process's standard error, past Python's."""
+"""Libraries that talk while they load or leave. Compiled code writes to the process's standard
+error, past Python's.
+"""
 
 import atexit
 import os
@@ -19,7 +21,9 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def quiet_unless_it_fails() -> Iterator[None]:
-    """Holds back standard error; shows it after all if the block raises. A process that dies in the block is silent."""
+    """Holds back standard error; shows it after all if the block raises. A process that dies in the
+    block is silent.
+    """
     with tempfile.TemporaryFile() as held:
         try:
             with _stderr_into(held):
@@ -32,7 +36,9 @@ def quiet_unless_it_fails() -> Iterator[None]:
 
 
 def quiet_at_exit() -> None:
-    """Throws away what libraries say as the process ends, when Python itself has said all it had to."""
+    """Throws away what libraries say as the process ends, when Python itself has said all it had
+    to.
+    """
     atexit.register(_throw_away)
 
 

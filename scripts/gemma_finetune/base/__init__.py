@@ -1,0 +1,3 @@
+"""Where a base model comes from: the tiny one is made here, a real Gemma is downloaded or
+copied.
+"""

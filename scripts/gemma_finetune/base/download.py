@@ -1,0 +1,112 @@
+"""`model.preset` -> a local directory. Downloads go through kagglehub and huggingface_hub, and
+nothing else.
+"""
+
+import os
+from pathlib import Path
+
+from gemma_finetune.utils.cli import UserError
+
+KAGGLE_PAGE = "https://www.kaggle.com/models/keras/gemma3"
+HF_PATTERNS = ["*.json", "*.safetensors", "tokenizer.model", "*.h5", "assets/*"]
+
+
+def fetch(preset: str) -> Path:
+    """The directory of `preset`: a local path as it is; `hf://org/name[@revision]`, `kaggle://…`
+    and a KerasHub preset name are downloaded, or found in the hub's own cache.
+
+    UserError says what to do about missing credentials, unaccepted terms, no network, or an unknown
+    name.
+    """
+    if preset.startswith("hf://"):
+        return _fetch_hugging_face(preset)
+    if preset.startswith("kaggle://"):
+        return _fetch_kaggle(preset, preset.removeprefix("kaggle://"))
+    if Path(preset).is_dir():
+        return Path(preset)
+    if os.sep in preset:
+        raise UserError(f"model.preset: the directory {preset} does not exist")
+    return _fetch_kaggle(preset, _kaggle_handle(preset))
+
+
+def revision(preset: str, directory: Path) -> str | None:
+    """Which commit (Hugging Face) or version (Kaggle) of `preset` lies in the `directory` that
+    `fetch` gave.
+
+    None for a directory of the user's own. Both hubs name the folder after it.
+    """
+    return None if Path(preset).is_dir() else directory.name
+
+
+def _kaggle_handle(preset):
+    from gemma_finetune.models.loader import keras_hub
+
+    presets = keras_hub.models.Gemma3Backbone.presets
+    if preset not in presets:
+        text_only = ", ".join(sorted(name for name in presets if name.startswith("gemma3")))
+        raise UserError(
+            f"model.preset: {preset!r} is unknown; use tiny, a directory, hf://…, kaggle://…, or one of {text_only}"
+        )
+    return presets[preset]["kaggle_handle"].removeprefix("kaggle://")
+
+
+def _fetch_hugging_face(preset):
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    name, _, revision = preset.removeprefix("hf://").partition("@")
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, revision=revision or None, allow_patterns=HF_PATTERNS
+            )
+        )
+    except errors.GatedRepoError:
+        raise UserError(
+            f"{preset}: not accessible; accept the terms at https://huggingface.co/{name} and set HF_TOKEN "
+            "(a token with read access)"
+        )
+    except errors.RevisionNotFoundError:
+        raise UserError(f"{preset}: has no revision {revision!r}")
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise UserError(
+            f"{preset}: no such model on Hugging Face, or a private one: check the name, or set HF_TOKEN"
+        )
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"{preset}: Hugging Face cannot be reached ({_first_line(error)}); {_OFFLINE}"
+        )
+
+
+def _fetch_kaggle(preset, handle):
+    import kagglehub
+    import requests
+    from kagglehub import exceptions
+
+    try:
+        return Path(kagglehub.model_download(handle))
+    except exceptions.KaggleApiHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        if status == 404:
+            raise UserError(f"{preset}: no such model on Kaggle; see {KAGGLE_PAGE}")
+        raise UserError(
+            f"{preset}: Kaggle refused it (HTTP {status}); accept the terms at {KAGGLE_PAGE} and set KAGGLE_USERNAME "
+            "and KAGGLE_KEY (kaggle.com > Settings > API)"
+        )
+    except (exceptions.UnauthenticatedError, exceptions.CredentialError):
+        raise UserError(
+            f"{preset}: set KAGGLE_USERNAME and KAGGLE_KEY (kaggle.com > Settings > API)"
+        )
+    except (requests.RequestException, exceptions.BackendError) as error:
+        raise UserError(f"{preset}: Kaggle cannot be reached ({_first_line(error)}); {_OFFLINE}")
+    except ValueError as error:
+        raise UserError(
+            f"{preset}: {_first_line(error)}; a handle is kaggle://org/model/keras/variant[/version]"
+        )
+
+
+_OFFLINE = "check the network, or set model.preset to a local directory"
+
+
+def _first_line(error):
+    return str(error).splitlines()[0][:100] if str(error) else type(error).__name__

@@ -1,0 +1,118 @@
+"""Gemma's chat template, twice: in Python for training, and in Jinja for the runtimes. Both give
+the same bytes.
+
+    render([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
+    -> "<start_of_turn>user\\nHi<end_of_turn>\\n<start_of_turn>model\\nHello<end_of_turn>\\n"
+
+- There is no system role: a system text goes before the first user text, in the same turn.
+- The text carries no <bos>. Every runtime puts its own start token in front, and two are as bad as none.
+- The rendering of the first n messages is a prefix of the rendering of all of them, so a chat can append to a KV cache.
+- Content must not hold a control piece such as <end_of_turn>: the tokenizer would turn it into a control token.
+"""
+
+import re
+
+from gemma_finetune.config import END_OF_TURN, START_OF_TURN, find_control
+
+GENERATION_PROMPT = f"{START_OF_TURN}model\n"
+
+_TURN = re.compile(
+    rf"{START_OF_TURN}(user|model)\n((?:(?!{START_OF_TURN}|{END_OF_TURN}).)*){END_OF_TURN}\n",
+    re.DOTALL,
+)
+
+
+def fold_system(messages: list[dict]) -> list[dict]:
+    """The messages as the model sees them: texts trimmed, and a system text before the first
+    user's.
+    """
+    turns = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
+    if turns and turns[0]["role"] == "system":
+        system, *turns = turns
+        if turns and system["content"]:
+            turns[0]["content"] = f"{system['content']}\n\n{turns[0]['content']}"
+    return turns
+
+
+def render(messages: list[dict]) -> str:
+    """Text of `[system,] user, assistant, user, ...`; the system text goes before the first user's.
+
+    ValueError where roles do not alternate, or where content holds a control piece.
+    """
+    parts = []
+    for index, message in enumerate(fold_system(messages)):
+        expected = "assistant" if index % 2 else "user"
+        if message["role"] != expected:
+            raise ValueError(f"turn {index + 1} must be {expected}'s, found {message['role']!r}")
+        role = "model" if expected == "assistant" else "user"
+        content = message["content"]
+        if piece := find_control(content):
+            raise ValueError(f"content holds the control piece {piece}")
+        parts.append(f"{START_OF_TURN}{role}\n{content}{END_OF_TURN}\n")
+    return "".join(parts)
+
+
+def render_prompt(messages: list[dict]) -> str:
+    """Text of messages that end with the user's, up to where the model answers."""
+    if not messages or messages[-1]["role"] != "user":
+        raise ValueError("a prompt must end with a user's message")
+    return render(messages) + GENERATION_PROMPT
+
+
+def parse(text: str) -> list[dict]:
+    """The messages of a rendered text, `render`'s inverse; a system text stays part of the first
+    user's.
+    """
+    messages, end = [], 0
+    while found := _TURN.match(text, end):
+        role = "assistant" if found[1] == "model" else "user"
+        messages.append({"role": role, "content": found[2]})
+        end = found.end()
+    if end != len(text):
+        raise ValueError(
+            f"not a rendered conversation: character {end} starts {text[end : end + 40]!r}"
+        )
+    return messages
+
+
+# Below: the same template as it ships in a model directory and in a bundle.
+
+# A `.task` has room only for a (prefix, suffix) of each role.
+AFFIXES = {
+    "user": (f"{START_OF_TURN}user\n", f"{END_OF_TURN}\n"),
+    "model": (f"{START_OF_TURN}model\n", f"{END_OF_TURN}\n"),
+}
+
+# Two texts, because two runtimes read a template differently. transformers renders a whole
+# conversation. LiteRT-LM keeps a conversation open and appends what the template adds to its last
+# rendering. That rendering ends with the model's answer, whose <end_of_turn> the model wrote
+# itself. A line break after it would be lost from the second turn on. So the line break that ends a
+# turn stands in front of the next turn in both texts, and the text for transformers closes the last
+# turn with its own.
+LITERTLM_TEMPLATE = """\
+{%- macro text(content) -%}
+{%- if content is string -%}{{ content | trim }}
+{%- else -%}{%- for part in content -%}{{ part['text'] | trim }}{%- endfor -%}{%- endif -%}
+{%- endmacro -%}
+{%- set system = text(messages[0]['content']) if messages[0]['role'] == 'system' else '' -%}
+{%- set turns = messages[1:] if messages[0]['role'] == 'system' else messages -%}
+{%- for message in turns -%}
+{%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
+{%- if role != ('user' if loop.index0 % 2 == 0 else 'model') -%}
+{{ raise_exception('Turns must alternate user, assistant, user, ...') }}
+{%- endif -%}
+{%- if not loop.first -%}{{ '\\n' }}{%- endif -%}
+{{ '<start_of_turn>' + role + '\\n' }}
+{%- if loop.first and system -%}{{ system + '\\n\\n' }}{%- endif -%}
+{{ text(message['content']) + '<end_of_turn>' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '\\n<start_of_turn>model\\n' }}{%- endif -%}
+"""
+
+# As Google's: transformers adds no BOS of its own to a rendered chat. LiteRT-LM does, from its
+# start token.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    + LITERTLM_TEMPLATE
+    + "{%- if not add_generation_prompt -%}{{ '\\n' }}{%- endif -%}\n"
+)

@@ -1,0 +1,1 @@
+"""Judging a run and showing it: the gate, the summary, the model card and its pictures."""

@@ -1,0 +1,29 @@
+"""The `check` section of params.yaml."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from gemma_finetune.config import Float, section
+
+Share = Annotated[Float, Field(ge=0, le=1)]
+Positive = Annotated[Float, Field(gt=0)]
+
+
+def _text_keys(value):
+    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
+
+
+PerQuantization = Annotated[dict[str, Positive], BeforeValidator(_text_keys)]
+
+
+@section
+class CheckConfig:
+    """Thresholds. Those by quantization need an entry for each name in export.quantizations."""
+
+    min_exact_match: Share
+    max_logit_diff: Positive
+    max_kl: PerQuantization
+    max_exact_match_loss: PerQuantization
+    min_runtime_agreement: Share
+    max_faulty_answers: Share

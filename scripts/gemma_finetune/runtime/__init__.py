@@ -1,0 +1,1 @@
+"""The exported model on the LiteRT runtime: token ids in, logits out."""
