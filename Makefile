@@ -2,16 +2,20 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro test chat lint bench faults readme lock clean
+.PHONY: help repro test quick chat lint bench faults readme lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-repro: .venv/installed  ## Run the pipeline: data in, an on-device Gemma out
+repro: .venv/installed  ## Run the pipeline, then fail if a hop of the export lost too much
 	dvc repro
+	python scripts/gate.py
 
 test: .venv/installed  ## Run every test, in two processes
-	python -m pytest --numprocesses 2 --no-loadscope-reorder
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+quick: .venv/installed  ## Run the tests that need no heavy library, in under a minute
+	python -m pytest -m "not slow"
 
 chat: .venv/installed  ## Talk to the model that `make repro` made
 	python scripts/chat.py

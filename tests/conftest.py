@@ -1,6 +1,4 @@
-"""Tiny things made on the spot: a SentencePiece tokenizer with Gemma's pieces, a random 6-layer
-Gemma 3, a clone.
-"""
+"""What tests share, made on the spot: a tokenizer with Gemma's pieces, a random Gemma 3, clones."""
 
 import io
 import json
@@ -9,17 +7,17 @@ import signal
 from pathlib import Path
 from unittest import mock
 
-import gto  # noqa: F401 - first: its import closes every log handler, absl's with pytest's own stderr in it
+# gto first: its import closes every log handler, absl's with pytest's own stderr in it.
+import gto  # noqa: F401
 import numpy as np
 import pytest
 import sentencepiece
-from xdist.scheduler import LoadScopeScheduling
 
 import exported
+import gemma_finetune.config  # noqa: F401 - sets Keras's backend before a test imports Keras
 from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
 
-# What a shell starts in the background ignores Ctrl-C, and its children inherit that; tests press
-# it.
+# A shell's background jobs ignore Ctrl-C, and their children inherit that; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SENTENCES = [
@@ -32,9 +30,7 @@ SENTENCES = [
 
 
 def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
-    """A BPE vocabulary with Gemma's special pieces at Gemma's ids 0-3, and the turn markers as
-    user-defined ones.
-    """
+    """A BPE vocabulary with Gemma's special pieces at ids 0 to 3 and the turn markers user-defined."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(SENTENCES * 20),
@@ -101,28 +97,20 @@ def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
     return backbone
 
 
-# Their tests share `reproduced`, which takes minutes to make.
-LONGEST = ("tests/test_pipeline.py", "tests/test_readme.py", "tests/faults/test_secrets.py")
-
-
-class ByFile(LoadScopeScheduling):
-    """For `make test`'s two processes: tests of a file share its fixtures and stay together; so do
-    the longest files.
-
-    (`--dist loadgroup` is for that, but pytest-xdist 3.8's does not see its groups under pytest 9.)
-    """
-
-    def _split_scope(self, nodeid):
-        file = nodeid.split("::")[0]
-        return LONGEST[0] if file in LONGEST else file
-
-
-def pytest_xdist_make_scheduler(config, log):
-    return ByFile(config, log)
+# Has the longest tests, so it starts first: its tests share one run of the whole pipeline.
+LONGEST = "tests/test_pipeline.py"
 
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """`-m "not slow"` does not even import the files that are slow as a whole: that alone takes a minute."""
+    if config.option.markexpr == "not slow" and collection_path.suffix == ".py":
+        if "pytestmark = pytest.mark.slow\n" in collection_path.read_text(encoding="utf-8"):
+            return True
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -173,9 +161,7 @@ def float32(tmp_path_factory, talkative) -> Path:
 
 @pytest.fixture
 def write_params(tmp_path, monkeypatch):
-    """Writes the repository's params.yaml, with changes {"lora.rank": 4}, to a temporary folder and
-    moves there.
-    """
+    """Writes params.yaml with changes {"lora.rank": 4} to a temporary folder and moves there."""
     import yaml
 
     def write(changes):
@@ -201,9 +187,7 @@ def clone(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def reproduced(clone):
-    """The clone after its first experiment, and what that printed: every stage has run once, with
-    smaller settings.
-    """
+    """The clone after one experiment with smaller settings, in which every stage ran; and its output."""
     changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
     with mock.patch.dict(os.environ, SECRETS):
         return clone, run(clone, "dvc", "exp", "run", *changes)
@@ -211,7 +195,5 @@ def reproduced(clone):
 
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory) -> Path:
-    """A clone whose dvc.lock holds its code, its parameters and stand-ins for every output. Copy
-    it; read only.
-    """
+    """A clone whose dvc.lock holds its code, its parameters and stand-ins for outputs. Copy it; read only."""
     return commit_stand_ins(clone_working_tree(tmp_path_factory.mktemp("stand-ins") / "repository"))

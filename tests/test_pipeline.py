@@ -1,20 +1,28 @@
-"""The whole DAG in a temporary clone, with smaller settings, as its users run it: repro, chat,
-experiments.
+"""One run of the whole pipeline in a temporary clone, with smaller settings, and what users do with it.
+
+Every test that needs such a run is in this file, so that the run is made once.
 """
 
+import csv
+import io
+import json
 import subprocess
 import sys
 
 import pytest
 
-from clones import run, stages_run
+from clones import SECRETS, git, run, stages_run
+
+pytestmark = pytest.mark.slow
+
+STAGES = (
+    "validate convert dedup base format describe train merge tflite quantize bundle evaluate check report"
+).split()
 
 
 def test_every_stage_runs_and_leaves_its_outputs(reproduced):
     clone, output = reproduced
-    assert sorted(stages_run(output)) == sorted(
-        "validate convert dedup format base train merge tflite quantize bundle evaluate check report".split()
-    )
+    assert sorted(stages_run(output)) == sorted(STAGES)
     for name in ("int8.task", "int8.litertlm", "int4.task", "int4.litertlm"):
         assert (clone / "models" / "bundle" / name).stat().st_size > 500_000
     assert run(clone, "dvc", "status").strip().endswith("up to date.")
@@ -23,18 +31,9 @@ def test_every_stage_runs_and_leaves_its_outputs(reproduced):
 
 
 def test_the_ladder_names_every_rung(reproduced):
-    import json
-
     rungs = json.loads((reproduced[0] / "metrics" / "evaluate.json").read_text())
-    assert set(rungs) >= {
-        "base",
-        "lora",
-        "merged",
-        "transformers",
-        "tflite_float32",
-        "task_int8",
-        "litertlm_int4",
-    }
+    expected = "base lora merged transformers tflite_float32 task_int8 litertlm_int4"
+    assert set(rungs) >= set(expected.split())
     assert rungs["transformers"]["max_logit_diff"] < 1e-3
 
 
@@ -59,26 +58,35 @@ def test_the_chat_reads_standard_input(reproduced):
     assert done.returncode == 0 and "Traceback" not in done.stderr
 
 
-def test_a_change_of_rank_touches_neither_data_nor_base_and_going_back_trains_nothing(reproduced):
+def test_the_metrics_are_few_and_the_gate_agrees_with_them(reproduced):
     clone, _ = reproduced
-    before = (clone / "models" / "lora.npz").read_bytes()
-    assert stages_run(run(clone, "dvc", "exp", "run", "-S", "lora.rank=4")) == [
-        "train", "merge", "tflite", "quantize", "bundle", "evaluate", "check", "report",
-    ]  # fmt: skip
-    assert (clone / "models" / "lora.npz").read_bytes() != before
-    back = run(clone, "dvc", "exp", "run", "-S", "lora.rank=8")
-    assert stages_run(back) == [
-        "report"
-    ]  # report.md is no metric and no plot, so DVC caches no run of it: a second
-    assert "is cached - skipping run" in back
-    assert (clone / "models" / "lora.npz").read_bytes() == before
+    table = csv.reader(io.StringIO(run(clone, "dvc", "exp", "show", "--csv")))
+    assert len(next(table)) < 150  # parameters, deps, and at most 12 figures
+    shown = json.loads(run(clone, "dvc", "metrics", "show", "--json"))
+    assert list(shown["workspace"]["data"]) == ["metrics/summary.json"]
+    verdict = json.loads((clone / "metrics/summary.json").read_text())["gate"]
+    run(clone, "python", "scripts/gate.py", ok=verdict == "pass")
 
 
-def test_fewer_quantizations_train_and_convert_nothing(reproduced):
+def test_plots_show_what_is_a_plot_and_complain_of_nothing(reproduced):
+    """JSON files are under `plots` for the run cache alone. DVC draws nothing of one without a list."""
     clone, _ = reproduced
-    output = run(clone, "dvc", "exp", "run", "-S", "export.quantizations=[int8]")
-    assert not {"train", "merge", "tflite", "base", "format"} & set(stages_run(output))
-    run(clone, "dvc", "exp", "run", "-S", "export.quantizations=[int8,int4]")
+    output = run(clone, "dvc", "plots", "show")
+    assert "DVC failed" not in output and "WARNING" not in output
+    page = (clone / "dvc_plots/index.html").read_text()
+    assert "metrics/ladder.png" in page and "evaluate.json" not in page
+
+
+def test_another_rank_trains_again_and_going_back_restores_the_adapter(reproduced):
+    """test_run_cache.py has the stages after it."""
+    clone, _ = reproduced
+    before = (clone / "models/lora.npz").read_bytes()
+    changed = run(clone, "dvc", "exp", "run", "-S", "lora.rank=4", "train")
+    assert stages_run(changed) == ["train"]
+    assert (clone / "models/lora.npz").read_bytes() != before
+    back = run(clone, "dvc", "exp", "run", "-S", "lora.rank=8", "train")
+    assert stages_run(back) == [] and "is cached - skipping run" in back
+    assert (clone / "models/lora.npz").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -92,9 +100,7 @@ def test_fewer_quantizations_train_and_convert_nothing(reproduced):
     ],
 )
 def test_a_mistake_is_refused_by_name_and_nothing_is_lost(reproduced, change, says):
-    """DVC removes a stage's outs before it runs; back with the right settings, the cache has
-    them.
-    """
+    """DVC removes a stage's outs before it runs; back with the right settings, the cache has them."""
     clone, _ = reproduced
     before = {
         name: (clone / name).read_bytes() for name in ("params.yaml", "dvc.lock", "models/lora.npz")
@@ -111,3 +117,33 @@ def test_a_small_learning_rate_survives_dvcs_way_of_writing_it(reproduced):
     clone, _ = reproduced
     run(clone, "dvc", "exp", "run", "-S", "train.learning_rate=0.00001", "train")
     assert "1e-05" in (clone / "params.yaml").read_text()
+
+
+def test_no_secret_is_in_anything_that_a_run_of_all_stages_leaves_or_says(reproduced):
+    clone, output = reproduced
+    assert (clone / "models/bundle/int8.json").is_file()
+    assert leaks(clone, output) == set()
+
+
+def test_the_search_for_secrets_finds_one_where_it_is(tmp_path):
+    (tmp_path / "notes.txt").write_text(f"the key is {SECRETS['KAGGLE_KEY']}\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "notes")
+    assert leaks(tmp_path, SECRETS["HF_TOKEN"]) == {"notes.txt", "Git's objects", "what was said"}
+
+
+def leaks(clone, *said):
+    """Where a secret stands: files (DVC's cache and folders among them), Git's objects, what was said."""
+    places = {}
+    for path in clone.rglob("*"):
+        if path.is_file():
+            places[str(path.relative_to(clone))] = path.read_bytes()
+    objects = ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
+    done = subprocess.run(objects, cwd=clone, capture_output=True, check=True)
+    places["Git's objects"] = done.stdout
+    places["what was said"] = "".join(said).encode()
+    secrets = [secret.encode() for secret in SECRETS.values()]
+    return {
+        place for place, content in places.items() if any(secret in content for secret in secrets)
+    }
