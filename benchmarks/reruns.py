@@ -1,8 +1,8 @@
-"""How many stage reruns the history of this repository would have cost with the deps of today's dvc.yaml.
+"""How many stage reruns the history of this repository would have cost with today's dvc.yaml.
 
-For each of the last commits that changed a file of code, counts the stages that list that file or a folder
-of it. Files that have moved since count under today's name. Two more columns show what the count would
-be if every stage listed exactly the files that it imports, and if it listed their whole folders.
+For each of the last commits that changed a file of code, counts the stages that list that file or
+its folder. Files that have moved since count under today's name. Two more columns show the count if
+every stage listed exactly the files that it imports, and if it listed their whole folders.
 
     python benchmarks/reruns.py [--commits 64] [--until REVISION]
 """
@@ -38,7 +38,8 @@ def main():
     }
     commits = history(set().union(*files.values()), arguments.until)[: arguments.commits]
     print(
-        f"{len(commits)} commits\n\n| stage | {' | '.join(layouts)} |\n|---|{'---:|' * len(layouts)}"
+        f"{len(commits)} commits\n\n| stage | {' | '.join(layouts)} |\n"
+        f"|---|{'---:|' * len(layouts)}"
     )
     counts = {name: count(commits, deps) for name, deps in layouts.items()}
     for stage in stages:
@@ -58,10 +59,10 @@ def folder_of(file):
 
 
 def history(files, until):
-    """For each commit, newest first: the files of today that it changed. Commits that changed none are left out.
+    """For each commit, newest first, today's files that it changed; commits without any are left out.
 
-    `git log` follows no renames over many files at once, so names are followed here: going back in time, a
-    file that was renamed is looked up under its older name from then on.
+    `git log` does not follow renames of many files at once, so this does: going back in time, a file
+    that was renamed is looked up under its older name from then on.
     """
     log = ["git", "log", "--format=%x40", "--name-status", "-M40%", "HEAD", "--", "scripts"]
     text = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -30,7 +30,7 @@ SENTENCES = [
 
 
 def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
-    """A BPE vocabulary with Gemma's special pieces at ids 0 to 3 and the turn markers user-defined."""
+    """A BPE vocabulary with Gemma's special pieces at ids 0 to 3 and its turn markers."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(SENTENCES * 20),
@@ -106,7 +106,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """`-m "not slow"` does not even import the files that are slow as a whole: that alone takes a minute."""
+    """`-m "not slow"` does not even import slow files: that alone takes a minute."""
     if config.option.markexpr == "not slow" and collection_path.suffix == ".py":
         if "pytestmark = pytest.mark.slow\n" in collection_path.read_text(encoding="utf-8"):
             return True
@@ -187,7 +187,7 @@ def clone(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def reproduced(clone):
-    """The clone after one experiment with smaller settings, in which every stage ran; and its output."""
+    """The clone after an experiment with smaller settings in which every stage ran, and its output."""
     changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
     with mock.patch.dict(os.environ, SECRETS):
         return clone, run(clone, "dvc", "exp", "run", *changes)
@@ -195,5 +195,5 @@ def reproduced(clone):
 
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory) -> Path:
-    """A clone whose dvc.lock holds its code, its parameters and stand-ins for outputs. Copy it; read only."""
+    """A clone whose dvc.lock knows its code and stand-ins for outputs. Read only: copy it."""
     return commit_stand_ins(clone_working_tree(tmp_path_factory.mktemp("stand-ins") / "repository"))

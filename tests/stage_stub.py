@@ -1,6 +1,6 @@
-"""Stands in for every stage's script in a clone: writes the stage's outs from its deps and parameters alone.
+"""Stands in for a stage's script in a clone: writes the stage's outs from its deps and parameters.
 
-Real DVC, the real dvc.yaml, and nothing to wait for: for tests of what runs again and what the caches restore.
+For tests of what runs again and what the caches restore: real DVC, the real dvc.yaml, no waiting.
 """
 
 import hashlib

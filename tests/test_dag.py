@@ -17,7 +17,8 @@ from imports import ROOT, SCRIPTS, has_code, imported_files
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 NAMES = (
-    "validate convert dedup base format describe train merge tflite quantize bundle evaluate check report"
+    "validate convert dedup base format describe train "
+    "merge tflite quantize bundle evaluate check report"
 ).split()
 
 

@@ -1,4 +1,4 @@
-"""One run of the whole pipeline in a temporary clone, with smaller settings, and what users do with it.
+"""One run of the whole pipeline in a temporary clone, and what users do with it.
 
 Every test that needs such a run is in this file, so that the run is made once.
 """
@@ -16,7 +16,8 @@ from clones import SECRETS, git, run, stages_run
 pytestmark = pytest.mark.slow
 
 STAGES = (
-    "validate convert dedup base format describe train merge tflite quantize bundle evaluate check report"
+    "validate convert dedup base format describe train "
+    "merge tflite quantize bundle evaluate check report"
 ).split()
 
 
@@ -69,7 +70,7 @@ def test_the_metrics_are_few_and_the_gate_agrees_with_them(reproduced):
 
 
 def test_plots_show_what_is_a_plot_and_complain_of_nothing(reproduced):
-    """JSON files are under `plots` for the run cache alone. DVC draws nothing of one without a list."""
+    """JSON files are under `plots` for the run cache alone: without a list, DVC draws nothing."""
     clone, _ = reproduced
     output = run(clone, "dvc", "plots", "show")
     assert "DVC failed" not in output and "WARNING" not in output
@@ -100,7 +101,7 @@ def test_another_rank_trains_again_and_going_back_restores_the_adapter(reproduce
     ],
 )
 def test_a_mistake_is_refused_by_name_and_nothing_is_lost(reproduced, change, says):
-    """DVC removes a stage's outs before it runs; back with the right settings, the cache has them."""
+    """DVC removes a stage's outs before it runs; with the right settings, the cache has them."""
     clone, _ = reproduced
     before = {
         name: (clone / name).read_bytes() for name in ("params.yaml", "dvc.lock", "models/lora.npz")
@@ -130,11 +131,15 @@ def test_the_search_for_secrets_finds_one_where_it_is(tmp_path):
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "notes")
-    assert leaks(tmp_path, SECRETS["HF_TOKEN"]) == {"notes.txt", "Git's objects", "what was said"}
+    assert leaks(tmp_path, SECRETS["HF_TOKEN"]) == {
+        "notes.txt",
+        "Git's objects",
+        "what was printed",
+    }
 
 
 def leaks(clone, *said):
-    """Where a secret stands: files (DVC's cache and folders among them), Git's objects, what was said."""
+    """Where a secret is: files (DVC's cache among them), Git's objects, what was printed."""
     places = {}
     for path in clone.rglob("*"):
         if path.is_file():
@@ -142,7 +147,7 @@ def leaks(clone, *said):
     objects = ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
     done = subprocess.run(objects, cwd=clone, capture_output=True, check=True)
     places["Git's objects"] = done.stdout
-    places["what was said"] = "".join(said).encode()
+    places["what was printed"] = "".join(said).encode()
     secrets = [secret.encode() for secret in SECRETS.values()]
     return {
         place for place, content in places.items() if any(secret in content for secret in secrets)

@@ -1,6 +1,6 @@
-"""What a change runs again: every parameter against the table in docs/parameters.md, and files of code.
+"""What a change runs again: parameters against the table in docs/parameters.md, and files of code.
 
-Stand-ins take the place of models and data, and `dvc commit` records them, so nothing is trained.
+Stand-ins take the place of models and data, and `dvc commit` records them: nothing is trained.
 """
 
 import functools
@@ -63,7 +63,7 @@ def shared_repo(stand_ins, tmp_path_factory):
 
 @pytest.fixture
 def repo(shared_repo, monkeypatch):
-    """DVC's view of the clone, for changes that leave the stages the same; undone after the test."""
+    """DVC's view of the clone, for changes that keep the stages; undone after the test."""
     # Every stage parses params.yaml anew, which takes most of the time.
     load_once = functools.cache(dvc.dependency.param.load_path)
     monkeypatch.setattr(dvc.dependency.param, "load_path", load_once)
@@ -155,7 +155,7 @@ def gate(clone, ok):
 
 @pytest.mark.parametrize("pulled", [True, False])
 def test_cis_gate_fails_where_lock_and_parameters_or_code_disagree(stand_ins, tmp_path, pulled):
-    """`dvc repro --dry` ends in success where stages would run, unless what they read is missing."""
+    """`dvc repro --dry` succeeds where stages would run, unless what they read is missing."""
     clone = shutil.copytree(stand_ins, tmp_path / "clone")
     if not pulled:
         shutil.rmtree(clone / "models")

@@ -1,4 +1,4 @@
-"""What an experiment runs and what going back restores, through real DVC with stand-ins for the stages' scripts."""
+"""What an experiment runs and what going back restores: real DVC, stand-ins for the scripts."""
 
 import shutil
 from pathlib import Path
