@@ -1,95 +1,100 @@
-"""The parts of README.md that are made from the code, and how they are found in it again.
+"""Reads README.md and docs/*.md, and writes the parts of them that come from the code.
 
-`make readme` writes them: the picture of the pipeline (`dvc dag`), and the tree of scripts/ from
-the docstrings.
+`make readme` runs this file: it writes the picture of the pipeline to README.md, and the tree of
+scripts/, from the docstrings, to docs/development.md.
 """
 
 import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from imports import ROOT, SCRIPTS
 
 README = ROOT / "README.md"
+DEVELOPMENT = ROOT / "docs" / "development.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def dag():
-    """The pipeline as Mermaid, which code hosts draw."""
+def draw_dag() -> str:
+    """The pipeline in Mermaid, which GitHub draws."""
     dvc = [str(Path(sys.executable).with_name("dvc")), "dag", "--md", "--collapse-foreach-matrix"]
     return subprocess.run(dvc, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def tree():
-    """scripts/ with the first words of each file's docstring."""
-    return "```\n" + "\n".join(_lines(SCRIPTS, 0)) + "\n```"
+def draw_tree() -> str:
+    """scripts/, one line a file, with the first sentence of its docstring."""
+    return "```\n" + "\n".join(_tree_lines(SCRIPTS, depth=0)) + "\n```"
 
 
-def _lines(folder, depth):
+def _tree_lines(folder: Path, depth: int) -> Iterator[str]:
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
         if path.is_dir() and path.name != "__pycache__":
-            yield _line(f"{path.name}/", _summary(path / "__init__.py"), depth)
-            yield from _lines(path, depth + 1)
+            yield _tree_line(f"{path.name}/", path / "__init__.py", depth)
+            yield from _tree_lines(path, depth + 1)
         elif path.suffix == ".py" and path.name != "__init__.py":
-            yield _line(path.name, _summary(path), depth)
+            yield _tree_line(path.name, path, depth)
 
 
-def _line(name, text, depth):
-    return f"{'  ' * depth + name:26}{text}".rstrip()
+def _tree_line(name: str, file: Path, depth: int) -> str:
+    return f"{'  ' * depth + name:26}{_first_sentence(file)}".rstrip()
 
 
-def _summary(path):
-    """The first sentence of the docstring's first line."""
-    docstring = (
-        ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else None
-    )
-    return (
-        re.split(r"\.(?:\s|$)", docstring.splitlines()[0])[0].replace("`", "") if docstring else ""
-    )
+def _first_sentence(file: Path) -> str:
+    """The first sentence of a file's docstring, or an empty string."""
+    if not file.exists():
+        return ""
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    paragraph = " ".join(docstring.split("\n\n")[0].split())
+    return re.split(r"\.(?:$|\s+(?=[A-Z`]))", paragraph)[0].replace("`", "")
 
 
-PARTS = {"dag": dag, "tree": tree}
+# name of the part -> its page, and the function that makes it
+PARTS = {"dag": (README, draw_dag), "tree": (DEVELOPMENT, draw_tree)}
 
 
-def written(name):
-    """What README.md holds between the markers of a part."""
-    return _between(name).search(README.read_text(encoding="utf-8")).group(2).strip()
+def written(part: str) -> str:
+    """What a part's page holds between its markers."""
+    page, _ = PARTS[part]
+    return _between(part).search(page.read_text(encoding="utf-8"))[2].strip()
 
 
-def _between(name):
-    return re.compile(rf"(<!-- {name}: .*? -->\n)(.*?)(<!-- end of {name} -->)", re.DOTALL)
+def write(part: str) -> None:
+    page, make = PARTS[part]
+    made = make()
+    text = page.read_text(encoding="utf-8")
+    text = _between(part).sub(lambda found: f"{found[1]}{made}\n{found[3]}", text)
+    page.write_text(text, encoding="utf-8")
 
 
-def table(header):
-    """The rows of the table whose first line starts with `header`, each a list of cells."""
-    lines = (
-        README.read_text(encoding="utf-8")
-        .split(f"\n| {header}", 1)[1]
-        .split("\n\n", 1)[0]
-        .splitlines()[2:]
-    )
-    return [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))] for line in lines
-    ]
+def _between(part: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- {part}: .*? -->\n)(.*?)(<!-- end of {part} -->)", re.DOTALL)
 
 
-def commands():
-    """Every command of README.md's `sh` blocks, without its comment, in order."""
-    blocks = re.findall(
-        r"^```sh\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    joined = re.sub(r"\s*\\\n\s*", " ", "".join(blocks))  # a line that ends in a backslash goes on
-    lines = [re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()]
-    return [line for line in lines if line]
+def table(header: str) -> list[list[str]]:
+    """The cells of the table whose first line starts with `| header`, row by row."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    lines = text.split(f"\n| {header}", 1)[1].split("\n\n", 1)[0].splitlines()
+
+    rows = []
+    for line in lines[2:]:  # the rest of the header and the line under it come first
+        cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+        rows.append([cell.strip() for cell in cells])
+    return rows
 
 
-def write(part):
-    made = PARTS[part]()
-    text = _between(part).sub(
-        lambda found: f"{found[1]}{made}\n{found[3]}", README.read_text(encoding="utf-8")
-    )
-    README.write_text(text, encoding="utf-8")
+def commands() -> list[str]:
+    """Every command of the `sh` blocks, without its comment, page by page and in order."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            joined = re.sub(r"\s*\\\n\s*", " ", block)  # a backslash continues a line
+            lines = [re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()]
+            found += filter(None, lines)
+    return found
 
 
 if __name__ == "__main__":

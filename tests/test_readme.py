@@ -1,6 +1,4 @@
-"""README.md against the code: its tables, tree and picture, the files it names, and its commands,
-run as written.
-"""
+"""README.md and docs/ against the code: tables, parts written from the code, paths, commands."""
 
 import ast
 import csv
@@ -8,6 +6,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,91 +18,78 @@ from imports import ROOT, SCRIPTS
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-TEXT = readme.README.read_text()
+TEXTS = {page: page.read_text(encoding="utf-8") for page in readme.PAGES}
+README = TEXTS[readme.README]
+MOST_BYTES = 12_288  # of README.md
 
-# How commands begin that a test cannot run, and why; every other command of the README is run, in
-# this order.
+# Commands that a test cannot run, by their beginning, and why. All others run, page by page.
 NOT_RUN = {
     "make test": "it is this",
     ". .venv/bin/activate": "the tests' own environment takes its place",
     "dvc exp run -S lora.rank=16": "minutes; test_pipeline.py runs it with another rank",
     "dvc queue start --jobs 2": "minutes; test_queue.py runs a queue of its own",
-    "dvc exp run --pull --allow-missing -S lora.rank=16": "minutes; test_remote.py runs it up to what it fetches",
+    "dvc exp run --pull --allow-missing": "minutes; test_remote.py runs it up to what it fetches",
     "dvc exp run -S model.preset=hf://": "needs an account",
-    '.venv/bin/pip install "jax[cuda12]==0.10.2"': "needs a GPU",
+    '.venv/bin/pip install "jax[cuda12]': "needs a GPU",
     "dvc push --run-cache": "test_remote.py",
     "dvc pull --run-cache": "test_remote.py",
     "dvc pull data/formatted": "test_remote.py",
     "git push origin task-int8@v1.0.0": "needs a server",
 }
-# What a reader puts in place of the README's own words.
+# What a reader puts in place of the pages' own words.
 FILLED_IN = {
     "make repro": "make -o .venv/installed repro",
-    "dvc exp apply NAME": "dvc exp apply {experiment}",
-    "dvc exp branch NAME rank-16": "dvc exp branch {experiment} rank-16",
+    "dvc exp apply NAME": "dvc exp apply mine",
+    "dvc exp branch NAME": "dvc exp branch mine",
     "gto register": "git commit -qam Remotes && gto register",
     "dvc artifacts get URL": "dvc artifacts get .",
 }
+OTHERS_CODE = {"DVC": ("dvc", "hydra", "dvc_data"), "Python": ("importlib",)}
 
 
-def values(cell):
+def parameters(node: dict, whole: set[str], path: str = "") -> Iterator[tuple[str, object]]:
+    """Name and value of each parameter. A mapping named in `whole` counts as one parameter."""
+    for key, value in node.items():
+        name = f"{path}{key}"
+        if isinstance(value, dict) and name not in whole:
+            yield from parameters(value, whole, f"{name}.")
+        else:
+            yield name, value
+
+
+def code_values(cell: str) -> list:
     return [yaml.safe_load(code) for code in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_the_first_page_stays_short():
+    assert len(README.encode()) <= MOST_BYTES
 
 
 def test_the_table_of_parameters_has_every_key_of_params_yaml_with_its_default():
     shown = {}
     for names, defaults, advice in readme.table("parameter |"):
         assert advice
-        shown |= dict(zip(values(names), values(defaults), strict=True))
-    assert shown == dict(parameters(PARAMS, shown))
-
-
-def parameters(node, shown, path=()):
-    """Name and value of each parameter; a mapping that the table shows whole is one."""
-    for key, value in node.items():
-        name = ".".join((*path, key))
-        if isinstance(value, dict) and name not in shown:
-            yield from parameters(value, shown, (*path, key))
-        else:
-            yield name, value
+        shown |= zip(code_values(names), code_values(defaults), strict=True)
+    assert shown == dict(parameters(PARAMS, whole=set(shown)))
 
 
 @pytest.mark.parametrize("part", readme.PARTS)
 def test_what_is_written_from_the_code_is_current(part):
-    assert readme.written(part) == readme.PARTS[part](), "run `make readme`"
+    _, make = readme.PARTS[part]
+    assert readme.written(part) == make(), "run `make readme`"
 
 
-def test_every_file_and_folder_of_the_repository_has_its_place_in_the_tree():
-    listed = TEXT.split("## Development")[1].split("```")[1]
-    names = [name for line in listed.strip().splitlines() for name in line[:34].split()]
-    assert [name for name in names if not (ROOT / name).exists()] == []
-    tracked = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+def test_every_file_and_folder_at_the_top_has_its_line_in_the_layout():
+    listing = TEXTS[readme.DEVELOPMENT].split("```")[1]
+    listed = {line.split()[0].rstrip("/") for line in listing.strip().splitlines()}
+    assert listed == {name.split("/")[0] for name in tracked_files()}
+
+
+def tracked_files() -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    own_text = {
-        "README.md",
-        "LICENSE",
-        "CHANGELOG.md",
-        "Makefile",
-        "pyproject.toml",
-        ".gitignore",
-        ".dvcignore",
-    }
-    settings = {".dvc", ".pre-commit-config.yaml", "requirements.txt", "requirements.lock"}
-    tops = {name.split("/")[0] for name in tracked} - own_text - settings
-    assert {name.strip("/").split("/")[0] for name in names} >= tops
-
-
-def code_strings(folder):
-    """The string literals of our scripts, with … where something is filled in."""
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.JoinedStr):
-                yield "".join(
-                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
-                )
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield node.value
 
 
 @pytest.mark.parametrize("message", [row[0] for row in readme.table("message |")])
@@ -111,65 +97,98 @@ def test_troubleshooting_quotes_real_messages(message):
     quoted, whose = re.fullmatch(r"`(.+)`(?: \((.+)\))?", message).groups()
     text = quoted.strip("… ")
     if whose:
-        packages = {"DVC": ("dvc", "hydra", "dvc_data"), "Python": ("importlib",)}[whose]
-        folders = [Path(importlib.util.find_spec(name).origin).parent for name in packages]
-        assert any(text in file.read_text() for folder in folders for file in folder.rglob("*.py"))
+        assert any(text in source for source in installed_sources(OTHERS_CODE[whose]))
     else:
-        assert any(text in string for string in code_strings(SCRIPTS))
+        assert any(text in string for string in string_literals(SCRIPTS))
 
 
-def test_every_link_and_every_path_leads_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
-    words = {word.rstrip("/") for code in re.findall(r"`([^`\n]+)`", TEXT) for word in code.split()}
-    tops = "data|metrics|models|scripts|tests|benchmarks|.dvc|.github"
-    paths = [
-        word
-        for word in words
-        if word.split("/")[0] in tops.split("|") and not re.search("[A-Z]{4}|[*…@]", word)
-    ]
-    lost = [path for path in {*links, *paths} if not (ROOT / path).exists() and not is_made(path)]
-    assert links and len(paths) > 10 and lost == []
+def installed_sources(packages: tuple[str, ...]) -> Iterator[str]:
+    for package in packages:
+        folder = Path(importlib.util.find_spec(package).origin).parent
+        for file in folder.rglob("*.py"):
+            yield file.read_text()
 
 
-def is_made(path):
-    """Whether a stage makes it, or it lies in a folder that one makes."""
-    outs = [
-        out
-        for stage in STAGES.values()
-        for kind in ("outs", "metrics", "plots")
-        for out in stage.get(kind, [])
-    ]
-    made = [out if isinstance(out, str) else next(iter(out)) for out in outs]
-    made += [
-        out.replace("${item.quantization}", name)
-        for out in made
-        for name in PARAMS["export"]["quantizations"]
-    ]
-    return any(
-        f"{path}/".startswith(f"{out}/") or f"{out}/".startswith(f"{path}/")
-        for out in [*made, ".dvc/cache"]
+def string_literals(folder: Path) -> Iterator[str]:
+    """The string literals of the code in a folder, with … where something is filled in."""
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [getattr(part, "value", "…") for part in node.values]
+                yield "".join(part if isinstance(part, str) else "…" for part in parts)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", TEXTS[page]):
+        if "://" not in link:
+            name, _, heading = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not heading or heading in headings(target), link
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_every_path_in_the_text_exists_or_is_made_by_a_stage():
+    paths = set(paths_in("\n".join(TEXTS.values())))
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists() and not is_made(path)] == []
+
+
+def paths_in(text: str) -> Iterator[str]:
+    """Words in backticks that name a place in this repository, but not `scripts/STAGE.py`."""
+    tops = (
+        "data",
+        "docs",
+        "metrics",
+        "models",
+        "scripts",
+        "tests",
+        "benchmarks",
+        ".dvc",
+        ".github",
     )
+    for code in re.findall(r"`([^`\n]+)`", text):
+        for word in code.split():
+            placeholder = re.search(r"[A-Z]{4}|[*…@]", word)
+            if "/" in word and word.split("/")[0] in tops and not placeholder:
+                yield word.rstrip("/:")
+
+
+def is_made(path: str) -> bool:
+    """Whether a stage makes `path`, something in it, or a folder that it is in."""
+    made = [".dvc/cache", "models/peft"]  # the second by a command on the page
+    for stage in STAGES.values():
+        for kind in ("outs", "metrics", "plots"):
+            for out in stage.get(kind, []):
+                out = out if isinstance(out, str) else next(iter(out))
+                names = PARAMS["export"]["quantizations"]
+                made += [out.replace("${item.quantization}", name) for name in names]
+    return any(f"{path}/".startswith(f"{out}/") or out.startswith(f"{path}/") for out in made)
 
 
 def test_the_pinned_jax_of_the_gpu_page_is_the_one_installed():
-    assert (
-        re.search(r'"jax\[cuda12\]==([\d.]+)"', TEXT)[1] in (ROOT / "requirements.txt").read_text()
-    )
+    pinned = re.search(r'"jax\[cuda12\]==([\d.]+)"', "".join(TEXTS.values()))[1]
+    assert f"jax=={pinned}\n" in (ROOT / "requirements.txt").read_text()
 
 
-def test_no_command_is_excused_that_the_readme_does_not_have():
-    assert [
-        start
-        for start in NOT_RUN
-        if not any(command.startswith(start) for command in readme.commands())
-    ] == []
+def test_every_excused_command_is_on_a_page():
+    for start in NOT_RUN:
+        assert any(command.startswith(start) for command in readme.commands()), start
 
 
 def test_every_parameter_that_a_command_sets_exists():
-    names = [
-        name for command in readme.commands() for name in re.findall(r"-S '?([\w.]+)=", command)
-    ]
-    assert len(names) > 5 and set(names) <= {name for name, _ in parameters(PARAMS, {})}
+    text = "\n".join(TEXTS.values())
+    names = re.findall(r"-S '?([\w.]+)=", text)
+    assert len(names) > 5
+    assert set(names) <= set(dict(parameters(PARAMS, whole=set())))
 
 
 def test_the_commands_run_as_written(reproduced, tmp_path):
@@ -179,28 +198,27 @@ def test_the_commands_run_as_written(reproduced, tmp_path):
         git(clone, "config", key, value)
     run(clone, "dvc", "push")
     run(clone, "dvc", "exp", "run", "-S", "check.min_runtime_agreement=0.01", "--name", "mine")
+
     for command in readme.commands():
         if not command.startswith(tuple(NOT_RUN)):
-            run(clone, "bash", "-ec", filled_in(command).format(experiment="mine"))
+            run(clone, "bash", "-ec", filled_in(command))
 
 
-def filled_in(command):
+def filled_in(command: str) -> str:
     for words, replacement in FILLED_IN.items():
-        command = command.replace(words, replacement) if command.startswith(words) else command
+        if command.startswith(words):
+            return command.replace(words, replacement)
     return command
 
 
-def test_the_ladder_is_that_of_the_committed_run():
-    measured = list(csv.DictReader((ROOT / "metrics/ladder.csv").open()))
+def test_the_ladder_shows_the_committed_run():
+    with open(ROOT / "metrics/ladder.csv", newline="") as file:
+        measured = {row["rung"]: row for row in csv.DictReader(file)}
     shown = readme.table("rung |")
-    assert [row[0] for row in shown] == [row["rung"] for row in measured]
-    for (_, exact, perplexity, kl, megabytes), row in zip(shown, measured, strict=True):
-        interval = [
-            f"{float(row[key]):.3f}"
-            for key in ("exact_match", "exact_match_low", "exact_match_high")
-        ]
-        assert re.findall(r"[\d.]+", exact) == interval
-        assert perplexity == f"{float(row['perplexity']):.4g}" and float(kl) == float(
-            f"{float(row['kl']):.2g}"
-        )
+    assert shown
+    for rung, exact, kl, megabytes in shown:
+        row = measured[rung]
+        interval = [row[f"exact_match{end}"] for end in ("", "_low", "_high")]
+        assert re.findall(r"[\d.]+", exact) == [f"{float(value):.3f}" for value in interval]
+        assert float(kl) == float(f"{float(row['kl']):.2g}")
         assert megabytes == f"{int(row['bytes']) / 1e6:.2f}"
