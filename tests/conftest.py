@@ -187,7 +187,7 @@ def clone(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def reproduced(clone):
-    """The clone after an experiment with smaller settings in which every stage ran, and its output."""
+    """The clone after one run of every stage, with smaller settings, and what that printed."""
     changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
     with mock.patch.dict(os.environ, SECRETS):
         return clone, run(clone, "dvc", "exp", "run", *changes)

@@ -17,6 +17,29 @@ README = ROOT / "README.md"
 DEVELOPMENT = ROOT / "docs" / "development.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
+# Commands that a test cannot run, by their beginning, and why. test_pipeline.py runs all others.
+NOT_RUN = {
+    "make test": "it is this",
+    ". .venv/bin/activate": "the tests' own environment takes its place",
+    "dvc exp run -S lora.rank=16": "minutes; test_pipeline.py runs it with another rank",
+    "dvc queue start --jobs 2": "minutes; test_queue.py runs a queue of its own",
+    "dvc exp run --pull --allow-missing": "minutes; test_remote.py runs it up to what it fetches",
+    "dvc exp run -S model.preset=hf://": "needs an account",
+    '.venv/bin/pip install "jax[cuda12]': "needs a GPU",
+    "dvc push --run-cache": "test_remote.py",
+    "dvc pull --run-cache": "test_remote.py",
+    "dvc pull data/formatted": "test_remote.py",
+    "git push origin task-int8@v1.0.0": "needs a server",
+}
+# What a reader puts in place of the pages' own words.
+FILLED_IN = {
+    "make repro": "make -o .venv/installed repro",
+    "dvc exp apply NAME": "dvc exp apply mine",
+    "dvc exp branch NAME": "dvc exp branch mine",
+    "gto register": "git commit -qam Remotes && gto register",
+    "dvc artifacts get URL": "dvc artifacts get .",
+}
+
 
 def draw_dag() -> str:
     """The pipeline in Mermaid, which GitHub draws."""
@@ -95,6 +118,18 @@ def commands() -> list[str]:
             lines = [re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()]
             found += filter(None, lines)
     return found
+
+
+def commands_to_run() -> list[str]:
+    """The commands that a test can run, in order, with a reader's own words filled in."""
+    return [_filled_in(command) for command in commands() if not command.startswith(tuple(NOT_RUN))]
+
+
+def _filled_in(command: str) -> str:
+    for words, replacement in FILLED_IN.items():
+        if command.startswith(words):
+            return command.replace(words, replacement)
+    return command
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ Every test that needs such a run is in this file, so that the run is made once.
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+import readme
 from clones import SECRETS, git, run, stages_run
 
 pytestmark = pytest.mark.slow
@@ -118,6 +120,17 @@ def test_a_small_learning_rate_survives_dvcs_way_of_writing_it(reproduced):
     clone, _ = reproduced
     run(clone, "dvc", "exp", "run", "-S", "train.learning_rate=0.00001", "train")
     assert "1e-05" in (clone / "params.yaml").read_text()
+
+
+def test_the_commands_of_readme_and_docs_run_as_written(reproduced, tmp_path):
+    clone = shutil.copytree(reproduced[0], tmp_path / "somewhere" / "clone", symlinks=True)
+    git(clone, "commit", "-qam", "what the first experiment made")
+    for key, value in {"user.name": "test", "user.email": "test@example.org"}.items():
+        git(clone, "config", key, value)
+    run(clone, "dvc", "push")
+    run(clone, "dvc", "exp", "run", "-S", "check.min_runtime_agreement=0.01", "--name", "mine")
+    for command in readme.commands_to_run():
+        run(clone, "bash", "-ec", command)
 
 
 def test_no_secret_is_in_anything_that_a_run_of_all_stages_leaves_or_says(reproduced):

@@ -4,7 +4,6 @@ import ast
 import csv
 import importlib.util
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 import yaml
 
 import readme
-from clones import git, run
 from imports import ROOT, SCRIPTS
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -22,28 +20,6 @@ TEXTS = {page: page.read_text(encoding="utf-8") for page in readme.PAGES}
 README = TEXTS[readme.README]
 MOST_BYTES = 12_288  # of README.md
 
-# Commands that a test cannot run, by their beginning, and why. All others run, page by page.
-NOT_RUN = {
-    "make test": "it is this",
-    ". .venv/bin/activate": "the tests' own environment takes its place",
-    "dvc exp run -S lora.rank=16": "minutes; test_pipeline.py runs it with another rank",
-    "dvc queue start --jobs 2": "minutes; test_queue.py runs a queue of its own",
-    "dvc exp run --pull --allow-missing": "minutes; test_remote.py runs it up to what it fetches",
-    "dvc exp run -S model.preset=hf://": "needs an account",
-    '.venv/bin/pip install "jax[cuda12]': "needs a GPU",
-    "dvc push --run-cache": "test_remote.py",
-    "dvc pull --run-cache": "test_remote.py",
-    "dvc pull data/formatted": "test_remote.py",
-    "git push origin task-int8@v1.0.0": "needs a server",
-}
-# What a reader puts in place of the pages' own words.
-FILLED_IN = {
-    "make repro": "make -o .venv/installed repro",
-    "dvc exp apply NAME": "dvc exp apply mine",
-    "dvc exp branch NAME": "dvc exp branch mine",
-    "gto register": "git commit -qam Remotes && gto register",
-    "dvc artifacts get URL": "dvc artifacts get .",
-}
 OTHERS_CODE = {"DVC": ("dvc", "hydra", "dvc_data"), "Python": ("importlib",)}
 
 
@@ -180,7 +156,7 @@ def test_the_pinned_jax_of_the_gpu_page_is_the_one_installed():
 
 
 def test_every_excused_command_is_on_a_page():
-    for start in NOT_RUN:
+    for start in readme.NOT_RUN:
         assert any(command.startswith(start) for command in readme.commands()), start
 
 
@@ -189,26 +165,6 @@ def test_every_parameter_that_a_command_sets_exists():
     names = re.findall(r"-S '?([\w.]+)=", text)
     assert len(names) > 5
     assert set(names) <= set(dict(parameters(PARAMS, whole=set())))
-
-
-def test_the_commands_run_as_written(reproduced, tmp_path):
-    clone = shutil.copytree(reproduced[0], tmp_path / "somewhere" / "clone", symlinks=True)
-    git(clone, "commit", "-qam", "what the first experiment made")
-    for key, value in {"user.name": "test", "user.email": "test@example.org"}.items():
-        git(clone, "config", key, value)
-    run(clone, "dvc", "push")
-    run(clone, "dvc", "exp", "run", "-S", "check.min_runtime_agreement=0.01", "--name", "mine")
-
-    for command in readme.commands():
-        if not command.startswith(tuple(NOT_RUN)):
-            run(clone, "bash", "-ec", filled_in(command))
-
-
-def filled_in(command: str) -> str:
-    for words, replacement in FILLED_IN.items():
-        if command.startswith(words):
-            return command.replace(words, replacement)
-    return command
 
 
 def test_the_ladder_shows_the_committed_run():

@@ -133,7 +133,7 @@ def git_files(clone):
 
 
 def test_weights_can_have_a_remote_of_their_own(pushed_to_folder, tmp_path):
-    """The README's licensed weights: who may not read their remote still pulls the data by name."""
+    """Licensed weights (docs/experiments.md): who may not read their remote still pulls the data by name."""
     source = pushed_to_folder[0]
     clone, restricted = tmp_path / "clone", tmp_path / "restricted"
     subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True)
