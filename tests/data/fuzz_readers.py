@@ -34,9 +34,10 @@ SEEDS = (
     b'"split": "test"}, {"x": NaN}]',
     b'\0\xef\xbb\xbf{"messages": [{"role": "user", "content": '
     b'[{"type": "text", "text": "\\ud83d\\ude00"}]}]}\r\n',
-    b"\0<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n\n"
-    b"<|im_start|>user\n",
-    b'\4{"text": "<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello <bos><|im_end|>"}',
+    b"\0<|im_start|>user\nHi<|im_end|>\n"
+    b"<|im_start|>assistant\nHello<|im_end|>\n\n<|im_start|>user\n",
+    b'\4{"text": "<|im_start|>user\\nHi<|im_end|>\\n'
+    b'<|im_start|>assistant\\nHello <bos><|im_end|>"}',
     b"\0" + zstd.compress(b'{"a": 1}'),
     b'\0{\n "instruction": "a",\n "output": "b",\n "system_prompt": "c"\n}\n{\n "x": [1]\n}\n',
     b'\0{"messages": [{"role": "developer", "content": "a", "name": ""}, '
