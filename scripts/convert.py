@@ -1,4 +1,4 @@
-"""Turns every valid row into the one canonical form of a conversation, ShareGPT's.
+"""Turns every valid record into a conversation in the one canonical form, ShareGPT's.
 
 data/validated/records.jsonl -> data/converted/conversations.jsonl
 
@@ -11,7 +11,7 @@ from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, require
 
 
-def main():
+def main() -> None:
     source = require("data/validated/records.jsonl", "validate")
     rows = 0
     with (

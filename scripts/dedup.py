@@ -1,12 +1,15 @@
-"""Removes conversations that are the same as another, or nearly so.
+"""Removes conversations that are the same as another one, or nearly the same.
 
-data/converted/conversations.jsonl -> data/deduped/kept.jsonl, data/deduped/removed.jsonl (each with
-the twin it was removed for and their similarity), metrics/dedup.json
+data/converted/conversations.jsonl -> data/deduped/kept.jsonl, data/deduped/removed.jsonl (each row
+with the twin it was removed for, and their similarity), metrics/dedup.json
 
     python scripts/dedup.py
 """
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import orjson
@@ -22,49 +25,56 @@ from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
 
 
-def main():
-    config = load_section("data", DataConfig)
+def main() -> None:
+    threshold = load_section("data", DataConfig).dedup_threshold
     source = require("data/converted/conversations.jsonl", "convert")
     with open(source, "rb") as file, made_by("convert", source):
-        index = build_index(file, config.dedup_threshold)
+        index = build_index(file, threshold)
         row = random_access(file, index.size)
-        twin, score = find_twins(index, lambda n: turn_texts(row(n)), config.dedup_threshold)
+        twin, similarity = find_twins(index, lambda number: turn_texts(row(number)), threshold)
         file.seek(0)
         with aside("data/deduped") as folder:
             folder.mkdir()
-            write(folder, file, row, twin, score)
+            write(folder, file, row, twin, similarity)
     summary = summarize(index, twin)
     write_json("metrics/dedup.json", summary)
     print(
         f"{summary['rows']:,} conversations, {summary['kept']:,} kept, "
-        f"{summary['removed_exact']:,} exact and {summary['removed_near']:,} near duplicates removed"
+        f"{summary['removed_exact']:,} exact and {summary['removed_near']:,} "
+        "near duplicates removed"
     )
 
 
-def build_index(file, threshold):
+def build_index(file: BinaryIO, threshold: float) -> Features:
     """The features of every row of the file."""
     parts = map_ordered(partial(features, threshold=threshold), chunks(file))
     return Features(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def write(folder, file, row, twin, score):
-    """Writes every row to one of two files."""
+def write(
+    folder: Path,
+    file: BinaryIO,
+    row: Callable[[int], dict],
+    twin: np.ndarray,
+    similarity: np.ndarray,
+) -> None:
+    """Writes every row to kept.jsonl or removed.jsonl."""
     with open(folder / "kept.jsonl", "wb") as kept, open(folder / "removed.jsonl", "wb") as removed:
-        for n, line in enumerate(tqdm(file, total=len(twin), unit=" rows", delay=2, disable=None)):
-            if twin[n] < 0:
+        lines = tqdm(file, total=len(twin), unit=" rows", delay=2, disable=None)
+        for number, line in enumerate(lines):
+            if twin[number] < 0:
                 kept.write(line)
-            else:
-                removed.write(
-                    orjson.dumps(removal(orjson.loads(line), row(twin[n]), float(score[n]))) + b"\n"
-                )
+                continue
+            removal = describe_removal(
+                orjson.loads(line), row(twin[number]), float(similarity[number])
+            )
+            removed.write(orjson.dumps(removal) + b"\n")
 
 
-def removal(conversation, kept, similarity):
-    """A removed conversation with its twin."""
-    return conversation | {
-        "twin": {"id": kept["id"], "source": kept["source"]},
-        "similarity": round(similarity, 4),
-    }
+def describe_removal(conversation: dict, kept: dict, similarity: float) -> dict:
+    """A removed conversation, with the twin that was kept."""
+    twin = {"id": kept["id"], "source": kept["source"]}
+    return conversation | {"twin": twin, "similarity": round(similarity, 4)}
 
 
 if __name__ == "__main__":

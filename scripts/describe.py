@@ -1,39 +1,43 @@
-"""Describes the data: rows through the stages, lengths, and how close the held-out rows come to
-training.
+"""Describes the data: rows by stage, lengths, and how similar the held-out rows are to training.
 
 data/formatted, metrics/validate.json, metrics/dedup.json
 -> metrics/data.json and the plots metrics/data_{rows,tokens,turns,nearest}.csv
 
     python scripts/describe.py
 
-Nothing is trained or measured from its outputs: a change here reruns only the card.
+Only the model card reads these files, so a change here trains and measures nothing again.
 """
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import orjson
 
-from gemma_finetune.data.nearest import SAMPLE, index_held_out, nearest_similarity
+from gemma_finetune.data.nearest import HeldOut, index_held_out, nearest_similarity
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.formats.npz import read_arrays
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, read_json, require, write_json
 
 HELD_OUT = ("validation", "test")
+SAMPLE = 1000  # held-out rows that are compared, each with every training row
 
 
-def main():
-    # Imported here, because worker processes import this file too and pandas takes 40 MB in each.
+def main() -> None:
+    # Imported here: worker processes import this file, too, and pandas takes 40 MB in each.
     from gemma_finetune.data import statistics
 
-    formatted = require("data/formatted", "format")
     validate = read_json(require("metrics/validate.json", "validate"))
     dedup = read_json(require("metrics/dedup.json", "dedup"))
-    with made_by("format", formatted):
-        facts = statistics.facts_table(read_arrays(formatted / "facts.npz"))
-        overlong = sum(1 for _ in open(formatted / "overlong.jsonl", "rb"))
-        splits, similarity = compare_held_out(formatted)
+    folder = require("data/formatted/facts.npz", "format").parent
+    with made_by("format", folder):
+        facts = statistics.facts_table(read_arrays(folder / "facts.npz"))
+        with open(folder / "overlong.jsonl", "rb") as file:
+            overlong = sum(1 for _ in file)
+        splits, similarity = compare_held_out(folder, int((facts["split"] != "train").sum()))
     with made_by("validate", "metrics/validate.json"), made_by("dedup", "metrics/dedup.json"):
         flow = statistics.row_flow(validate, dedup, overlong)
 
@@ -63,35 +67,42 @@ def main():
         print(f"{split}: similarity to the nearest training row {shown}")
 
 
-def compare_held_out(formatted):
-    """The split of each sampled held-out row, and its highest similarity to a training row, float64
-    (rows,).
+def compare_held_out(folder: Path, count: int) -> tuple[list[str], np.ndarray]:
+    """Compares a sample of the `count` held-out rows with every training row.
+
+    Returns the split of each sampled row, and its highest similarity to a training row, float64
+    (sampled rows,).
     """
-    rows = []
-    for split in HELD_OUT:
-        with open(formatted / f"{split}.jsonl", "rb") as file:
-            rows += [(split, spoken_text(line)) for line in file]
-    rows = rows[:: -(-len(rows) // SAMPLE) or 1]
+    step = max(1, -(-count // SAMPLE))
+    rows = list(islice(held_out_lines(folder), 0, None, step))
     splits = [split for split, _ in rows]
     if not rows:
         return splits, np.zeros(0)
-    work = partial(nearest_in_chunk, held_out=index_held_out([text for _, text in rows]))
+
+    held_out = index_held_out([spoken_text(line) for _, line in rows])
     nearest = np.zeros(len(rows))
-    with open(formatted / "train.jsonl", "rb") as file:
+    with open(folder / "train.jsonl", "rb") as file:
+        work = partial(nearest_in_chunk, held_out=held_out)
         for similarity in map_ordered(work, chunks(file)):
             nearest = np.maximum(nearest, similarity)
     return splits, nearest
 
 
-def nearest_in_chunk(lines, held_out):
-    """`nearest_similarity` for a chunk of training rows."""
+def held_out_lines(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(split, line) of every held-out row."""
+    for split in HELD_OUT:
+        with open(folder / f"{split}.jsonl", "rb") as file:
+            for line in file:
+                yield split, line
+
+
+def nearest_in_chunk(lines: list[bytes], held_out: HeldOut) -> np.ndarray:
+    """`nearest_similarity` for a chunk of training rows, given as JSON lines."""
     return nearest_similarity([spoken_text(line) for line in lines], held_out)
 
 
-def spoken_text(line):
-    """What the user and the assistant of a formatted row said, a line each; the system text is left
-    out.
-    """
+def spoken_text(line: bytes) -> str:
+    """What the user and the assistant of a formatted row said, without the system text."""
     messages = orjson.loads(line)["messages"]
     return "\n".join(message["content"] for message in messages if message["role"] != "system")
 

@@ -1,13 +1,16 @@
 """Renders conversations in Gemma's chat template and splits them into train, validation and test.
 
-data/deduped/kept.jsonl + models/base/tokenizer.model ->
-data/formatted/{train,validation,test}.jsonl, overlong.jsonl (which rows are too long) and facts.npz
-(numbers of each row, for `describe`)
+data/deduped/kept.jsonl, models/base/tokenizer.model ->
+data/formatted/{train,validation,test}.jsonl, overlong.jsonl (the rows that are too long) and
+facts.npz (numbers about each row, for `describe`)
 
     python scripts/format.py
 """
 
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import compress
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -15,7 +18,7 @@ import orjson
 from gemma_finetune.config import load_section
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.formatter import format_lines
+from gemma_finetune.data.formatter import Formatted, format_lines
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.shingles import turn_texts
@@ -25,9 +28,10 @@ from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require
 
 TOKENIZER = "models/base/tokenizer.model"
+SHOWN = 5  # rows that a message names
 
 
-def main():
+def main() -> None:
     config = load_section("data", DataConfig)
     limit = load_section("train", TrainingConfig).sequence_length
     source = require("data/deduped/kept.jsonl", "dedup")
@@ -39,89 +43,103 @@ def main():
         row = random_access(file, sizes)
         fits = facts["tokens"] <= limit
         set_aside_overlong(folder, facts["tokens"], row, limit, config.overlong)
+
         splits = facts["split"][fits]
-        refuse_leaks(splits, bands[fits], np.flatnonzero(fits), row, config.dedup_threshold)
         refuse_untrainable(splits)
-        np.savez(folder / "facts.npz", **{name: values[fits] for name, values in facts.items()})
-    rows = ", ".join(f"{count:,} {split}" for split, count in count_splits(splits).items())
-    print(f"{len(splits):,} conversations: {rows}")
+        numbers = np.flatnonzero(fits)
+        refuse_leaks(splits, bands[fits], lambda n: row(numbers[n]), config.dedup_threshold)
+        facts = {name: values[fits] for name, values in facts.items()}
+        np.savez(folder / "facts.npz", allow_pickle=False, **facts)
+    counts = np.bincount(splits, minlength=len(SPLITS)).tolist()
+    shown = ", ".join(f"{n:,} {split}" for split, n in zip(SPLITS, counts, strict=True))
+    print(f"{len(splits):,} conversations: {shown}")
 
 
-def write(folder, chunks_of_rows, limit):
-    """Writes every row that fits to its split. Returns the facts, input sizes and band keys of all
-    rows.
+def write(
+    folder: Path, formatted: Iterable[Formatted], limit: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Writes every row of at most `limit` tokens to the file of its split.
+
+    Returns the facts of all rows, overlong ones too, the bytes of their input lines (rows,), and
+    their band keys (rows, bands).
     """
-    facts, sizes, bands = [], [], []
-    files = [open(folder / f"{split}.jsonl", "wb") for split in SPLITS]
-    for chunk in chunks_of_rows:
-        splits, tokens = chunk.facts["split"], chunk.facts["tokens"]
-        for line, split, length in zip(chunk.lines, splits, tokens, strict=True):
-            if length <= limit:
-                files[split].write(line)
-        facts.append(chunk.facts)
-        sizes.append(chunk.sizes)
-        bands.append(chunk.bands)
-    for file in files:
-        file.close()
-    joined = {name: np.concatenate([part[name] for part in facts]) for name in facts[0]}
-    return joined, np.concatenate(sizes), np.concatenate(bands)
+    parts = []
+    for chunk in formatted:
+        fits = chunk.facts["tokens"] <= limit
+        for number, split in enumerate(SPLITS):
+            chosen = fits & (chunk.facts["split"] == number)
+            with open(folder / f"{split}.jsonl", "ab") as file:
+                file.writelines(compress(chunk.lines, chosen))
+        parts.append(chunk._replace(lines=[]))  # the lines need not stay in memory
+    facts = {name: np.concatenate([part.facts[name] for part in parts]) for name in parts[0].facts}
+    sizes = np.concatenate([part.sizes for part in parts])
+    bands = np.concatenate([part.bands for part in parts])
+    return facts, sizes, bands
 
 
-def set_aside_overlong(folder, tokens, row, limit, policy):
-    """Names the rows that are too long in overlong.jsonl; UserError if `data.overlong` is fail."""
-    names = []
-    for number in np.flatnonzero(tokens > limit):
-        conversation = row(number)
-        place = {"id": conversation["id"], "source": conversation["source"]}
-        names.append(place | {"tokens": int(tokens[number])})
-    lines = [orjson.dumps(name) + b"\n" for name in names]
-    (folder / "overlong.jsonl").write_bytes(b"".join(lines))
-    first = "\n".join(f"  {where(name)}: {name['tokens']} tokens" for name in names[:5])
-    if names and policy == "fail":
-        raise UserError(
-            f"{len(names):,} rows are over train.sequence_length = {limit}; raise it, shorten them, "
-            f"or set data.overlong to drop. The first:\n{first}"
-        )
-    if names:
-        print(f"{len(names):,} rows over train.sequence_length = {limit} left out:\n{first}")
-
-
-def refuse_leaks(splits, bands, numbers, row, threshold):
-    """Prints the leakage report. UserError if a row has a near-twin in another split."""
-    leaks = leakage.find_leaks(bands, splits, lambda n: turn_texts(row(numbers[n])), threshold)
-    if leaks:
-        pairs = []
-        for leak in leaks[:5]:
-            late, early = row(numbers[leak.row]), row(numbers[leak.twin])
-            pairs.append(
-                f"  {where(late)} ({SPLITS[splits[leak.row]]}) and "
-                f"{where(early)} ({SPLITS[splits[leak.twin]]}): {leak.similarity:.2f}"
+def set_aside_overlong(
+    folder: Path, tokens: np.ndarray, row: Callable[[int], dict], limit: int, policy: str
+) -> None:
+    """Lists rows over `limit` tokens in overlong.jsonl. UserError if `data.overlong` is fail."""
+    overlong = []
+    with open(folder / "overlong.jsonl", "wb") as file:
+        for number in np.flatnonzero(tokens > limit).tolist():
+            conversation = row(number)
+            overlong.append(
+                {
+                    "id": conversation["id"],
+                    "source": conversation["source"],
+                    "tokens": int(tokens[number]),
+                }
             )
+            file.write(orjson.dumps(overlong[-1]) + b"\n")
+    if not overlong:
+        return
+
+    first = "\n".join(f"  {where(row)}: {row['tokens']} tokens" for row in overlong[:SHOWN])
+    if policy == "fail":
         raise UserError(
-            f"{len(leaks):,} pairs of near-twins are in different splits. dedup's hashes missed them, "
-            f"as they do for one pair in a thousand at the threshold. Lower data.dedup_threshold "
-            f"({threshold}) a little and dedup will find them. The first:\n" + "\n".join(pairs)
+            f"{len(overlong):,} rows are over train.sequence_length = {limit}; raise it, shorten "
+            f"them, or set data.overlong to drop. The first:\n{first}"
         )
-    counts = leakage.summarize(leaks, splits)
-    print("near-twins between splits: " + ", ".join(f"{k} {n}" for k, n in counts.items()))
+    print(f"{len(overlong):,} rows over train.sequence_length = {limit} left out:\n{first}")
 
 
-def where(row):
-    """The place of a row in the raw data."""
-    return f"{row['source']['file']}:{row['source']['line']}"
-
-
-def refuse_untrainable(splits):
+def refuse_untrainable(splits: np.ndarray) -> None:
     """UserError if there is nothing to train on."""
-    if not (splits == SPLITS.index("train")).any():
+    if SPLITS.index("train") not in splits:
         raise UserError(
-            "no row is left to train on; see metrics/validate.json, metrics/dedup.json and data.overlong"
+            "no row is left to train on; "
+            "see metrics/validate.json, metrics/dedup.json and data.overlong"
         )
 
 
-def count_splits(splits):
-    """Number of rows in each split."""
-    return dict(zip(SPLITS, np.bincount(splits, minlength=len(SPLITS)).tolist(), strict=True))
+def refuse_leaks(
+    splits: np.ndarray, bands: np.ndarray, row: Callable[[int], dict], threshold: float
+) -> None:
+    """Prints how many rows have a near-twin in another split. UserError if any has."""
+    leaks = leakage.find_leaks(bands, splits, lambda number: turn_texts(row(number)), threshold)
+    counts = leakage.summarize(leaks, splits)
+    shown = ", ".join(f"{pair} {count}" for pair, count in counts.items())
+    print(f"near-twins between splits: {shown}")
+    if not leaks:
+        return
+
+    first = ""
+    for leak in leaks[:SHOWN]:
+        late = f"{where(row(leak.row))} ({SPLITS[splits[leak.row]]})"
+        early = f"{where(row(leak.twin))} ({SPLITS[splits[leak.twin]]})"
+        first += f"\n  {late} and {early}: {leak.similarity:.2f}"
+    raise UserError(
+        f"{len(leaks):,} pairs of near-twins are in different splits. dedup's hashes missed them, "
+        "as they do for one pair in a thousand at the threshold. Lower data.dedup_threshold "
+        f"({threshold}) a little and dedup will find them. The first:{first}"
+    )
+
+
+def where(row: dict) -> str:
+    """Where a row is in the raw data."""
+    return f"{row['source']['file']}:{row['source']['line']}"
 
 
 if __name__ == "__main__":

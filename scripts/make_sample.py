@@ -1,12 +1,13 @@
-"""Writes the sample in data/raw: conversations with a home assistant that answers a request with
-one JSON call.
+"""Writes the sample in data/raw: a home assistant that answers requests with one JSON call.
+
+scripts/sample/{phrasings.yaml,values.py,dialogue.py,broken.py} ->
+data/raw/{sharegpt,alpaca,chatml}.jsonl
 
     python scripts/make_sample.py
 
-scripts/sample/{phrasings.yaml,values.py,dialogue.py,broken.py} ->
-data/raw/{sharegpt,alpaca,chatml}.jsonl, the same bytes each time. Phrasings and calls of the test
-split stand apart from those of training, and so do validation's. Some rows are broken or duplicated
-on purpose, so that validation and deduplication have honest work.
+Every run writes the same bytes. The validation and test splits share no phrasing and no call with
+training. Some rows are broken or duplicated on purpose, so that validation and deduplication have
+something to find.
 """
 
 import json
@@ -29,8 +30,11 @@ SYSTEM = [
 
 
 def sharegpt(turns: list[Turn], rng: random.Random) -> dict:
-    spoken = [part for turn in turns for part in (("human", turn.said), ("gpt", turn.answer))]
-    return {"conversations": [{"from": who, "value": text} for who, text in spoken]}
+    spoken = []
+    for turn in turns:
+        spoken.append({"from": "human", "value": turn.said})
+        spoken.append({"from": "gpt", "value": turn.answer})
+    return {"conversations": spoken}
 
 
 def alpaca(turns: list[Turn], rng: random.Random) -> dict:
@@ -39,28 +43,31 @@ def alpaca(turns: list[Turn], rng: random.Random) -> dict:
 
 
 def chatml(turns: list[Turn], rng: random.Random) -> dict:
-    spoken = [part for turn in turns for part in (("user", turn.said), ("assistant", turn.answer))]
-    system = [("system", rng.choice(SYSTEM))] if rng.random() < 0.2 else []
-    return {"messages": [{"role": who, "content": text} for who, text in system + spoken]}
+    messages = []
+    if rng.random() < 0.2:
+        messages.append({"role": "system", "content": rng.choice(SYSTEM)})
+    for turn in turns:
+        messages.append({"role": "user", "content": turn.said})
+        messages.append({"role": "assistant", "content": turn.answer})
+    return {"messages": messages}
 
 
 FORMATS = {"sharegpt": sharegpt, "alpaca": alpaca, "chatml": chatml}
 
 
 def sample_rows(rng: random.Random) -> dict[str, list[dict]]:
-    """The good rows of each file. Alpaca has no turns, so conversations of several go to the
-    others.
-    """
-    files = {name: [] for name in FORMATS}
+    """The good rows of each file. Conversations of several turns do not go to Alpaca."""
+    files: dict[str, list[dict]] = {name: [] for name in FORMATS}
     for split in SPLITS:
         for turns in conversations(split, SIZES[split]):
-            name = rng.choices(list(files), [30, 45, 25] if len(turns) == 1 else [55, 0, 45])[0]
+            shares = [30, 45, 25] if len(turns) == 1 else [55, 0, 45]
+            name = rng.choices(list(files), shares)[0]
             files[name].append(FORMATS[name](turns, rng) | {"split": split})
     return files
 
 
 def sample_lines(name: str, rows: list[dict], rng: random.Random) -> list[str]:
-    """Lines of one file: the good rows in random order, the others strewn among them."""
+    """Lines of one file: the good rows in random order, with the others inserted among them."""
     rng.shuffle(rows)
     lines = [json.dumps(row) for row in rows]
     for line in duplicates(rows, rng) + broken_lines(name):
@@ -75,11 +82,9 @@ def main() -> None:
         lines = sample_lines(name, rows, rng)
         with aside(RAW / f"{name}.jsonl") as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        splits = Counter(row["split"] for row in rows)
-        print(
-            f"{RAW / name}.jsonl: {len(lines)} rows, "
-            + ", ".join(f"{splits[split]} {split}" for split in SPLITS)
-        )
+        counts = Counter(row["split"] for row in rows)
+        shown = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+        print(f"{RAW / name}.jsonl: {len(lines)} rows, {shown}")
 
 
 if __name__ == "__main__":

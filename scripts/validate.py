@@ -1,5 +1,4 @@
-"""Reads the raw data, checks every row, and sets aside those that cannot be used, each with its
-reason.
+"""Checks every row of the raw data and sets aside those that cannot be used, with the reason.
 
 data/raw (ShareGPT, Alpaca, ChatML) -> data/validated/{records,rejected}.jsonl,
 metrics/validate.json
@@ -8,14 +7,16 @@ metrics/validate.json
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
 import orjson
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.extra_keys import keep_most_common
-from gemma_finetune.data.loader import find_files, read_files
+from gemma_finetune.data.loader import Placed, find_files, read_files
 from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.validation import COUNTED, check_rows
 from gemma_finetune.utils.cli import UserError, run
@@ -23,15 +24,18 @@ from gemma_finetune.utils.files import aside, write_json
 
 SHOWN = 5  # rejected rows shown when there are too many
 
+Counts = dict[str, Counter]  # rows by file, and one for each name in COUNTED
 
-def main():
+
+def main() -> None:
     config = load_section("data", DataConfig)
     with aside("data/validated") as folder:
         folder.mkdir()
         counts, first = validate(config, folder)
         summary = summarize(counts)
         problem = too_many_rejected(summary, first, config.max_rejected_fraction)
-        if problem:  # the rejected rows stay to be read, the others must not be taken for good
+        if problem:
+            # The rejected rows can still be read. The records must not be mistaken for good data.
             (folder / "records.jsonl").unlink()
     write_json("metrics/validate.json", summary)
     print(table(summary))
@@ -39,81 +43,96 @@ def main():
         raise UserError(problem)
 
 
-def validate(config, folder):
-    """Writes records and rejections; returns the counts and the first few rejections."""
-    counts, first = {name: Counter() for name in ("files", *COUNTED)}, []
+def validate(config: DataConfig, folder: Path) -> tuple[Counts, list[dict]]:
+    """Writes records and rejections. Returns the counts and the first few rejections."""
+    paths = find_files(config.raw)
+    counts: Counts = {name: Counter() for name in COUNTED}
+    counts["files"] = Counter({path.as_posix(): 0 for path in paths})
+    first: list[dict] = []
+
+    check = partial(check_rows, format=config.format, allowed=config.repairs)
+    rows = count_by_file(read_files(paths), counts["files"])
     with (
         open(folder / "records.jsonl", "wb") as records,
         open(folder / "rejected.jsonl", "wb") as rejected,
     ):
-        check = partial(check_rows, format=config.format, allowed=config.repairs)
-        paths = find_files(config.raw)
-        rows = count_by_file(read_files(paths), counts["files"])
         for outcome in map_ordered(check, chunks(rows, size=lambda row: len(row[2]))):
             records.write(outcome.records)
             rejected.write(outcome.rejected)
-            first += map(orjson.loads, outcome.rejected.splitlines()[: SHOWN - len(first)])
+            missing = SHOWN - len(first)
+            first += map(orjson.loads, outcome.rejected.splitlines()[:missing])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
             counts["ignored_keys"] = keep_most_common(counts["ignored_keys"])
-        counts["files"].update({path.as_posix(): 0 for path in paths})
     return counts, first
 
 
-def count_by_file(rows, files):
-    """The rows, counted in `files` as they pass."""
+def count_by_file(rows: Iterable[Placed], files: Counter) -> Iterator[Placed]:
+    """The rows, unchanged; each is counted in `files` as it passes."""
     for row in rows:
         files[row[0]] += 1
         yield row
 
 
-def summarize(counts):
-    """The metrics: numbers of rows, by format, by reason of rejection and by repair."""
+def summarize(counts: Counts) -> dict:
+    """The metrics: numbers of rows, by format, by reason of rejection, by repair."""
     rows = counts["rows"]
-    fraction = rows["rejected"] / rows["read"] if rows["read"] else 0.0
-    named = {name: dict(counts[name]) for name in COUNTED[1:]}
-    # A mapping, not a list: DVC would take a list in a registered file for data points of a plot.
-    empty = {file: 0 for file, count in sorted(counts["files"].items()) if not count}
-    total = {"files": len(counts["files"]), "empty_files": empty, "rejected_fraction": fraction}
-    return {**{name: rows[name] for name in ("read", "accepted", "rejected")}, **total, **named}
+    # A mapping {file: 0}, not a list: DVC would plot a list as data points.
+    empty_files = {file: 0 for file, count in sorted(counts["files"].items()) if not count}
+    return {
+        "read": rows["read"],
+        "accepted": rows["accepted"],
+        "rejected": rows["rejected"],
+        "rejected_fraction": rows["rejected"] / rows["read"] if rows["read"] else 0.0,
+        "files": len(counts["files"]),
+        "empty_files": empty_files,
+        "formats": dict(counts["formats"]),
+        "reasons": dict(counts["reasons"]),
+        "repairs": dict(counts["repairs"]),
+        "ignored_keys": dict(counts["ignored_keys"]),
+    }
 
 
-def table(summary):
-    """What a person reads at the end of the run."""
-    lines = [
-        f"{summary['read']:>9,} rows read, {summary['accepted']:,} accepted, {summary['rejected']:,} rejected"
-    ]
+def table(summary: dict) -> str:
+    """What the run prints at its end."""
     titles = {
         "formats": "format",
         "repairs": "repair",
         "ignored_keys": "ignored key",
         "reasons": "reason",
     }
+    lines = [
+        f"{summary['read']:>9,} rows read, {summary['accepted']:,} accepted, "
+        f"{summary['rejected']:,} rejected"
+    ]
     for name, title in titles.items():
-        lines += [
-            f"{count:>9,}  {title}: {value}" for value, count in sorted(summary[name].items())
-        ]
-    return "\n".join(lines + [f"no row in {file}" for file in summary["empty_files"]])
+        for value, count in sorted(summary[name].items()):
+            lines.append(f"{count:>9,}  {title}: {value}")
+    for file in summary["empty_files"]:
+        lines.append(f"no row in {file}")
+    return "\n".join(lines)
 
 
-def too_many_rejected(summary, first, limit):
-    """What to tell the person if nothing is left, or if more than the fraction `limit` was
-    rejected; else None.
-    """
+def too_many_rejected(summary: dict, first: list[dict], limit: float) -> str | None:
+    """The error message if no row is left or more than the fraction `limit` was rejected."""
     if not summary["read"]:
         return "the files of data.raw hold no row"
     if summary["accepted"] and summary["rejected_fraction"] <= limit:
         return None
+
     found = "no row of data.raw can be used"
     if summary["accepted"]:
         found = (
-            f"{summary['rejected']:,} of {summary['read']:,} rows rejected ({summary['rejected_fraction']:.1%}), over "
-            f"data.max_rejected_fraction ({limit:.1%})"
+            f"{summary['rejected']:,} of {summary['read']:,} rows rejected "
+            f"({summary['rejected_fraction']:.1%}), over data.max_rejected_fraction ({limit:.1%})"
         )
     shown = "\n".join(
         f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first
     )
-    return f"{found}. The first:\n{shown}\nAll are in data/validated/rejected.jsonl: mend them, or raise the limit"
+    return (
+        f"{found}. The first:\n{shown}\n"
+        "All are in data/validated/rejected.jsonl: fix them, or raise the limit"
+    )
 
 
 if __name__ == "__main__":

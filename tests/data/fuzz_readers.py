@@ -1,10 +1,10 @@
-"""A fuzz target for everything that reads raw data; not part of `make test`. Needs `pip install
-atheris`.
+"""A fuzz target for everything that reads raw data. Not part of `make test`.
 
-Any bytes, as any kind of file, must end in rows that are each converted or rejected, or in a
-UserError; every converted row must render in Gemma's template and parse back. Anything else is a
-crash, over 10 seconds a hang.
+Any bytes, as any kind of file, must end in a UserError, or in rows that are each converted or
+rejected. Every converted row must render in Gemma's template and parse back. Anything else counts
+as a crash, and more than 10 seconds as a hang.
 
+    pip install atheris
     python tests/data/fuzz_readers.py -max_total_time=1800 -timeout=10 -max_len=4096 CORPUS_FOLDER
 """
 
@@ -28,17 +28,23 @@ with atheris.instrument_imports(include=["gemma_finetune"]):
 
 FORMATS = ("auto", "sharegpt", "alpaca", "chatml")
 SEEDS = (
-    b'\0{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], "system": "S"}\n',
-    b'\0[{"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]], "split": "test"}, {"x": NaN}]',
-    b'\0\xef\xbb\xbf{"messages": [{"role": "user", "content": [{"type": "text", "text": "\\ud83d\\ude00"}]}]}\r\n',
-    b"\0<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n\n<|im_start|>user\n",
-    b'\4{"text": "<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello <bos><|im_end|>"}',
+    b'\0{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], '
+    b'"system": "S"}\n',
+    b'\0[{"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]], '
+    b'"split": "test"}, {"x": NaN}]',
+    b'\0\xef\xbb\xbf{"messages": [{"role": "user", "content": '
+    b'[{"type": "text", "text": "\\ud83d\\ude00"}]}]}\r\n',
+    b"\0<|im_start|>user\nHi<|im_end|>\n"
+    b"<|im_start|>assistant\nHello<|im_end|>\n\n<|im_start|>user\n",
+    b'\4{"text": "<|im_start|>user\\nHi<|im_end|>\\n'
+    b'<|im_start|>assistant\\nHello <bos><|im_end|>"}',
     b"\0" + zstd.compress(b'{"a": 1}'),
     b'\0{\n "instruction": "a",\n "output": "b",\n "system_prompt": "c"\n}\n{\n "x": [1]\n}\n',
-    b'\0{"messages": [{"role": "developer", "content": "a", "name": ""}, {"role": "user", "content": "x", "loss": 0}]}',
+    b'\0{"messages": [{"role": "developer", "content": "a", "name": ""}, '
+    b'{"role": "user", "content": "x", "loss": 0}]}',
 )
 FILE = Path(tempfile.mkdtemp()) / "data"
-loader.BUFFER = 64  # so that small inputs cross buffers too
+loader.BUFFER = 64  # so that small inputs are longer than the buffer, too
 
 
 def target(data: bytes) -> None:
@@ -53,7 +59,7 @@ def target(data: bytes) -> None:
     counts = outcome.counts["rows"]
     assert counts["accepted"] + counts["rejected"] == len(rows)
     assert outcome.rejected.count(b"\n") == counts["rejected"]
-    converted = convert_lines(outcome.records.splitlines(), REPAIRS).splitlines()
+    converted = convert_lines(outcome.records.splitlines()).splitlines()
     assert len(converted) == counts["accepted"]
     for line in converted:
         messages = to_messages(orjson.loads(line))

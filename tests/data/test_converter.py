@@ -1,4 +1,4 @@
-"""Every format to the canonical conversation and back, without losing anything."""
+"""Every format to the canonical conversation and back, and nothing is lost."""
 
 import pytest
 from hypothesis import given, settings
@@ -40,24 +40,20 @@ def test_a_system_prompt_is_a_system_text():
 
 
 def test_columns_that_are_null_tell_no_format():
-    assert (
-        turns_of({"conversations": None, "messages": None, "instruction": "Hi", "output": "Hello"})
-        == TURNS
-    )
+    row = {"conversations": None, "messages": None, "instruction": "Hi", "output": "Hello"}
+    assert turns_of(row) == TURNS
     im_text = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>"
     assert turns_of({"messages": None, "text": im_text}) == TURNS
 
 
 def test_a_developer_text_is_a_system_text():
-    assert turns_of({"messages": [{"role": "developer", "content": "Be brief."}]}) == [
-        ("system", "Be brief.")
-    ]
+    row = {"messages": [{"role": "developer", "content": "Be brief."}]}
+    assert turns_of(row) == [("system", "Be brief.")]
 
 
-def test_an_empty_system_text_beside_is_none():
-    assert turns_of({"system": "", "conversations": [{"from": "human", "value": "Hi"}]}) == [
-        ("human", "Hi")
-    ]
+def test_an_empty_system_text_is_left_out():
+    row = {"system": "", "conversations": [{"from": "human", "value": "Hi"}]}
+    assert turns_of(row) == [("human", "Hi")]
 
 
 def test_text_parts_are_joined():
@@ -133,30 +129,28 @@ def test_id_is_told_by_roles_and_texts_alone():
         [("human", "HiHello")],
     ]
     assert len({content_id(turns) for turns in [TURNS, *others]}) == 4
-    assert content_id(TURNS) == "3eb37290fd14da98"  # splits depend on it: it must never change
+    assert content_id(TURNS) == "3eb37290fd14da98"  # must never change: splits depend on it
 
 
-text = (
-    st.text(min_size=1)
-    .map(str.strip)
-    .filter(lambda t: t and not find_control(t) and "<|im_" not in t)
-)
-conversations = st.builds(
-    lambda system, pairs, split: canonical(
-        [("system", s) for s in system]
-        + [turn for h, g in pairs for turn in (("human", h), ("gpt", g))],
-        split,
-        {"file": "f", "line": 1, "format": "sharegpt"},
-    ),
-    st.lists(text, max_size=1),
-    st.lists(st.tuples(text, text), min_size=1, max_size=4),
-    st.sampled_from([None, "train", "validation", "test"]),
-)
+def is_content(text):
+    return text and not find_control(text) and "<|im_" not in text
+
+
+text = st.text(min_size=1).map(str.strip).filter(is_content)
+
+
+@st.composite
+def conversations(draw):
+    turns = [("system", draw(text))] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 4))):
+        turns += [("human", draw(text)), ("gpt", draw(text))]
+    split = draw(st.sampled_from([None, "train", "validation", "test"]))
+    return canonical(turns, split, {"file": "f", "line": 1, "format": "sharegpt"})
 
 
 @pytest.mark.parametrize("format", ["sharegpt", "chatml", "chatml_text", "alpaca"])
 @settings(derandomize=True, deadline=None)
-@given(conversation=conversations)
+@given(conversation=conversations())
 def test_canonical_to_a_format_and_back_loses_nothing(format, conversation):
     row = getattr(converter, f"to_{format}")(conversation)
     read = schemas.read(row, schemas.detect(row))

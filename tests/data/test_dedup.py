@@ -1,6 +1,7 @@
-"""Which twin stays, what the removed one says, and that no twins are left."""
+"""Which twin stays, what is said of the removed one, and that no twins are left."""
 
 import json
+from itertools import combinations
 
 import numpy as np
 from hypothesis import given, settings
@@ -12,17 +13,17 @@ from gemma_finetune.data.shingles import shingle_set, similarity
 LONG = " ".join(f"word{n}" for n in range(100))
 
 
+def index_of(texts, threshold=0.9, splits=None):
+    lines = []
+    for text, split in zip(texts, splits or [None] * len(texts), strict=True):
+        row = {"conversations": [{"from": "human", "value": text}], "split": split}
+        lines.append(json.dumps(row).encode())
+    return features(lines, threshold)
+
+
 def twins(texts, threshold=0.9, splits=None):
-    rows = [{"conversations": [{"from": "human", "value": text}]} for text in texts]
-    rows = [
-        row | {"split": split}
-        for row, split in zip(rows, splits or [None] * len(rows), strict=True)
-    ]
-    twin, score = find_twins(
-        features([json.dumps(row).encode() for row in rows], threshold),
-        texts.__getitem__,
-        threshold,
-    )
+    index = index_of(texts, threshold, splits)
+    twin, score = find_twins(index, texts.__getitem__, threshold)
     return twin.tolist(), score.round(3).tolist()
 
 
@@ -39,9 +40,8 @@ def test_of_near_twins_the_longest_stays():
 
 
 def test_a_test_row_is_not_removed_for_a_training_row():
-    assert twins(
-        [f"{LONG} and more", LONG, f"{LONG} more"], splits=["train", "test", "validation"]
-    )[0] == [1, -1, 1]
+    texts = [f"{LONG} and more", LONG, f"{LONG} more"]
+    assert twins(texts, splits=["train", "test", "validation"])[0] == [1, -1, 1]
 
 
 def test_a_row_that_names_its_split_stays_before_one_that_does_not():
@@ -49,10 +49,8 @@ def test_a_row_that_names_its_split_stays_before_one_that_does_not():
 
 
 def test_a_removed_row_is_a_twin_of_one_that_stays_not_of_a_chain():
-    chain = [
-        " ".join(f"word{n}" for n in range(start, start + 100)) + " !" * (9 - start)
-        for start in range(0, 9, 3)
-    ]
+    words = [f"word{n}" for n in range(110)]
+    chain = [" ".join(words[start : start + 100]) + " !" * (9 - start) for start in (0, 3, 6)]
     twin, score = twins(chain)  # 0.94 from link to link, 0.88 from end to end
     assert twin == [-1, 0, -1] and score[1] == 0.941
 
@@ -85,19 +83,13 @@ def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, th
             assert twin[kept] == -1
             assert score[n] == np.round(similarity(sets[n], sets[kept]), 3) >= round(threshold, 3)
     staying = [n for n in range(len(texts)) if twin[n] < 0]
-    assert not [
-        (a, b)
-        for a in staying
-        for b in staying
-        if a < b and similarity(sets[a], sets[b]) >= threshold
-    ]
+    for a, b in combinations(staying, 2):
+        assert similarity(sets[a], sets[b]) < threshold
 
 
 def test_summary_counts_every_row_once():
     texts = ["good night", "Good night", LONG, f"{LONG} more", LONG, "x"]
-    index = features(
-        [json.dumps({"conversations": [{"value": text}]}).encode() for text in texts], 0.9
-    )
+    index = index_of(texts)
     twin, _ = find_twins(index, texts.__getitem__, 0.9)
     assert twin.tolist() == [-1, 0, 3, -1, 3, -1]
     assert summarize(index, twin) == {

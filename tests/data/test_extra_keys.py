@@ -1,6 +1,4 @@
-"""Keys that no format knows: refused where they change the meaning, counted where they do not, lost
-nowhere.
-"""
+"""Keys that no format knows: refused if they change the meaning, otherwise counted."""
 
 from collections import Counter
 
@@ -19,17 +17,12 @@ def check(human=(), gpt=(), **row):
 
 
 def test_metadata_is_named():
-    assert check(id=7, topic="x", gpt={"name": "Bot"}, human={"name": "Ada"}) == {
-        "id",
-        "topic",
-        "turn.name",
-    }
-    assert check_extra_keys(
-        schemas.read({"instruction": "a", "output": "b", "text": "whole"}, "alpaca")
-    ) == {"text"}
-    assert check_extra_keys(schemas.read({"text": "<|im_start|>", "meta": {"a": 1}}, "chatml")) == {
-        "meta"
-    }
+    ignored = check(id=7, topic="x", gpt={"name": "Bot"}, human={"name": "Ada"})
+    assert ignored == {"id", "topic", "turn.name"}
+    alpaca = schemas.read({"instruction": "a", "output": "b", "text": "whole"}, "alpaca")
+    assert check_extra_keys(alpaca) == {"text"}
+    im_text = schemas.read({"text": "<|im_start|>", "meta": {"a": 1}}, "chatml")
+    assert check_extra_keys(im_text) == {"meta"}
 
 
 def test_keys_of_text_parts_are_named():
@@ -38,10 +31,8 @@ def test_keys_of_text_parts_are_named():
 
 
 def test_keys_that_hold_nothing_are_not_counted():
-    assert (
-        check(tools=[], images=None, note="", gpt={"tool_calls": None, "reasoning_content": ""})
-        == set()
-    )
+    nothing = {"tool_calls": None, "reasoning_content": ""}
+    assert check(tools=[], images=None, note="", gpt=nothing) == set()
 
 
 @pytest.mark.parametrize(
@@ -72,8 +63,9 @@ def test_what_changes_the_meaning_is_refused_by_name(changes, reason, where):
 
 
 def test_weights_that_say_what_is_done_anyway_are_taken():
-    assert check(human={"train": False, "weight": 0}, gpt={"train": True, "weight": 1.0, "loss": True}) == {
-        "turn.train", "turn.weight", "turn.loss"}  # fmt: skip
+    human = {"train": False, "weight": 0}
+    gpt = {"train": True, "weight": 1.0, "loss": True}
+    assert check(human=human, gpt=gpt) == {"turn.train", "turn.weight", "turn.loss"}
 
 
 def test_a_name_can_be_printed_whatever_it_is():

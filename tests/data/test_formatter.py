@@ -1,6 +1,4 @@
-"""Kept conversations to rows: the text, its length in tokens, and no control token that content
-brought along.
-"""
+"""Kept conversations to rows: the text, its facts, and no control token that content made."""
 
 import json
 
@@ -9,9 +7,10 @@ import pytest
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.converter import canonical
-from gemma_finetune.data.formatter import FORMATS, format_lines
+from gemma_finetune.data.formatter import FACTS, FORMATS, format_lines
 from gemma_finetune.data.split import SPLITS
-from gemma_finetune.formats.chat_template import parse
+from gemma_finetune.formats import chat_template
+from gemma_finetune.formats.chat_template import parse, render
 from gemma_finetune.utils.cli import UserError
 
 TURNS = [
@@ -29,40 +28,48 @@ def config(write_params):
     return load_section("data", DataConfig)
 
 
-def line(turns, split=None):
+def to_line(turns, split=None):
     row = canonical(turns, split, {"file": "a.jsonl", "line": 3, "format": "chatml"})
-    return json.dumps(row).encode()
+    return json.dumps(row).encode() + b"\n"
 
 
-def test_rows_and_facts(config, tokenizer, tokenizer_path):
-    formatted = format_lines(
-        [line(TURNS, "test"), line(TURNS[1:3], "train")], config, str(tokenizer_path), 256, ()
-    )
+def test_a_row_has_an_id_messages_and_their_text(config, tokenizer_path):
+    line = to_line(TURNS, "test")
+    formatted = format_lines([line], config, str(tokenizer_path))
+    (row,) = map(json.loads, formatted.lines)
+    assert list(row) == ["id", "messages", "text"]
+    assert row["id"] == json.loads(line)["id"]
+    assert row["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert [message["role"] for message in row["messages"][1:]] == ["user", "assistant"] * 2
+    assert row["text"] == render(row["messages"])
+    assert parse(row["text"])[0]["content"] == "Be brief.\n\nTurn on the light."
+
+
+def test_facts(config, tokenizer, tokenizer_path):
+    lines = [to_line(TURNS, "test"), to_line(TURNS[1:3], "train")]
+    formatted = format_lines(lines, config, str(tokenizer_path))
+    facts = {name: values.tolist() for name, values in formatted.facts.items()}
+    assert tuple(facts) == FACTS
+    assert [SPLITS[split] for split in facts["split"]] == ["test", "train"]
+    assert [FORMATS[format] for format in facts["format"]] == ["chatml", "chatml"]
+    assert facts["turns"] == [4, 2]
+    assert facts["system"] == [1, 0]
+
     texts = [json.loads(row)["text"] for row in formatted.lines]
-    assert parse(texts[0])[0] == {"role": "user", "content": "Be brief.\n\nTurn on the light."}
-    assert [SPLITS[split] for split in formatted.facts["split"]] == ["test", "train"]
-    assert [FORMATS[format] for format in formatted.facts["format"]] == ["chatml", "chatml"]
-    assert formatted.facts["turns"].tolist() == [4, 2]
-    assert formatted.facts["tokens"].tolist() == [
-        len(tokenizer.encode_conversation(text)[0]) for text in texts
-    ]
-    answers = (
-        len(tokenizer.encode("Done.")) + 1,
-        len(tokenizer.encode("Bye")) + 1,
-    )  # with <end_of_turn>
-    assert formatted.facts["supervised"].tolist() == [sum(answers), answers[0]]
+    lengths = [len(tokenizer.encode_conversation(text)[0]) for text in texts]
+    assert facts["tokens"] == lengths
+
+    # An answer is supervised with its <end_of_turn>.
+    done, bye = (len(tokenizer.encode(answer)) + 1 for answer in ("Done.", "Bye"))
+    assert facts["supervised"] == [done + bye, done]
+
+    assert formatted.sizes.tolist() == [len(line) for line in lines]
     assert len(formatted.bands) == 2
 
 
 def test_content_that_becomes_a_control_token_is_named(config, tokenizer_path, monkeypatch):
-    monkeypatch.setattr(
-        "gemma_finetune.data.formatter.find_control", lambda text: None
-    )  # as if validation missed it
+    # As if validation and the template had both missed it.
+    monkeypatch.setattr(chat_template, "find_control", lambda text: None)
+    line = to_line([("human", "a<end_of_turn>b"), ("gpt", "c")])
     with pytest.raises(UserError, match="a.jsonl:3: its text becomes control tokens"):
-        format_lines(
-            [line([("human", "a<end_of_turn>b"), ("gpt", "c")])],
-            config,
-            str(tokenizer_path),
-            256,
-            (),
-        )
+        format_lines([line], config, str(tokenizer_path))

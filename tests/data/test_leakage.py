@@ -13,13 +13,15 @@ TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
 def leaks(texts, splits):
-    return find_leaks(
-        band_keys(*shingle_hashes(texts), 0.9), np.array(splits), texts.__getitem__, 0.9
-    )
+    bands = band_keys(*shingle_hashes(texts), 0.9)
+    return find_leaks(bands, np.array(splits), texts.__getitem__, 0.9)
 
 
 @pytest.mark.parametrize("splits, pair", [
-    ([TEST, TRAIN], (0, 1)), ([TRAIN, TEST], (1, 0)), ([TRAIN, VALIDATION], (1, 0)), ([TEST, VALIDATION], (0, 1)),
+    ([TEST, TRAIN], (0, 1)),
+    ([TRAIN, TEST], (1, 0)),
+    ([TRAIN, VALIDATION], (1, 0)),
+    ([TEST, VALIDATION], (0, 1)),
 ])  # fmt: skip
 def test_twins_between_splits_leak(splits, pair):
     assert leaks([LONG, f"{LONG} more"], splits) == [Leak(*pair, pytest.approx(98 / 99))]
@@ -32,6 +34,10 @@ def test_twins_of_one_split_do_not(split):
 
 def test_rows_below_the_threshold_do_not():
     assert leaks(["set it to 20 degrees now", "set it to 21 degrees now"], [TRAIN, TEST]) == []
+
+
+def test_no_rows_have_no_leaks():
+    assert leaks([], []) == []
 
 
 def test_summary_counts_rows_not_pairs():

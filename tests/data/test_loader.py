@@ -1,6 +1,4 @@
-"""Rows out of every kind of file that occurs, and a plain message for every kind that is
-damaged.
-"""
+"""Rows from every kind of file, and a plain message for every kind of damage."""
 
 import gzip
 import json
@@ -147,14 +145,8 @@ def test_a_row_over_the_limit_is_cut_and_the_next_one_is_read(rows, monkeypatch)
 
 
 def test_files_of_a_folder_are_sorted_and_notes_are_left_out(tmp_path):
-    for name in (
-        "b.jsonl",
-        "a.json.gz",
-        "README.md",
-        ".hidden",
-        "sub/c.jsonl",
-        ".checkpoints/b-checkpoint.jsonl",
-    ):
+    data = ("b.jsonl", "a.json.gz", "sub/c.jsonl")
+    for name in (*data, "README.md", ".hidden", ".checkpoints/b-checkpoint.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.name for path in find_files(str(tmp_path))] == ["a.json.gz", "b.jsonl", "c.jsonl"]

@@ -20,9 +20,8 @@ def test_bands_reach_the_recall(threshold):
 def test_keys_are_the_same_in_every_run_and_chunk():
     texts = ["turn on the light in the kitchen", "what a day it was", "x"]
     assert (keys(texts)[1:] == keys(texts[1:])).all()
-    assert (
-        keys(texts)[0, 0] == 2203612265256149359
-    )  # Rensa's algorithm version 2: another one needs new metrics
+    # Rensa's algorithm version 2. Another version finds other candidates: make metrics anew.
+    assert keys(texts)[0, 0] == 2203612265256149359
 
 
 def test_keys_depend_on_the_seed():
@@ -33,9 +32,8 @@ def test_near_twins_share_a_bucket_and_others_do_not():
     rng = np.random.default_rng(0)
     vocabulary = [f"w{n}" for n in range(5000)]
     texts = [rng.choice(vocabulary, 100).tolist() for _ in range(200)]
-    twins = [
-        [*text[:50], "changed", *text[51:]] for text in texts[:150]
-    ]  # 95 of 101 shingles in common
+    # Twins have 95 of 101 shingles in common.
+    twins = [[*text[:50], "changed", *text[51:]] for text in texts[:150]]
     found = rows_in_shared_buckets(keys([" ".join(text) for text in texts + twins]))
     assert found == [*range(150), *range(200, 350)]
 

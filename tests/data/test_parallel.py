@@ -18,11 +18,8 @@ def refuse(chunk):
 def test_chunks_are_bounded_by_rows_and_by_bytes(monkeypatch):
     monkeypatch.setattr(parallel, "CHUNK_ROWS", 2)
     monkeypatch.setattr(parallel, "CHUNK_BYTES", 10)
-    assert list(chunks([b"a", b"b", b"c" * 10, b"d", b"e" * 99])) == [
-        [b"a", b"b"],
-        [b"c" * 10],
-        [b"d", b"e" * 99],
-    ]
+    rows = [b"a", b"b", b"c" * 10, b"d", b"e" * 99]
+    assert list(chunks(rows)) == [rows[:2], rows[2:3], rows[3:]]
     assert list(chunks([])) == []
 
 
@@ -33,7 +30,13 @@ def test_results_come_in_order(count):
 
 def test_input_is_read_only_a_little_ahead():
     read = []
-    results = map_ordered(double, ([read.append(n) or n] for n in range(100)))
+
+    def items():
+        for n in range(100):
+            read.append(n)
+            yield [n]
+
+    results = map_ordered(double, items())
     next(results)
     assert len(read) <= 2 * parallel.WORTH_IT
     results.close()

@@ -1,4 +1,4 @@
-"""What is mended, what is counted, and what is refused."""
+"""What is repaired, what is counted, and what is rejected."""
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ GOOD = [(H, "Hi"), (G, "Hello")]
 
 
 @pytest.mark.parametrize(
-    "turns, mended, repairs",
+    "turns, repaired, repairs",
     [
         (GOOD, GOOD, []),
         ([(H, " Hi\n"), (G, "Hello")], GOOD, ["trim"]),
@@ -24,8 +24,8 @@ GOOD = [(H, "Hi"), (G, "Hello")]
         ([(S, " "), *GOOD], GOOD, ["trim"]),
     ],
 )
-def test_repairs(turns, mended, repairs):
-    assert repair(turns, REPAIRS) == (mended, repairs)
+def test_repairs(turns, repaired, repairs):
+    assert repair(turns, REPAIRS) == (repaired, repairs)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_repair_that_is_not_allowed_is_a_rejection(turns, reason):
         ([(S, "<bos>"), *GOOD], "control_token"),
     ],
 )
-def test_what_no_repair_mends(turns, reason):
+def test_what_cannot_be_repaired(turns, reason):
     with pytest.raises(Rejection) as rejection:
         repair(turns, REPAIRS)
     assert rejection.value.reason == reason
@@ -66,7 +66,8 @@ def test_what_no_repair_mends(turns, reason):
 @pytest.mark.parametrize("piece", [*CONTROL_PIECES, "<unused0>", "<unused6241>"])
 @pytest.mark.parametrize("place", range(2))
 def test_control_tokens_are_caught_in_every_turn(piece, place):
-    turns = [(role, f"a {piece} b" if n == place else text) for n, (role, text) in enumerate(GOOD)]
+    turns = GOOD.copy()
+    turns[place] = (GOOD[place][0], f"a {piece} b")
     with pytest.raises(Rejection) as rejection:
         repair(turns, REPAIRS)
     assert rejection.value.reason == "control_token" and piece in rejection.value.message
@@ -84,9 +85,9 @@ def test_what_only_looks_like_control_is_kept(text):
 @given(st.lists(st.tuples(st.sampled_from([H, G, S]), st.text(max_size=6))))
 def test_repaired_turns_are_valid_and_need_no_repair(turns):
     try:
-        mended, _ = repair(turns, REPAIRS)
+        repaired, _ = repair(turns, REPAIRS)
     except Rejection:
         return
-    roles = [role for role, _ in mended if role != S]
+    roles = [role for role, _ in repaired if role != S]
     assert roles == [H, G] * (len(roles) // 2) and roles
-    assert repair(mended, []) == (mended, [])
+    assert repair(repaired, []) == (repaired, [])

@@ -1,6 +1,4 @@
-"""The four scripts on files: what goes in comes out or is named, twice the same bytes, and nothing
-half-written.
-"""
+"""The data scripts on files: every row comes out or is named, and the bytes are always the same."""
 
 import gzip
 import importlib
@@ -8,41 +6,56 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from gemma_finetune.data import converter
+import describe
+from gemma_finetune.data import converter, parallel
 from gemma_finetune.data.converter import canonical
+from gemma_finetune.data.formatter import FACTS
+from gemma_finetune.formats.chat_template import render
 from gemma_finetune.utils.cli import UserError
 
-STAGES = ("validate", "convert", "dedup", "format")
+STAGES = ("validate", "convert", "dedup", "format", "describe")
+SPLITS = ("train", "validation", "test")
 NAMES = "Ada Ben Cleo Dan Eva Finn Gus Hana Ivo Jana".split()
 
 
 def conversation(n, split=None):
-    question, answer = (
-        f"What is the number of {NAMES[n % 10]} in list {n}?",
-        f"{NAMES[n % 7]} has the number {n * 7}.",
-    )
+    question = f"What is the number of {NAMES[n % 10]} in list {n}?"
+    answer = f"{NAMES[n % 7]} has the number {n * 7}."
     return canonical([("human", question), ("gpt", answer)], split, {})
 
 
-def write_raw(rows, name="data/raw/a.jsonl"):
+def write_raw(conversations, name="data/raw/a.jsonl", to_row=converter.to_sharegpt):
+    rows = [json.dumps(to_row(conversation)) + "\n" for conversation in conversations]
     Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path(name).write_text("".join(rows))
+
+
+def append_raw(line, name="data/raw/a.jsonl"):
+    with open(name, "a") as file:
+        file.write(line + "\n")
 
 
 def read(name):
     return [json.loads(line) for line in Path(name).read_text().splitlines()]
 
 
+def metrics(name):
+    return json.loads(Path(f"metrics/{name}.json").read_text())
+
+
 @pytest.fixture
 def params(write_params, tokenizer_path):
-    """Parameters in a folder with the tokenizer; the changes are made by calling it again."""
+    """Parameters in a folder with the tokenizer. Call it again with changes."""
 
     def write(changes):
         path = write_params({"data.max_rejected_fraction": 0.5, **changes})
-        (path.parent / "models/base").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(tokenizer_path, path.parent / "models/base/tokenizer.model")
+        base = path.parent / "models" / "base"
+        base.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tokenizer_path, base / "tokenizer.model")
 
     write({})
     return write
@@ -53,112 +66,117 @@ def run(*stages):
         importlib.import_module(stage).main()
 
 
+def split_of_rows():
+    splits = {}
+    for split in SPLITS:
+        for row in read(f"data/formatted/{split}.jsonl"):
+            splits[row["id"]] = split
+    return splits
+
+
+def files_of(*folders):
+    paths = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in paths}
+
+
 def test_every_row_is_somewhere(params, capsys):
     rows = [conversation(n) for n in range(60)]
-    write_raw([converter.to_sharegpt(row) for row in rows[:20]] + [{"bad": 1}])
-    write_raw([converter.to_chatml(row) for row in rows[10:40]], "data/raw/b.jsonl")
-    Path("data/raw/c.json.gz").write_bytes(
-        gzip.compress(json.dumps([converter.to_alpaca(r) for r in rows[40:]]).encode())
-    )
+    write_raw(rows[:20])
+    append_raw('{"bad": 1}')
+    write_raw(rows[10:40], "data/raw/b.jsonl", converter.to_chatml)
+    packed = gzip.compress(json.dumps([converter.to_alpaca(row) for row in rows[40:]]).encode())
+    Path("data/raw/c.json.gz").write_bytes(packed)
     run()
-    metrics = json.loads(Path("metrics/data.json").read_text())
-    assert metrics["rows"] == {"raw": 71, "validate": 70, "convert": 70, "dedup": 60, "format": 60}
-    assert metrics["leakage"] == {
-        "validation_in_train": 0,
-        "test_in_train": 0,
-        "test_in_validation": 0,
-    }
-    assert [(row["file"], row["line"]) for row in read("data/validated/rejected.jsonl")] == [
-        ("data/raw/a.jsonl", 21)
-    ]
+
+    flow = {"raw": 71, "validate": 70, "convert": 70, "dedup": 60, "format": 60}
+    assert metrics("data")["rows"] == flow
+    (rejected,) = read("data/validated/rejected.jsonl")
+    assert (rejected["file"], rejected["line"]) == ("data/raw/a.jsonl", 21)
     assert len(read("data/deduped/removed.jsonl")) == 10
-    formatted = [
-        row["id"]
-        for split in ("train", "validation", "test")
-        for row in read(f"data/formatted/{split}.jsonl")
-    ]
-    assert sorted(formatted) == sorted(row["id"] for row in rows)
-    assert "1  reason: unknown_format" in capsys.readouterr().out
-
-
-def outputs():
-    return {
-        path: path.read_bytes()
-        for folder in ("data", "metrics")
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    }
+    assert split_of_rows().keys() == {row["id"] for row in rows}
+    printed = capsys.readouterr().out
+    assert "1  reason: unknown_format" in printed
+    assert "validation_in_train 0, test_in_train 0, test_in_validation 0" in printed
 
 
 def test_twice_the_same_bytes(params):
-    write_raw([converter.to_sharegpt(conversation(n // 2)) for n in range(100)])
+    write_raw([conversation(n // 2) for n in range(100)])
     run()
-    first = outputs()
+    first = files_of("data", "metrics")
     run()
-    assert outputs() == first and len(first) == 17
+    assert files_of("data", "metrics") == first and len(first) == 18
 
 
-def split_of_rows():
-    return {
-        row["id"]: split
-        for split in ("train", "validation", "test")
-        for row in read(f"data/formatted/{split}.jsonl")
-    }
+def test_worker_processes_write_the_same_bytes(params, monkeypatch):
+    write_raw([conversation(n // 2) for n in range(100)])
+    run()
+    first = files_of("data", "metrics")
+    monkeypatch.setattr(parallel, "CHUNK_ROWS", 5)
+    run()
+    assert files_of("data", "metrics") == first
+
+
+def test_a_rejected_row_at_the_end_changes_no_input_of_format(params):
+    """So a broken row that is added, or removed, renders and tokenizes nothing again."""
+    write_raw([conversation(n) for n in range(20)])
+    run("validate", "convert", "dedup")
+    before, validated = files_of("data/deduped"), metrics("validate")
+    append_raw('{"bad": 1}')
+    run("validate", "convert", "dedup")
+    assert files_of("data/deduped") == before
+    assert validated["rejected"] == 0 and metrics("validate")["rejected"] == 1
 
 
 def test_old_rows_keep_their_split_when_rows_are_added(params):
-    old = [converter.to_sharegpt(conversation(n)) for n in range(100)]
-    write_raw(old)
+    write_raw([conversation(n) for n in range(100)])
     run()
     before = split_of_rows()
-    write_raw(
-        [converter.to_sharegpt(conversation(n)) for n in range(1000, 1100)], "data/raw/0.jsonl"
-    )
+    write_raw([conversation(n) for n in range(1000, 1100)], "data/raw/0.jsonl")
     run()
     after = split_of_rows()
-    assert len(after) == 200 and {row: after[row] for row in before} == before
-    assert set(before.values()) == {"train", "validation", "test"}
+    assert len(after) == 200
+    assert {row: after[row] for row in before} == before
+    assert set(before.values()) == set(SPLITS)
 
 
 def test_old_rows_that_stay_keep_their_split_among_longer_twins(params):
+    params({"train.sequence_length": 8192})
     texts = [" ".join(f"w{n}x{k}" for k in range(60)) for n in range(60)]
     old = [canonical([("human", text), ("gpt", "Yes.")], None, {}) for text in texts]
     longer = [canonical([("human", text), ("gpt", "Yes, so.")], None, {}) for text in texts[:30]]
-    params({"train.sequence_length": 8192})
-    write_raw([converter.to_sharegpt(row) for row in old])
+    write_raw(old)
     run()
     before = split_of_rows()
-    write_raw(
-        [converter.to_sharegpt(row) for row in longer], "data/raw/0.jsonl"
-    )  # read before the old ones
+    write_raw(longer, "data/raw/0.jsonl")  # read before the old ones
     run()
     after = split_of_rows()
-    assert set(after) == {row["id"] for row in longer + old[30:]}
-    assert {row["id"]: before[row["id"]] for row in old[30:]} == {
-        row["id"]: after[row["id"]] for row in old[30:]
-    }
+    assert after.keys() == {row["id"] for row in longer + old[30:]}
+    for row in old[30:]:
+        assert after[row["id"]] == before[row["id"]]
 
 
 def test_rows_that_name_their_split_keep_it(params):
-    splits = ["train", "validation", "test"] * 10
-    write_raw([converter.to_chatml(conversation(n, split)) for n, split in enumerate(splits)])
+    named = [conversation(n, split) for n, split in enumerate(SPLITS * 10)]
+    write_raw(named, to_row=converter.to_chatml)
     run()
-    assert split_of_rows() == {conversation(n)["id"]: split for n, split in enumerate(splits)}
+    assert split_of_rows() == {row["id"]: row["split"] for row in named}
 
 
 def test_too_many_rejections_stop_the_run_and_leave_the_rejected_rows_to_read(params, capsys):
-    write_raw(
-        [{"bad": n} for n in range(6)] + [converter.to_sharegpt(conversation(n)) for n in range(4)]
-    )
-    with pytest.raises(
-        UserError, match=r"6 of 10 rows rejected \(60.0%\)[\s\S]*a.jsonl:1: unknown_format"
-    ) as error:
+    write_raw([])
+    for _ in range(6):
+        append_raw('{"bad": 1}')
+    for n in range(4):
+        append_raw(json.dumps(converter.to_sharegpt(conversation(n))))
+
+    message = r"6 of 10 rows rejected \(60.0%\)[\s\S]*a.jsonl:1: unknown_format"
+    with pytest.raises(UserError, match=message) as error:
         run("validate")
     assert str(error.value).count("unknown_format") == 5
-    assert "rejected.jsonl: mend them" in str(error.value)
+    assert "rejected.jsonl: fix them" in str(error.value)
     assert [row["line"] for row in read("data/validated/rejected.jsonl")] == [1, 2, 3, 4, 5, 6]
     assert not Path("data/validated/records.jsonl").exists()
-    assert json.loads(Path("metrics/validate.json").read_text())["reasons"] == {"unknown_format": 6}
+    assert metrics("validate")["reasons"] == {"unknown_format": 6}
     assert "6  reason: unknown_format" in capsys.readouterr().out
     with pytest.raises(UserError, match="dvc repro validate"):
         run("convert")
@@ -166,17 +184,19 @@ def test_too_many_rejections_stop_the_run_and_leave_the_rejected_rows_to_read(pa
 
 def test_no_usable_row_stops_the_run(params):
     params({"data.max_rejected_fraction": 1.0})
-    write_raw([{"bad": 1}])
+    write_raw([])
+    append_raw('{"bad": 1}')
     with pytest.raises(UserError, match="no row of data.raw can be used"):
         run("validate")
 
 
 def test_files_without_a_row_are_named(params, capsys):
-    write_raw([converter.to_sharegpt(conversation(1))])
+    write_raw([conversation(1)])
     write_raw([], "data/raw/b.jsonl")
     run("validate")
-    metrics = json.loads(Path("metrics/validate.json").read_text())
-    assert metrics["files"] == 2 and metrics["empty_files"] == ["data/raw/b.jsonl"]
+    assert metrics("validate")["files"] == 2
+    # A mapping: DVC plots lists in a registered file.
+    assert metrics("validate")["empty_files"] == {"data/raw/b.jsonl": 0}
     assert "no row in data/raw/b.jsonl" in capsys.readouterr().out
 
 
@@ -186,58 +206,138 @@ def test_files_without_a_row_stop_the_run(params):
         run("validate")
 
 
+def test_formatted_rows_and_their_facts(params):
+    write_raw([conversation(n, split) for n, split in enumerate(SPLITS)])
+    run("validate", "convert", "dedup", "format")
+    for split in SPLITS:
+        (row,) = read(f"data/formatted/{split}.jsonl")
+        assert list(row) == ["id", "messages", "text"]
+        assert [message["role"] for message in row["messages"]] == ["user", "assistant"]
+        assert row["text"] == render(row["messages"])
+    assert read("data/formatted/overlong.jsonl") == []
+    with np.load("data/formatted/facts.npz", allow_pickle=False) as facts:
+        assert set(facts.files) == set(FACTS)
+        assert facts["split"].tolist() == [0, 1, 2]
+        assert {facts[name].shape for name in FACTS} == {(3,)}
+
+
+LONG = canonical([("human", " ".join(["light"] * 300)), ("gpt", "on")], "train", {})
+
+
 def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):
-    long = canonical([("human", "light " * 300), ("gpt", "on")], "train", {})
-    write_raw([converter.to_sharegpt(row) for row in [conversation(1, "train"), long]])
+    write_raw([conversation(1, "train"), LONG])
     run()
-    (name,) = read("data/formatted/overlong.jsonl")
-    assert name["source"]["line"] == 2 and name["tokens"] > 256
-    assert (
-        len(read("data/formatted/train.jsonl"))
-        == json.loads(Path("metrics/data.json").read_text())["rows"]["format"]
-        == 1
-    )
+    (overlong,) = read("data/formatted/overlong.jsonl")
+    assert list(overlong) == ["id", "source", "tokens"]
+    assert overlong["id"] == LONG["id"]
+    assert overlong["source"]["line"] == 2
+    assert overlong["tokens"] > 256
+    assert len(read("data/formatted/train.jsonl")) == 1
+    assert metrics("data")["rows"]["format"] == metrics("data")["overlong"] == 1
+    with np.load("data/formatted/facts.npz", allow_pickle=False) as facts:
+        assert len(facts["tokens"]) == 1
+
     params({"data.overlong": "fail"})
     with pytest.raises(UserError, match="a.jsonl:2: .* tokens"):
         run("format")
     assert len(read("data/formatted/train.jsonl")) == 1
 
 
-def test_a_leak_stops_the_run(params):
-    write_raw(
-        [
-            converter.to_sharegpt(conversation(1, "train")),
-            converter.to_sharegpt(conversation(2, "test")),
-        ]
-    )
-    run("validate", "convert", "dedup")
-    kept = read("data/deduped/kept.jsonl")
-    twin = kept[0] | {"split": "test"}  # as if dedup had missed it
-    Path("data/deduped/kept.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in [*kept, twin])
-    )
-    with pytest.raises(
-        UserError,
-        match=r"1 pairs of near-twins[\s\S]*a.jsonl:1 \(test\) and data/raw/a.jsonl:1 \(train\)",
-    ):
-        run("format")
+def test_only_overlong_rows_stop_the_run(params):
+    write_raw([LONG])
+    with pytest.raises(UserError, match="no row is left to train on"):
+        run()
     assert not Path("data/formatted").exists()
+
+
+def test_a_leak_stops_the_run(params, capsys):
+    write_raw([conversation(1, "train"), conversation(2, "test")])
+    run("validate", "convert", "dedup")
+    first, second = read("data/deduped/kept.jsonl")
+    twin = first | {"split": "test"}  # as if dedup had missed it
+    lines = [json.dumps(row) + "\n" for row in (first, second, twin)]
+    Path("data/deduped/kept.jsonl").write_text("".join(lines))
+
+    places = r"a.jsonl:1 \(test\) and data/raw/a.jsonl:1 \(train\): 1.00"
+    with pytest.raises(UserError, match=rf"1 pairs of near-twins[\s\S]*{places}"):
+        run("format")
+    assert "test_in_train 1" in capsys.readouterr().out
+    assert not Path("data/formatted").exists()
+
+
+def test_nothing_to_train_on_stops_the_run(params):
+    write_raw([conversation(1, "test")])
+    with pytest.raises(UserError, match="no row is left to train on"):
+        run()
 
 
 def test_all_rows_may_go_to_training(params):
     params({"data.validation_fraction": 0.0, "data.test_fraction": 0.0})
-    write_raw([converter.to_sharegpt(conversation(n)) for n in range(5)])
+    write_raw([conversation(n) for n in range(5)])
     run()
-    assert len(read("data/formatted/train.jsonl")) == 5 and read("data/formatted/test.jsonl") == []
-    assert json.loads(Path("metrics/data.json").read_text())["nearest_training_row"] == {}
+    assert len(read("data/formatted/train.jsonl")) == 5
+    assert read("data/formatted/test.jsonl") == []
+    assert metrics("data")["nearest_training_row"] == {}
+    assert Path("metrics/data_nearest.csv").read_text() == "split,similarity,rows\n"
 
 
-def test_nothing_to_train_on_stops_the_run(params):
-    write_raw([converter.to_sharegpt(conversation(1, "test"))])
-    with pytest.raises(UserError, match="no row is left to train on"):
-        run()
+def test_one_row_is_enough(params):
+    write_raw([conversation(1, "train")])
+    run()
+    assert metrics("data")["splits"]["train"]["rows"] == 1
+
+
+def test_description_of_the_data(params, capsys):
+    write_raw([conversation(n, "train") for n in range(6)])
+    held_out = [("human", "What is the number of Ada in list 0?"), ("gpt", "I do not know.")]
+    other = [("system", "You are Ada."), ("human", "Good night"), ("gpt", "Sleep well")]
+    rows = [canonical(held_out, "test", {}), canonical(other, "validation", {})]
+    write_raw(rows, "data/raw/b.jsonl")
+    run()
+
+    data = metrics("data")
+    assert set(data) == {"rows", "splits", "nearest_training_row", "overlong"}
+    assert data["overlong"] == 0
+    counts = {split: numbers["rows"] for split, numbers in data["splits"].items()}
+    assert counts == {"train": 6, "validation": 1, "test": 1}
+    assert data["splits"]["validation"]["system_texts"] == 1
+
+    # 14 and 13 words are 12 and 11 shingles. They share the 7 of the question.
+    nearest = data["nearest_training_row"]
+    assert nearest["test"]["max"] == round(7 / (12 + 11 - 7), 4)
+    assert nearest["validation"]["max"] == 0
+    printed = capsys.readouterr().out
+    assert (
+        f"test: similarity to the nearest training row median {nearest['test']['max']}" in printed
+    )
+    for name in ("nearest", "rows", "tokens", "turns"):
+        table = pd.read_csv(f"metrics/data_{name}.csv")
+        assert table["rows"].sum() > 0
+
+
+def test_a_sample_of_the_held_out_rows_is_compared(params, monkeypatch):
+    write_raw([conversation(n, split) for n, split in enumerate(SPLITS * 10)])
+    monkeypatch.setattr(describe, "SAMPLE", 7)
+    run()
+    table = pd.read_csv("metrics/data_nearest.csv")
+    counts = table.groupby("split")["rows"].sum()
+    assert counts["validation"] == 4 and counts["test"] == 3  # every third of 20
 
 
 def test_a_missing_input_names_its_stage(params):
     with pytest.raises(UserError, match="dvc repro validate"):
         run("convert")
+    write_raw([conversation(1, "train")])
+    run()
+    Path("data/formatted/facts.npz").unlink()
+    with pytest.raises(UserError, match="dvc repro format"):
+        run("describe")
+
+
+def test_a_damaged_input_names_its_stage(params):
+    write_raw([conversation(1, "train"), conversation(2, "test")])
+    run()
+    rows = Path("data/formatted/test.jsonl")
+    rows.write_text(rows.read_text()[:20])
+    with pytest.raises(UserError, match="not what the stage `format` writes"):
+        run("describe")

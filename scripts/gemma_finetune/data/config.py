@@ -15,7 +15,7 @@ Fraction = Annotated[Float, Field(ge=0, le=1)]
 
 @section
 class DataConfig:
-    """What goes in, what is refused, what counts as the same, and how it is split."""
+    """Which data is read, what is refused, what counts as a duplicate, and how it is split."""
 
     raw: str
     format: Literal["auto", "sharegpt", "alpaca", "chatml"]
@@ -26,7 +26,7 @@ class DataConfig:
     test_fraction: Fraction
     overlong: Literal["drop", "fail"]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError(
                 "validation_fraction + test_fraction must leave rows to train on (be under 1)"

@@ -3,8 +3,8 @@
     {"id": "9f86d081884c7d65", "system": "…"?, "split": "…"?, "source": {"file", "line", "format"},
      "conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}
 
-Nothing inside a conversation is dropped: what has no place in one is a Rejection. Mending it is
-`repair`'s.
+Nothing in a conversation is dropped: a turn that has no place in one raises a Rejection.
+`repair` does the repairs.
 """
 
 import hashlib
@@ -24,68 +24,78 @@ _IM_TURN = re.compile(
     r"<\|im_start\|>(\w+)[ \r]*\n((?:(?!<\|im_start\|>).)*?)<\|im_end\|>\s*", re.DOTALL
 )
 
-Turns = list[tuple[str, str]]  # (canonical role, text), system turns among them
+Turns = list[tuple[str, str]]  # (canonical role, text); a system text is a turn, too
 
 
 def to_turns(row: schemas.Row) -> Turns:
-    """The turns of a row of any format, a system text beside them as the first turn."""
+    """The turns of a row of any format; a system text next to the turns becomes the first turn."""
     match row:
         case schemas.Alpaca():
-            turns = _alpaca(row)
+            turns = _alpaca_turns(row)
         case schemas.ChatMLText():
-            turns = _im_text(row.text)
+            turns = _im_turns(row.text)
         case _:
-            turns = [_turn(turn, n) for n, turn in enumerate(schemas.turns(row), 1)]
+            turns = [_turn(turn, number) for number, turn in enumerate(schemas.turns(row), 1)]
     return [("system", row.system), *turns] if row.system else turns
 
 
-def _turn(turn, number):
+def _turn(turn: schemas.Turn, number: int) -> tuple[str, str]:
     role = _role(turn.role, number)
     if turn.content is None:
         raise Rejection("empty_turn", f"turn {number} ({turn.role}) has no text")
-    return role, turn.content if isinstance(turn.content, str) else _text(turn.content, number)
+    if isinstance(turn.content, str):
+        return role, turn.content
+    return role, _join_parts(turn.content, number)
 
 
-def _role(name, number):
+def _role(name: str, number: int) -> str:
     if name in TOOL_ROLES:
         raise Rejection(
             "tool_role",
             f"turn {number} is a tool's ({name!r}), which Gemma's template has no place for",
         )
     if name not in ROLES:
+        known = ", ".join(ROLES)
         raise Rejection(
-            "unknown_role",
-            f"turn {number} has the role {name[:40]!r}; known are {', '.join(ROLES)}",
+            "unknown_role", f"turn {number} has the role {name[:40]!r}; known are {known}"
         )
     return ROLES[name]
 
 
-def _text(parts, number):
+def _join_parts(parts: list[schemas.Part], number: int) -> str:
+    texts = []
     for part in parts:
         if part.type != "text" or part.text is None:
             raise Rejection(
                 "non_text_part", f"turn {number} holds a part of type {part.type[:40]!r}, not text"
             )
-    return "".join(part.text for part in parts)
+        texts.append(part.text)
+    return "".join(texts)
 
 
-def _alpaca(row):
-    question = (
-        f"{row.instruction}\n\n{row.input}" if row.input and row.input.strip() else row.instruction
-    )
-    pairs = [*(row.history or []), (question, row.output)]
-    return [turn for human, gpt in pairs for turn in (("human", human), ("gpt", gpt))]
+def _alpaca_turns(row: schemas.Alpaca) -> Turns:
+    question = row.instruction
+    if row.input and row.input.strip():
+        question = f"{row.instruction}\n\n{row.input}"
+
+    turns = []
+    for human, gpt in [*(row.history or []), (question, row.output)]:
+        turns += [("human", human), ("gpt", gpt)]
+    return turns
 
 
-def _im_text(text):
-    turns, end = [], len(text) - len(text.lstrip())
+def _im_turns(text: str) -> Turns:
+    turns: Turns = []
+    end = len(text) - len(text.lstrip())
     while found := _IM_TURN.match(text, end):
-        turns.append((_role(found[1], len(turns) + 1), found[2]))
+        role = _role(found[1], len(turns) + 1)
+        turns.append((role, found[2]))
         end = found.end()
     if end != len(text):
         raise Rejection(
             "schema",
-            f"text: turn {len(turns) + 1} is not `<|im_start|>role\\n…<|im_end|>`; found {text[end : end + 40]!r}",
+            f"text: turn {len(turns) + 1} is not `<|im_start|>role\\n…<|im_end|>`; "
+            f"found {text[end : end + 40]!r}",
         )
     return turns
 
@@ -98,13 +108,14 @@ def canonical(turns: Turns, split: str | None, source: dict) -> dict:
     conversation["conversations"] = [
         {"from": role, "value": text} for role, text in turns if role != "system"
     ]
-    return conversation | ({"split": split} if split else {}) | {"source": source}
+    if split:
+        conversation["split"] = split
+    conversation["source"] = source
+    return conversation
 
 
 def content_id(turns: Turns) -> str:
-    """16 hex digits that change with any role or text of the conversation, and with nothing
-    else.
-    """
+    """16 hex digits: a hash of the roles and the texts of a conversation, and of nothing else."""
     digest = hashlib.blake2b(digest_size=8)
     for role, text in turns:
         digest.update(f"{role}\0{text}\0".encode())
@@ -112,56 +123,48 @@ def content_id(turns: Turns) -> str:
 
 
 def to_messages(conversation: dict) -> list[dict]:
-    """`[{"role": "system|user|assistant", "content": "…"}, …]`, which the formatter and every
-    runtime take.
-    """
-    system = (
-        [{"role": "system", "content": conversation["system"]}] if "system" in conversation else []
-    )
-    roles = {"human": "user", "gpt": "assistant"}
-    return system + [
-        {"role": roles[turn["from"]], "content": turn["value"]}
-        for turn in conversation["conversations"]
-    ]
+    """`[{"role": "system|user|assistant", "content": "…"}, …]`, as every runtime takes them."""
+    messages = []
+    if "system" in conversation:
+        messages.append({"role": "system", "content": conversation["system"]})
+    for turn in conversation["conversations"]:
+        role = {"human": "user", "gpt": "assistant"}[turn["from"]]
+        messages.append({"role": role, "content": turn["value"]})
+    return messages
 
 
 def to_sharegpt(conversation: dict) -> dict:
     """A raw ShareGPT row of a canonical conversation."""
-    return {
-        key: conversation[key]
-        for key in ("system", "conversations", "split")
-        if key in conversation
-    }
+    return _pick(conversation, "system", "conversations", "split")
 
 
 def to_chatml(conversation: dict) -> dict:
     """A raw ChatML row of a canonical conversation."""
-    return {"messages": to_messages(conversation), **_split(conversation)}
+    return {"messages": to_messages(conversation)} | _pick(conversation, "split")
 
 
 def to_chatml_text(conversation: dict) -> dict:
-    """A raw row of `<|im_start|>` text; ValueError where a text holds such markers itself."""
-    messages = to_messages(conversation)
-    if any(
-        "<|im_start|>" in message["content"] or "<|im_end|>" in message["content"]
-        for message in messages
-    ):
-        raise ValueError(
-            "a text that holds <|im_start|> or <|im_end|> cannot be written as <|im_start|> text"
-        )
-    text = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-    return {"text": text, **_split(conversation)}
+    """A raw row of `<|im_start|>` text. ValueError if a text itself contains such a marker."""
+    text = ""
+    for message in to_messages(conversation):
+        if "<|im_start|>" in message["content"] or "<|im_end|>" in message["content"]:
+            raise ValueError(
+                "a text that holds <|im_start|> or <|im_end|> cannot be written as "
+                "<|im_start|> text"
+            )
+        text += f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n"
+    return {"text": text} | _pick(conversation, "split")
 
 
 def to_alpaca(conversation: dict) -> dict:
-    """A raw Alpaca row: the last exchange as instruction and output, those before it as history."""
+    """A raw Alpaca row: the last exchange is instruction and output, earlier ones are history."""
     texts = [turn["value"] for turn in conversation["conversations"]]
     *history, (instruction, output) = zip(texts[::2], texts[1::2], strict=True)
     row = {"instruction": instruction, "input": "", "output": output}
     if history:
         row["history"] = [list(pair) for pair in history]
-    return row | {key: conversation[key] for key in ("system", "split") if key in conversation}
+    return row | _pick(conversation, "system", "split")
 
 
-def _split(conversation):
-    return {"split": conversation["split"]} if "split" in conversation else {}
+def _pick(conversation: dict, *keys: str) -> dict:
+    return {key: conversation[key] for key in keys if key in conversation}

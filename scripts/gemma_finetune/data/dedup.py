@@ -1,9 +1,8 @@
-"""Which conversations are twins of which, and which of them stays. Pure: texts come through a
-function.
+"""Which conversations are duplicates or near-duplicates of which, and which one of them stays.
 
-Of twins the one that stays is: one that names its split (test before validation before train), then
-the longest, then the first. Every row removed has a twin that stays, at least as similar as the
-threshold; no two that stay are twins.
+Among twins the row that stays is: one that names its split (test before validation before train),
+then the longest, then the first. Every removed row has a twin that stays and is at least as similar
+as the threshold. No two rows that stay are twins.
 """
 
 import hashlib
@@ -18,72 +17,99 @@ from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
 from gemma_finetune.data.shingles import shingle_hashes, turn_texts
 from gemma_finetune.data.twin_index import TwinIndex
 
-PRIORITY = {
-    "test": 0,
-    "validation": 1,
-    "train": 2,
-}  # a named test row is never removed for the sake of another
+# A row that names its split as test is never removed because of another row.
+PRIORITY = {"test": 0, "validation": 1, "train": 2}
 UNNAMED = len(PRIORITY)
 
 
 class Features(NamedTuple):
-    """What the index holds of each row: 30 bytes, and 8 for each band."""
+    """What is kept in memory of each row: 21 bytes, and 8 for each band."""
 
-    exact: np.ndarray  # uint64 (rows,): equal for equal texts, apart from case and white space
-    bands: np.ndarray  # uint64 (rows, bands)
+    exact: np.ndarray  # uint64 (rows,): hash of the text without case and white space
+    bands: np.ndarray  # uint64 (rows, bands): MinHash band keys
     length: np.ndarray  # int32 (rows,): characters
     priority: np.ndarray  # int8 (rows,)
     size: np.ndarray  # int64 (rows,): bytes of its line
 
 
 def features(lines: list[bytes], threshold: float) -> Features:
-    """Features of a chunk of conversations."""
+    """The features of a chunk of conversations, given as JSON lines."""
     rows = [orjson.loads(line) for line in lines]
     texts = [turn_texts(row) for row in rows]
-    normal = [" ".join(text.casefold().split()) for text in texts]
+    normalized = [" ".join(text.casefold().split()) for text in texts]
+    shingles, offsets = shingle_hashes(texts)
     return Features(
-        np.array([_hash(text) for text in normal], np.uint64),
-        band_keys(*shingle_hashes(texts), threshold),
-        np.array([len(text) for text in normal], np.int32),
-        np.array([PRIORITY.get(row.get("split"), UNNAMED) for row in rows], np.int8),
-        np.array([len(line) for line in lines], np.int64),
+        exact=np.array([_hash(text) for text in normalized], np.uint64),
+        bands=band_keys(shingles, offsets, threshold),
+        length=np.array([len(text) for text in normalized], np.int32),
+        priority=np.array([PRIORITY.get(row.get("split"), UNNAMED) for row in rows], np.int8),
+        size=np.array([len(line) for line in lines], np.int64),
     )
 
 
-def _hash(text):
+def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def find_twins(
     index: Features, text: Callable[[int], str], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For every row the row it is removed for, or -1 where it stays, int64 (rows,); and how
-    similar, float64 (rows,).
+    """For each row, the twin it is removed for, and their similarity.
 
-    `text(row)` gives the text of one row; it is asked for the few rows that may have a twin.
+    `text(row)` returns the text of one row. It is called only for rows that may have a twin.
+
+    Returns int64 (rows,), the row of the twin or -1 where the row stays, and float64 (rows,), the
+    Jaccard similarity of the two, 1 for exact duplicates.
     """
-    order = np.lexsort(
-        (-index.length, index.priority)
-    )  # the first of twins in this order is the one that stays
-    _, start, group = np.unique(index.exact[order], return_index=True, return_inverse=True)
-    leader = start[group]  # of the rows with equal text the first, as a place in the order
-    first = np.flatnonzero(leader == np.arange(len(order)))
-    near, score = _near_twins(
-        index.bands[order[first]], lambda n: text(int(order[first[n]])), threshold
+    # Of twins, the first in this order stays. Below, rows are known by their place in the order.
+    order = np.lexsort((-index.length, index.priority))
+
+    # Clusters of exact duplicates: each row's leader is the first row with the same text.
+    _, first, cluster = np.unique(index.exact[order], return_index=True, return_inverse=True)
+    leader = first[cluster]
+    is_leader = leader == np.arange(len(order))
+    leaders = np.flatnonzero(is_leader)
+
+    # Near-twins among the leaders: (leaders,), numbers of leaders.
+    near, near_similarity = _near_twins(
+        index.bands[order[leaders]], lambda number: text(int(order[leaders[number]])), threshold
     )
 
-    place = np.searchsorted(first, leader)  # of each row's leader, in `first`
-    removed = near[place] >= 0
-    copy = leader != np.arange(len(order))
-    kept = np.where(removed, first[near[place]], np.where(copy, leader, -1))
-    twin, similar = np.full(len(order), -1), np.ones(len(order))
+    # The copies of a leader follow it: they go where it goes, or they go because of it.
+    number = np.searchsorted(leaders, leader)
+    leader_is_removed = near[number] >= 0
+    kept = np.where(is_leader, -1, leader)
+    kept = np.where(leader_is_removed, leaders[near[number]], kept)
+
+    # Back from places in the order to rows.
+    twin = np.full(len(order), -1)
     twin[order] = np.where(kept >= 0, order[kept], -1)
-    similar[order] = np.where(removed, score[place], 1.0)
-    return twin, similar
+    similarity = np.ones(len(order))
+    similarity[order] = np.where(leader_is_removed, near_similarity[number], 1.0)
+    return twin, similarity
+
+
+def _near_twins(
+    bands: np.ndarray, text: Callable[[int], str], threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """`find_twins` for rows that all have different texts and are in the order of preference."""
+    twin = np.full(len(bands), -1)
+    similarity = np.ones(len(bands))
+    rows = rows_in_shared_buckets(bands)
+    index = TwinIndex(rows, text, threshold)
+    progress = tqdm(index, total=len(rows), unit=" rows compared", delay=2, disable=None)
+    for row, candidates in progress:
+        staying = candidates[twin[candidates] < 0]
+        similarities = [index.similarity(row, candidate) for candidate in staying.tolist()]
+        if similarities and max(similarities) >= threshold:
+            best = int(np.argmax(similarities))  # the first of equals
+            twin[row] = staying[best]
+            similarity[row] = similarities[best]
+    return twin, similarity
 
 
 def summarize(index: Features, twin: np.ndarray) -> dict:
-    """Numbers of rows by what happened to them, and how many went for one row at most."""
+    """How many rows were kept and removed, and how many were removed for one row at most."""
     removed = twin >= 0
     exact = removed & (index.exact == index.exact[twin])
     return {
@@ -93,16 +119,3 @@ def summarize(index: Features, twin: np.ndarray) -> dict:
         "removed_near": int((removed & ~exact).sum()),
         "most_removed_for_one": int(np.bincount(twin[removed], minlength=1).max()),
     }
-
-
-def _near_twins(bands, text, threshold):
-    """`find_twins` for rows of different texts in the order of preference."""
-    twin, score = np.full(len(bands), -1), np.ones(len(bands))
-    rows = rows_in_shared_buckets(bands)
-    index = TwinIndex(rows, text, threshold)
-    for n, others in tqdm(index, total=len(rows), unit=" rows compared", delay=2, disable=None):
-        staying = others[twin[others] < 0].tolist()
-        best = max(((index.similarity(n, other), -other) for other in staying), default=(0.0, 0))
-        if best[0] >= threshold:
-            score[n], twin[n] = best[0], -best[1]
-    return twin, score

@@ -1,8 +1,7 @@
-"""Keys of a row that no format has a place for: what changes the meaning is refused by name, the
-rest is counted.
+"""Keys of a row that its format does not know.
 
-So nothing that a row says is lost without a word. Dataset keys such as id, topic or source are of
-the second kind.
+A key that changes the meaning of the row is refused by name: dropping it would train on something
+that the row does not say. Other keys, such as id, topic or source, are ignored and counted.
 """
 
 from collections import Counter
@@ -17,7 +16,7 @@ WHY = {
     "reasoning": "which Gemma's template has no place for",
     "non_text_part": "which a text model cannot see",
     "ambiguous": "beside another key for the same; leave one",
-    "weight": "but answers are what is trained on, all alike; drop or split the row",
+    "weight": "but all answers are trained on alike, and nothing else is; drop or split the row",
 }
 MEDIA = dict.fromkeys(
     ("image", "images", "image_url", "video", "videos", "audio", "audios"), "non_text_part"
@@ -31,36 +30,53 @@ REFUSED_IN_TURNS = MEDIA | {
     **dict.fromkeys(("reasoning", "reasoning_content", "thinking"), "reasoning"),
     **dict.fromkeys(("from", "role", "value", "content"), "ambiguous"),
 }
-WEIGHTS = (
-    "weight",
-    "train",
-    "loss",
-)  # OpenAI's, Axolotl's, ms-swift's: whether a turn is trained on
+# Whether a turn is trained on, as OpenAI, Axolotl and ms-swift call it.
+WEIGHTS = ("weight", "train", "loss")
 NOTHING = (None, "", [], {})
-MOST = 50  # names counted: data that stands in keys would make millions
+MOST = 50  # names that are counted: a file that uses keys for data would give millions
 OTHERS = "(other keys)"
 
 
 def check_extra_keys(row: schemas.Row) -> set[str]:
-    """The names of the keys that are ignored, `KEY`, `turn.KEY` or `part.KEY`. Rejection names one
-    that can't be.
+    """The names of the ignored keys: `KEY`, `turn.KEY` or `part.KEY`.
+
+    Raises a Rejection that names the first key that must not be ignored.
     """
-    ignored = {_printable(key) for key, _ in _refuse(row, REFUSED_IN_ROWS, "")}
+    ignored = {_printable(key) for key, _ in _extras(row, REFUSED_IN_ROWS, "")}
     for number, turn in enumerate(schemas.turns(row), 1):
-        for key, value in _refuse(turn, REFUSED_IN_TURNS, f"turn {number} "):
-            if key in WEIGHTS and value != (ROLES.get(turn.role) == "gpt"):
-                raise Rejection(
-                    "weight",
-                    f"turn {number} ({turn.role:.40}) has `{key}` {value!r:.20}, {WHY['weight']}",
-                )
+        for key, value in _extras(turn, REFUSED_IN_TURNS, f"turn {number} "):
+            _check_weight(turn, number, key, value)
             ignored.add(f"turn.{_printable(key)}")
-        for part in turn.content if isinstance(turn.content, list) else ():
-            ignored.update(f"part.{_printable(key)}" for key, _ in _refuse(part, {}, ""))
+        parts = turn.content if isinstance(turn.content, list) else []
+        for part in parts:
+            ignored.update(f"part.{_printable(key)}" for key, _ in _extras(part, {}, ""))
     return ignored
 
 
+def _extras(
+    model: schemas.Schema, refused: dict[str, str], where: str
+) -> Iterator[tuple[str, object]]:
+    """The extra keys that hold something, and their values. Rejection at the first refused one."""
+    for key, value in (model.model_extra or {}).items():
+        if value in NOTHING:
+            continue
+        if key in refused:
+            raise Rejection(refused[key], f"{where}has `{key}`, {WHY[refused[key]]}")
+        yield key, value
+
+
+def _check_weight(turn: schemas.Turn, number: int, key: str, value: object) -> None:
+    """A weight may only say what happens anyway: 1 for an answer, 0 for everything else."""
+    is_answer = ROLES.get(turn.role) == "gpt"
+    if key in WEIGHTS and value != is_answer:
+        raise Rejection(
+            "weight",
+            f"turn {number} ({turn.role:.40}) has `{key}` {value!r:.20}, {WHY['weight']}",
+        )
+
+
 def keep_most_common(counter: Counter) -> Counter:
-    """At most MOST names, those left out counted together."""
+    """At most MOST names; the rarer ones are counted together as OTHERS."""
     if len(counter) <= MOST:
         return counter
     others = counter.pop(OTHERS, 0)
@@ -69,18 +85,5 @@ def keep_most_common(counter: Counter) -> Counter:
     return kept
 
 
-def _printable(key):
+def _printable(key: str) -> str:
     return key[:60] if key.isprintable() else ascii(key[:60])
-
-
-def _refuse(
-    model: schemas.Schema, refused: dict[str, str], where: str
-) -> Iterator[tuple[str, object]]:
-    """The extra keys that hold something, with their values. Rejection at the first that is in
-    `refused`.
-    """
-    for key, value in (model.model_extra or {}).items():
-        if value not in NOTHING:
-            if key in refused:
-                raise Rejection(refused[key], f"{where}has `{key}`, {WHY[refused[key]]}")
-            yield key, value

@@ -1,8 +1,9 @@
-"""Kept conversations to formatted rows in Gemma's chat template, tokenized once to know their
-length. Opens no data file.
+"""Kept conversations to rows in Gemma's chat template.
 
-{"id": "9f86d081884c7d65", "messages": [{"role": "user", "content": "Hi"}, ...], "text":
-"<start_of_turn>user\\nHi..."}
+    {"id": "9f86d081884c7d65", "messages": [{"role": "user", "content": "Hi"}, …],
+     "text": "<start_of_turn>user\\nHi…"}
+
+Each row is tokenized once here, to know its length. Opens no data file.
 """
 
 from functools import lru_cache
@@ -22,6 +23,7 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 
 FORMATS = tuple(schemas.FORMATS)
+FACTS = ("split", "format", "turns", "system", "tokens", "supervised")
 LEAKAGE_SEED = 43  # not dedup's: what one set of hash functions misses the other finds
 
 load_tokenizer = lru_cache(GemmaTokenizer)  # once in each process
@@ -32,9 +34,9 @@ class Formatted(NamedTuple):
 
     lines: the formatted rows as JSON lines.
     sizes: int64 (rows,), bytes of each input line.
-    facts: an array (rows,) for each of split and format (as numbers in SPLITS and FORMATS), turns,
-      system (whether there is a system text), tokens (with <bos>) and supervised.
-    bands: uint64 (rows, bands), the keys by which the leakage report finds candidates.
+    facts: int32 (rows,) for each of FACTS: split and format as places in SPLITS and FORMATS, number
+      of turns, system (1 if there is a system text), tokens with <bos>, supervised tokens.
+    bands: uint64 (rows, bands), MinHash band keys for the leakage report.
     """
 
     lines: list[bytes]
@@ -44,56 +46,47 @@ class Formatted(NamedTuple):
 
 
 def format_lines(lines: list[bytes], config: DataConfig, tokenizer_path: str) -> Formatted:
-    """Formats a chunk of kept conversations. UserError if a text becomes control tokens that the
-    template did not put there.
+    """Formats a chunk of kept conversations, given as JSON lines.
+
+    UserError if the tokenizer makes control tokens that the template did not put there.
     """
     tokenizer = load_tokenizer(tokenizer_path)
     rows = [orjson.loads(line) for line in lines]
     formatted = []
-    facts: dict[str, list] = {
-        name: [] for name in ("split", "format", "turns", "system", "tokens", "supervised")
-    }
+    facts: dict[str, list[int]] = {name: [] for name in FACTS}
     for row in rows:
         messages = to_messages(row)
         text = render(messages)
         ids, supervised = tokenizer.encode_conversation(text)
         refuse_control_tokens(row, ids, tokenizer)
-        formatted.append(
-            orjson.dumps({"id": row["id"], "messages": messages, "text": text}) + b"\n"
-        )
-        facts["split"].append(
-            SPLITS.index(split_of(row, config.validation_fraction, config.test_fraction))
-        )
+        line = orjson.dumps({"id": row["id"], "messages": messages, "text": text})
+        formatted.append(line + b"\n")
+
+        split = split_of(row, config.validation_fraction, config.test_fraction)
+        facts["split"].append(SPLITS.index(split))
         facts["format"].append(FORMATS.index(row["source"]["format"]))
         facts["turns"].append(len(row["conversations"]))
         facts["system"].append("system" in row)
         facts["tokens"].append(len(ids))
         facts["supervised"].append(sum(supervised))
+
+    shingles, offsets = shingle_hashes([turn_texts(row) for row in rows])
     return Formatted(
         lines=formatted,
         sizes=np.array([len(line) for line in lines], np.int64),
         facts={name: np.array(values, np.int32) for name, values in facts.items()},
-        bands=band_keys(
-            *shingle_hashes([turn_texts(row) for row in rows]), config.dedup_threshold, LEAKAGE_SEED
-        ),
+        bands=band_keys(shingles, offsets, config.dedup_threshold, LEAKAGE_SEED),
     )
 
 
 def refuse_control_tokens(row: dict, ids: list[int], tokenizer: GemmaTokenizer) -> None:
-    """UserError unless the only control tokens are <bos> and those of the turns."""
-    control = {
-        tokenizer.bos,
-        tokenizer.eos,
-        tokenizer.pad,
-        tokenizer.start_of_turn,
-        tokenizer.end_of_turn,
-    }
-    expected = [tokenizer.bos] + [tokenizer.start_of_turn, tokenizer.end_of_turn] * len(
-        row["conversations"]
-    )
+    """UserError unless the only control tokens are <bos> and those that open and close turns."""
+    turn = [tokenizer.start_of_turn, tokenizer.end_of_turn]
+    control = {tokenizer.bos, tokenizer.eos, tokenizer.pad, *turn}
+    expected = [tokenizer.bos] + turn * len(row["conversations"])
     if [token for token in ids if token in control] != expected:
         source = row["source"]
         raise UserError(
-            f"{source['file']}:{source['line']}: its text becomes control tokens in this tokenizer; "
-            "mend or remove the row"
+            f"{source['file']}:{source['line']}: its text becomes control tokens in this "
+            "tokenizer; fix or remove the row"
         )

@@ -1,5 +1,6 @@
-"""Whether a conversation of one split has a near-twin in another: then its score would be a memory,
-not a skill.
+"""Finds conversations with a near-twin in another split.
+
+A test row that training has seen measures memory, not skill.
 """
 
 from collections.abc import Callable
@@ -13,9 +14,7 @@ from gemma_finetune.data.twin_index import TwinIndex
 
 
 class Leak(NamedTuple):
-    """Row `row` has the near-twin `twin` in a split that comes before its own in (train,
-    validation, test).
-    """
+    """Row `row` has the near-twin `twin`, in a split that comes earlier in SPLITS."""
 
     row: int
     twin: int
@@ -25,27 +24,32 @@ class Leak(NamedTuple):
 def find_leaks(
     bands: np.ndarray, splits: np.ndarray, text: Callable[[int], str], threshold: float
 ) -> list[Leak]:
-    """Every pair of near-twins in different splits. `bands` (rows, bands), `splits` (rows,),
-    indices into SPLITS.
+    """Every pair of near-twins in different splits.
+
+    bands: uint64 (rows, bands), MinHash band keys; splits: (rows,), places in SPLITS;
+    `text(row)` returns the text of one row.
     """
-    rows, leaks = sorted(rows_in_shared_buckets(bands), key=lambda row: splits[row]), []
+    rows = sorted(rows_in_shared_buckets(bands), key=lambda row: splits[row])
     index = TwinIndex(rows, text, threshold)
-    for row, others in index:
-        scores = (
-            (other, index.similarity(row, other))
-            for other in others[splits[others] != splits[row]].tolist()
-        )
-        leaks += [Leak(row, other, score) for other, score in scores if score >= threshold]
+    leaks = []
+    for row, candidates in index:
+        in_other_splits = candidates[splits[candidates] != splits[row]]
+        for candidate in in_other_splits.tolist():
+            similarity = index.similarity(row, candidate)
+            if similarity >= threshold:
+                leaks.append(Leak(row, candidate, similarity))
     return leaks
 
 
-def summarize(leaks: list[Leak], splits: np.ndarray) -> dict:
+def summarize(leaks: list[Leak], splits: np.ndarray) -> dict[str, int]:
     """Number of rows with a near-twin, by pair of splits: {"test_in_train": 0, …}."""
-    pairs = [(late, early) for n, late in enumerate(SPLITS) for early in SPLITS[:n]]
+    counts = {}
+    for number, late in enumerate(SPLITS):
+        for early in SPLITS[:number]:
+            counts[f"{late}_in_{early}"] = 0
+
+    # A row with several twins in one split counts once.
     found = {(leak.row, splits[leak.twin]) for leak in leaks}
-    return {
-        f"{late}_in_{early}": sum(
-            (SPLITS[splits[row]], SPLITS[twin]) == (late, early) for row, twin in found
-        )
-        for late, early in pairs
-    }
+    for row, early in found:
+        counts[f"{SPLITS[splits[row]]}_in_{SPLITS[early]}"] += 1
+    return counts

@@ -1,4 +1,4 @@
-"""Any row of a JSONL file by its number, without holding the file in memory."""
+"""Reads any row of a JSONL file by its number, without holding the file in memory."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,11 @@ import orjson
 
 
 def random_access(file: BinaryIO, sizes: np.ndarray) -> Callable[[int], dict]:
-    """A function from a row's number to the row; `sizes` are the bytes of every line, in order."""
-    ends = np.cumsum(sizes, dtype=np.int64)
-    # Not mapped into memory: of a map all that was read stays with the process.
-    return lambda n: orjson.loads(os.pread(file.fileno(), int(sizes[n]), int(ends[n] - sizes[n])))
+    """A function that returns a row by its number. `sizes` (rows,): the bytes of each line."""
+    starts = np.cumsum(sizes, dtype=np.int64) - sizes
+
+    # pread, not mmap: the pages of a map that were read once count as the process's memory.
+    def row(number: int) -> dict:
+        return orjson.loads(os.pread(file.fileno(), int(sizes[number]), int(starts[number])))
+
+    return row

@@ -1,9 +1,8 @@
-"""Raw files to rows of bytes, in streaming: which files, how they are packed, where one row ends
-and the next starts.
+"""Streams the rows of raw files as bytes: which files, how they are packed, where a row ends.
 
-Reads JSON Lines, objects over several lines, one JSON array, and plain `<|im_start|>` text; as they
-are, in gzip or in Zstandard; with or without a byte-order mark. What a row means and whether it is
-valid is for `validation`.
+Reads JSON Lines, objects over several lines, one JSON array, and plain `<|im_start|>` text: as they
+are, in gzip or in Zstandard, with or without a byte-order mark. `validation` decides what a row
+means and whether it is valid.
 """
 
 import gzip
@@ -18,9 +17,7 @@ from backports import zstd
 
 from gemma_finetune.utils.cli import UserError
 
-MAX_ROW_BYTES = (
-    16 << 20
-)  # no conversation is this long; what is over it is cut here and rejected later
+MAX_ROW_BYTES = 16 << 20  # no conversation is longer; `validation` rejects what is cut here
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".txt")
 PACKED = (".gz", ".zst")
 NOT_DATA = (".md", ".dvc")
@@ -32,31 +29,32 @@ OTHER_MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 
-Row = tuple[int, bytes]  # the line of its file where it starts, its bytes
-Placed = tuple[str, int, bytes]  # the same with the file
+Row = tuple[int, bytes]  # (number of the line where it starts, bytes)
+Placed = tuple[str, int, bytes]  # (file, line, bytes)
 
 
 def find_files(raw: str) -> list[Path]:
-    """The data files of a folder, sorted, or the one file. UserError where there are none, or one
-    of unknown kind.
+    """The data files of a folder, sorted, or the one file that `raw` names.
+
+    UserError if there is no file, or one of an unknown kind.
     """
-    paths = [path for path in Path(raw).rglob("*") if not _hidden(path.relative_to(raw))]
-    files = sorted(
-        path for path in paths or [Path(raw)] if path.is_file() and path.suffix not in NOT_DATA
-    )
+    paths = [path for path in Path(raw).rglob("*") if not _is_hidden(path.relative_to(raw))]
+    if not paths:
+        paths = [Path(raw)]
+    files = sorted(path for path in paths if path.is_file() and path.suffix not in NOT_DATA)
     if not files:
         raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
     for path in files:
         kind = path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
         if kind not in SUFFIXES:
             raise UserError(
-                f"{path}: not a kind of file that can be read ({', '.join(SUFFIXES)}, each also with "
-                f"{' or '.join(PACKED)}); convert it, or move it out of data.raw"
+                f"{path}: not a kind of file that can be read ({', '.join(SUFFIXES)}, each also "
+                f"with {' or '.join(PACKED)}); convert it, or move it out of data.raw"
             )
     return files
 
 
-def _hidden(path):
+def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
@@ -68,9 +66,7 @@ def read_files(paths: Iterable[Path]) -> Iterator[Placed]:
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:
-    """The rows of one file. UserError names the line after which a packed file or an array is
-    damaged.
-    """
+    """The rows of one file. UserError says after which line a packed file or array is damaged."""
     line = 0
     try:
         with _open(path) as stream:
@@ -82,18 +78,19 @@ def read_rows(path: str | Path) -> Iterator[Row]:
         raise UserError(f"{path}: {error}")
 
 
-def _open(path):
-    """The unpacked content, told by the first bytes and not by the name."""
+def _open(path: str | Path) -> io.BufferedReader:
+    """The unpacked content. The first bytes decide how it is packed, not the name."""
     with open(path, "rb") as file:
         magic = file.read(4)
     if magic.startswith(b"\x1f\x8b"):
         return io.BufferedReader(gzip.open(path), BUFFER)
     if magic == b"\x28\xb5\x2f\xfd":
         return io.BufferedReader(zstd.open(path), BUFFER)
-    return open(path, "rb", buffering=BUFFER)
+    return io.BufferedReader(io.FileIO(path), BUFFER)
 
 
-def _split(stream):
+def _split(stream: io.BufferedReader) -> Iterator[Row]:
+    """The rows of unpacked content. ValueError if it is not text in UTF-8."""
     start = stream.peek(64)
     for mark, encoding in OTHER_MARKS.items():
         if start.startswith(mark):
@@ -112,39 +109,39 @@ def _split(stream):
     return _lines(stream)
 
 
-def _lines(stream) -> Iterator[Row]:
+def _lines(stream: io.BufferedReader) -> Iterator[Row]:
     number = 0
     while row := stream.readline(MAX_ROW_BYTES + 1):
         number += 1
         rest = row
-        while not rest.endswith(b"\n") and (rest := stream.readline(BUFFER)):
-            pass
+        while rest and not rest.endswith(b"\n"):  # skip the rest of a line that is too long
+            rest = stream.readline(BUFFER)
         if not row.isspace():
             yield number, row
 
 
-def _im_text(stream) -> Iterator[Row]:
-    """Conversations of plain `<|im_start|>` text, each a JSON string; a blank line stands between
-    two of them.
-    """
-    for start, text in _blocks(
-        stream, lambda line, before: before.isspace() and line.startswith(b"<|im_start|>")
-    ):
+def _im_text(stream: io.BufferedReader) -> Iterator[Row]:
+    """Conversations of plain `<|im_start|>` text, which blank lines separate, as JSON strings."""
+
+    def begins(line: bytes, before: bytes) -> bool:
+        return before.isspace() and line.startswith(b"<|im_start|>")
+
+    for number, text in _blocks(stream, begins):
         # Bytes that are not UTF-8 become lone surrogates, which validation rejects by name.
         content = text.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
-        yield start, json.dumps(content.strip()).encode()
+        yield number, json.dumps(content.strip()).encode()
 
 
-def _objects(stream) -> Iterator[Row]:
-    """Objects over several lines, one after the other, as `jq` and `json.dump(…, indent=2)` write
-    them.
-    """
+def _objects(stream: io.BufferedReader) -> Iterator[Row]:
+    """Objects over several lines, one after the other, as `jq` and `json.dump(…, indent=2)` do."""
     return _blocks(stream, lambda line, before: line.rstrip() == b"{")
 
 
-def _blocks(stream, begins: Callable[[bytes, bytes], bool]) -> Iterator[Row]:
-    """Runs of lines; a new one starts where `begins` says so of a line and the one before it."""
-    number, start, block, room, before = 1, 1, [], 0, b""
+def _blocks(stream: io.BufferedReader, begins: Callable[[bytes, bytes], bool]) -> Iterator[Row]:
+    """Runs of lines. `begins(line, line before)` says whether a new run starts at a line."""
+    number, start, before = 1, 1, b""
+    block: list[bytes] = []
+    room = 0  # bytes that the block may still take
     for line in iter(lambda: stream.readline(BUFFER), b""):
         if block and begins(line, before):
             yield start, b"".join(block)
@@ -159,24 +156,24 @@ def _blocks(stream, begins: Callable[[bytes, bytes], bool]) -> Iterator[Row]:
     yield start, b"".join(block)
 
 
-# What it takes to find an array's commas and its end: whole strings (possessive: linear in time),
-# brackets, commas.
+# All that decides where an element of an array ends: whole strings, brackets and commas. The
+# quantifiers of strings are possessive, so that matching takes linear time.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
 
 
-def _array(stream) -> Iterator[Row]:
-    """Elements of one JSON array. ValueError where it does not end, or where something follows
-    it.
-    """
-    buffer, start, scanned, depth, line = b"", 0, 0, 0, 1
-    while chunk := stream.read(
-        max(BUFFER, len(buffer) - start)
-    ):  # doubling: linear in an element's length
+def _array(stream: io.BufferedReader) -> Iterator[Row]:
+    """Elements of one JSON array. ValueError if it does not end, or if something follows it."""
+    buffer = b""
+    start = 0  # where the current element starts in the buffer
+    scanned = 0  # where the search for tokens continues
+    depth, line = 0, 1
+    # Reading twice as much each time keeps the time linear in the length of an element.
+    while chunk := stream.read(max(BUFFER, len(buffer) - start)):
         buffer, scanned = buffer[start:] + chunk, scanned - start
         start, resume = 0, len(buffer)
         for token in _TOKEN.finditer(buffer, scanned):
             kind = token.group()
-            if kind == b'"':  # a string that goes on in the next chunk
+            if kind == b'"':  # a string that continues in the next chunk
                 resume = token.start()
                 break
             depth += (kind in b"[{") - (kind in b"]}")
@@ -186,19 +183,20 @@ def _array(stream) -> Iterator[Row]:
                 element = buffer[start : token.start()]
                 row = element.lstrip()
                 if row:
-                    yield (
-                        line + element[: len(element) - len(row)].count(b"\n"),
-                        row[: MAX_ROW_BYTES + 1],
-                    )
+                    skipped = element[: len(element) - len(row)]
+                    yield line + skipped.count(b"\n"), row[: MAX_ROW_BYTES + 1]
                 line, start = line + element.count(b"\n"), token.end()
                 if depth == 0:
-                    return _nothing_follows(buffer[start:] + stream.read(BUFFER), line)
+                    _refuse_more(buffer[start:] + stream.read(BUFFER), line)
+                    return
         scanned = resume
     raise ValueError(f"cut short: the array does not end after line {line}; fetch the file again")
 
 
-def _nothing_follows(rest, line):
-    if text := rest.lstrip():
+def _refuse_more(rest: bytes, line: int) -> None:
+    """ValueError if anything but white space follows the end of an array."""
+    text = rest.lstrip()
+    if text:
         line += rest[: len(rest) - len(text)].count(b"\n")
         raise ValueError(
             f"line {line}: something follows the end of the array ({text[:40]!r}); "

@@ -1,6 +1,4 @@
-"""A pure function over chunks of rows on all cores, in order, with a bounded number of chunks in
-memory.
-"""
+"""Maps a function over chunks of rows on all cores, in order, with few chunks in memory."""
 
 import multiprocessing
 import os
@@ -30,18 +28,20 @@ def chunks(rows: Iterable, size: Callable = len) -> Iterator[list]:
 
 
 def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
-    """`map(function, items)` over chunks on every core, with a bar of rows; a few chunks need no
-    second process.
+    """`map(function, items)` over chunks, on all cores, with a progress bar that counts rows.
+
+    With fewer than WORTH_IT chunks, everything runs in this process.
     """
     items = _with_progress(items)
     head = list(islice(items, WORTH_IT))
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = _count_cores()
     if len(head) < WORTH_IT or workers == 1:
         yield from map(function, head)
         yield from map(function, items)
         return
-    # Spawned, not forked: a fork takes over locks of threads that it does not take over (Rayon,
-    # JAX).
+
+    # Spawned, not forked: a fork copies locks that other threads (Rayon's, JAX's) hold, but not
+    # the threads that would release them.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         pending = deque(pool.submit(function, item) for item in head)
         for item in items:
@@ -51,10 +51,16 @@ def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
             yield pending.popleft().result()
 
 
-def _with_progress(items):
-    with tqdm(
-        unit=" rows", unit_scale=True, delay=2, disable=None
-    ) as bar:  # no bar where stderr is no terminal
+def _count_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _with_progress(items: Iterable[list]) -> Iterator[list]:
+    # disable=None: no bar where stderr is not a terminal.
+    with tqdm(unit=" rows", unit_scale=True, delay=2, disable=None) as bar:
         for item in items:
             yield item
             bar.update(len(item))

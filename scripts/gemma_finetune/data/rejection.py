@@ -1,10 +1,10 @@
-"""How a row is refused: a reason to count by, and a sentence for the person who mends the row."""
+"""How a row is refused: a reason to count by, and a sentence for the person who fixes the row."""
 
 LONGEST = 300  # characters of a message: it may quote the row
 
 
 class Rejection(Exception):
-    """Raised anywhere below `validation.check`, which is the one place that catches it."""
+    """Raised by anything that `validation.check` calls; `validation.check_rows` catches it."""
 
     def __init__(self, reason: str, message: str):
         self.reason = reason

@@ -1,8 +1,7 @@
-"""The rules of a conversation: what is mended, if `data.repairs` allows it, and what no repair can
-mend.
+"""The rules of a conversation: what is repaired if `data.repairs` allows it, and what is rejected.
 
-A valid conversation is an optional system text, then human and gpt in turn, human first and gpt
-last, every text trimmed and not empty, and free of control characters and of Gemma's control
+A valid conversation is an optional system text, then human and gpt in turn. Human speaks first and
+gpt last. Every text is trimmed, not empty, and free of control characters and of Gemma's control
 pieces.
 """
 
@@ -12,72 +11,76 @@ from itertools import groupby
 from operator import itemgetter
 
 from gemma_finetune.config import find_control
+from gemma_finetune.data.converter import Turns
 from gemma_finetune.data.rejection import Rejection
 
-Turns = list[tuple[str, str]]
-
-# What each repair is for, and the reason a row is rejected for where the repair is not allowed.
+# Each repair, and the reason a row is rejected for where the repair is not allowed:
+# - trim removes white space around a text, as Gemma's template does anyway, and empty system texts;
+# - merge_turns joins neighbours of the same role into one text, with a blank line between them;
+# - drop_trailing_user removes a last question that has no answer to learn from.
 REPAIRS = {
-    "trim": "outer_space",  # white space around a text, which Gemma's template trims anyway; an empty system text
-    "merge_turns": "same_role_twice",  # neighbours of the same role become one text, a blank line between
-    "drop_trailing_user": "no_answer",  # a last question without an answer has nothing to learn from
+    "trim": "outer_space",
+    "merge_turns": "same_role_twice",
+    "drop_trailing_user": "no_answer",
 }
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def repair(turns: Turns, allowed: Collection[str]) -> tuple[Turns, list[str]]:
-    """Valid turns and the names of the repairs it took. Rejection where a repair is not allowed or
-    not enough.
+    """Valid turns, and the names of the repairs that were needed.
+
+    Rejection if a repair is needed that is not allowed, or if the repairs are not enough.
     """
     steps = (("trim", _trim), ("merge_turns", _merge), ("drop_trailing_user", _drop_trailing_user))
     done = []
     for name, step in steps:
-        mended = step(turns)
-        if mended != turns:
+        repaired = step(turns)
+        if repaired != turns:
             if name not in allowed:
                 raise Rejection(
                     REPAIRS[name], f"needs the repair `{name}`, which data.repairs does not allow"
                 )
             done.append(name)
-        turns = mended
-        if name == "trim":
+        turns = repaired
+        if name == "trim":  # before texts are joined
             _check_texts(turns)
     _check_order(turns)
     return turns, done
 
 
-def _trim(turns):
-    return [(role, text.strip()) for role, text in turns if role != "system" or text.strip()]
+def _trim(turns: Turns) -> Turns:
+    trimmed = [(role, text.strip()) for role, text in turns]
+    return [(role, text) for role, text in trimmed if text or role != "system"]
 
 
-def _merge(turns):
+def _merge(turns: Turns) -> Turns:
     merged = []
     for role, group in groupby(turns, key=itemgetter(0)):
         texts = [text for _, text in group]
-        merged += (
-            [(role, text) for text in texts] if role == "system" else [(role, "\n\n".join(texts))]
-        )
+        if role != "system":
+            texts = ["\n\n".join(texts)]
+        merged += [(role, text) for text in texts]
     return merged
 
 
-def _drop_trailing_user(turns):
+def _drop_trailing_user(turns: Turns) -> Turns:
     return turns[:-1] if turns and turns[-1][0] == "human" else turns
 
 
-def _check_texts(turns):
+def _check_texts(turns: Turns) -> None:
     for number, (role, text) in enumerate(turns, 1):
         if not text:
             raise Rejection("empty_turn", f"turn {number} ({role}) has no text")
         if found := _CONTROL_CHARACTER.search(text):
             raise Rejection("control_character", f"turn {number} ({role}) holds {found.group()!r}")
-        if found := find_control(text):
+        if piece := find_control(text):
             raise Rejection(
                 "control_token",
-                f"turn {number} ({role}) holds {found}, which Gemma reads as a command",
+                f"turn {number} ({role}) holds {piece}, which Gemma reads as a command",
             )
 
 
-def _check_order(turns):
+def _check_order(turns: Turns) -> None:
     for number, (role, _) in enumerate(turns, 1):
         if role == "system" and number > 1:
             raise Rejection(

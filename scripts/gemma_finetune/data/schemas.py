@@ -1,7 +1,7 @@
-"""The raw formats as pydantic models, and which of them a row is in. What a conversation may hold
-is `converter`'s.
+"""The raw formats as pydantic models, and which of them a row is in.
 
-A format's name is what `data.format` and the metrics call it: sharegpt, alpaca, chatml.
+A format is named as in `data.format` and in the metrics: sharegpt, alpaca, chatml. What a
+conversation may hold is decided in `converter`.
 """
 
 from typing import Annotated, Literal
@@ -14,9 +14,7 @@ Split = Literal["train", "validation", "test"]
 
 
 class Schema(BaseModel):
-    """Strict: a number is no text. Keys it does not know are kept apart (`model_extra`) for
-    `extra_keys` to judge.
-    """
+    """Strict: a number is not text. Unknown keys go to `model_extra`, for `extra_keys` to judge."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -29,7 +27,7 @@ class Part(Schema):
 
 
 class Turn(Schema):
-    """One turn. The two spellings occur in each other's files."""
+    """One turn. ShareGPT files also have ChatML's keys, and the other way round."""
 
     role: Annotated[str, Field(validation_alias=AliasChoices("from", "role"))]
     content: Annotated[
@@ -38,7 +36,7 @@ class Turn(Schema):
 
 
 class Row(Schema):
-    """What a row of any format may say beside its turns."""
+    """What a row of any format may hold next to its turns."""
 
     system: Annotated[
         str | None, Field(validation_alias=AliasChoices("system", "system_prompt"))
@@ -53,13 +51,13 @@ class ShareGPT(Row):
 
 
 class ChatML(Row):
-    """`{"messages": [{"role": "user", "content": "…"}, …]}`, OpenAI's."""
+    """`{"messages": [{"role": "user", "content": "…"}, …]}`, as OpenAI has it."""
 
     messages: list[Turn]
 
 
 class ChatMLText(Row):
-    """`{"text": "<|im_start|>user\\n…<|im_end|>\\n…"}`; also a bare JSON string."""
+    """`{"text": "<|im_start|>user\\n…<|im_end|>\\n…"}`, or only the string."""
 
     text: str
 
@@ -73,26 +71,23 @@ class Alpaca(Row):
     history: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
 
 
-FORMATS: dict[str, tuple] = {
-    "sharegpt": (ShareGPT,),
-    "alpaca": (Alpaca,),
-    "chatml": (ChatML, ChatMLText),
-}
+FORMATS: dict[str, type[Row]] = {"sharegpt": ShareGPT, "alpaca": Alpaca, "chatml": ChatML}
 
+# The first of these keys that a row has decides its format. `instruction` comes before `text`,
+# because the original Alpaca data has the whole prompt under `text`.
 FORMAT_OF_KEY = {
     "conversations": "sharegpt",
     "messages": "chatml",
-    "instruction": "alpaca",  # before `text`: the original Alpaca has its whole prompt there too
+    "instruction": "alpaca",
     "text": "chatml",
 }
 
 
 def detect(row: dict) -> str:
-    """The format of a row, told by its keys. Rejection `unknown_format` names the keys it has."""
+    """The format of a row, by its keys. Rejection `unknown_format` names the keys it has."""
     for key, format in FORMAT_OF_KEY.items():
-        if (
-            row.get(key) is not None
-        ):  # tables of several sources have a column of each, most of them null
+        # A table made of several sources has the columns of all of them, most of them null.
+        if row.get(key) is not None:
             return format
     keys = ", ".join(map(repr, list(row)[:8])) or "none"
     raise Rejection(
@@ -101,10 +96,10 @@ def detect(row: dict) -> str:
 
 
 def read(row: dict, format: str) -> Row:
-    """The row as a model of its format. Rejection `schema` names the first key at fault and what
-    was found.
-    """
-    model = FORMATS[format][-1 if format == "chatml" and row.get("messages") is None else 0]
+    """The row as a model of its format. Rejection `schema` says which key is wrong, and how."""
+    model = FORMATS[format]
+    if format == "chatml" and row.get("messages") is None:
+        model = ChatMLText
     try:
         return model.model_validate(row)
     except ValidationError as error:
@@ -112,7 +107,7 @@ def read(row: dict, format: str) -> Row:
 
 
 def turns(row: Row) -> list[Turn]:
-    """The turns of a row in a format that has them as objects, else none."""
+    """The turns of a row in a format that has them as objects; of other formats, an empty list."""
     match row:
         case ShareGPT():
             return row.conversations
@@ -121,14 +116,17 @@ def turns(row: Row) -> list[Turn]:
     return []
 
 
-def _explain(errors):
-    # The variants of a union are listed one by one; the one that got deepest says most.
-    error = max(errors, key=lambda e: len(e["loc"]))
-    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("list[", "str")))
-    found = "" if error["type"] == "missing" else f"; found {_short(error['input'])}"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}{found}"
+def _explain(errors: list) -> str:
+    # Pydantic lists one error for each variant of a union. The deepest one says most.
+    error = max(errors, key=lambda error: len(error["loc"]))
+    parts = [str(part) for part in error["loc"]]
+    key = ".".join(part for part in parts if not part.startswith(("list[", "str")))
+    message = error["msg"][0].lower() + error["msg"][1:]
+    if error["type"] == "missing":
+        return f"{key}: {message}"
+    return f"{key}: {message}; found {_short(error['input'])}"
 
 
-def _short(value):
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

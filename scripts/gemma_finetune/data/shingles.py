@@ -1,8 +1,8 @@
-"""Conversations as sets of shingles: what two of them are compared by. Pure text in, integers out.
+"""Conversations as sets of shingles, by which they are compared. Text in, integers out.
 
-A shingle is three words in a row. Words are compared without case, width and punctuation; numbers
-and symbols count, so that "20 degrees" and "21 degrees" differ. System texts are left out: where
-every row has the same long one, all rows would be twins.
+A shingle is three words in a row. Words are compared without case, width and punctuation. Numbers
+and symbols count, so "20 degrees" and "21 degrees" differ. System texts are left out: where every
+row has the same long one, all rows would be twins.
 """
 
 import re
@@ -14,8 +14,8 @@ from rensa import RMinHash
 
 WORDS_PER_SHINGLE = 3
 
-# Scripts written without spaces count by character. Of the rest: words, minus signs, and symbols
-# that mean something.
+# In scripts that are written without spaces, every character counts as a word. In the others, the
+# words are: words, minus signs, and symbols that have a meaning.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 )
@@ -26,7 +26,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def turn_texts(conversation: dict) -> str:
-    """What the user and the assistant said, a line each."""
+    """What the user and the assistant of a canonical conversation said, one text a line."""
     return "\n".join(turn["value"] for turn in conversation["conversations"])
 
 
@@ -36,17 +36,20 @@ def words(text: str) -> list[str]:
 
 
 def shingle_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of all texts' shingles, uint64 (total,), and where each text's begin and end, int64
-    (texts + 1,).
+    """The hashes of all shingles of all texts, and where those of each text begin and end.
 
-    A text of fewer words than a shingle has gets one shingle of them all.
+    Returns uint64 (total,) and int64 (texts + 1,). A shingle that occurs twice is there twice.
+    A text with fewer words than a shingle gets one shingle.
     """
     hashed = RMinHash.hash_token_sets([_padded(words(text)) for text in texts])
-    flat = np.fromiter(chain.from_iterable(hashed), np.uint64)
-    offsets = np.cumsum([0, *(len(row) for row in hashed)])
+    flat = np.fromiter(chain.from_iterable(hashed), np.uint64)  # (words of all texts,)
+    offsets = np.cumsum([0, *map(len, hashed)])
+
+    # The hash of a shingle, computed for all texts at once. For each word: words n, n + 1, n + 2.
     shingled = flat.copy()
     for shift in range(1, WORDS_PER_SHINGLE):
         shingled[:-shift] = shingled[:-shift] * _MIX + flat[shift:]
+
     # The last words of a text start shingles that run into the next text: leave those out.
     keep = np.ones(len(flat), bool)
     for shift in range(1, WORDS_PER_SHINGLE):
@@ -54,18 +57,17 @@ def shingle_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return shingled[keep], offsets - np.arange(len(offsets)) * (WORDS_PER_SHINGLE - 1)
 
 
-def _padded(found):
+def _padded(found: list[str]) -> list[str]:
     return found + [""] * (WORDS_PER_SHINGLE - len(found))
 
 
 def shingle_set(text: str) -> frozenset[int]:
     """The hashes of one text's shingles."""
-    return frozenset(shingle_hashes([text])[0].tolist())
+    hashes, _ = shingle_hashes([text])
+    return frozenset(hashes.tolist())
 
 
 def similarity(a: frozenset[int], b: frozenset[int]) -> float:
-    """Jaccard similarity of two sets of shingles: 1 for equal sets, 0 for sets with nothing in
-    common.
-    """
+    """Jaccard similarity of two sets of shingles: 1 for equal sets, 0 for disjoint ones."""
     common = len(a & b)
     return common / (len(a) + len(b) - common)

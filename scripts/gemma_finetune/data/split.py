@@ -1,8 +1,8 @@
-"""Which split a conversation belongs to: the one it names, else one told by its id, a hash of its
-content.
+"""Which split a conversation belongs to: the one it names, or else one chosen by its id.
 
-So the split of a row depends on that row alone: whatever is added or taken away, a row that stays,
-stays in its split. That no two splits hold twins is `dedup`'s: of a group of twins one row stays.
+The id is a hash of the content, so the split of a row depends on that row alone: a row keeps its
+split whatever other rows are added or removed. `dedup` keeps twins out of different splits, because
+it keeps only one row of a cluster of twins.
 """
 
 SPLITS = ("train", "validation", "test")
@@ -15,4 +15,6 @@ def split_of(conversation: dict, validation_fraction: float, test_fraction: floa
     position = int(conversation["id"], 16) / 2**64  # a hash: uniform in [0, 1)
     if position < test_fraction:
         return "test"
-    return "validation" if position < test_fraction + validation_fraction else "train"
+    if position < test_fraction + validation_fraction:
+        return "validation"
+    return "train"

@@ -1,9 +1,9 @@
-"""Finds the near-twins among rows that look alike, without comparing each with each.
+"""Finds the near-twins among rows that look alike, without comparing all pairs.
 
-MinHash alone leaves too much to compare where rows share a long template: all fall into the same
-buckets. But two sets as similar as the threshold also share one of their few rarest shingles, and
-not too late among them: prefix and positional filtering (Xiao et al., "Efficient similarity joins
-for near-duplicate detection", 2008). Nothing is missed.
+MinHash alone leaves too much to compare where rows share a long template: all of them fall into the
+same buckets. But two sets that are as similar as the threshold also share one of their few rarest
+shingles, near the start of both lists. This is prefix and positional filtering (Xiao et al.,
+"Efficient similarity joins for near-duplicate detection", 2008). It misses no pair.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,97 +15,102 @@ import numpy as np
 from gemma_finetune.data.shingles import shingle_set, similarity
 
 COUNT_BITS = 22
-COUNTED = 10_000  # rows that tell which shingles are rare
-CACHED = 1000  # rows whose shingles are held
+COUNTED = 10_000  # rows that are looked at to learn which shingles are rare
+CACHED = 1000  # rows whose shingles are kept in memory
 ROUNDING = 1e-6
 
 
 class TwinIndex:
-    """Iterates over `rows` in their order: (row, those before it that may be as similar as the
-    threshold).
+    """Iterates over `rows` in order, with the earlier rows that may be near-twins of each.
 
-    `text(row)` gives the text of one row. The index takes about 16 bytes for each of a row's rarest
-    shingles.
+    Yields (row, candidates): int and int64 (candidates,). `text(row)` returns the text of one row.
+    The index takes about 16 bytes for each shingle of each prefix. The prefix of a row is the
+    list of its rarest shingles.
     """
 
     def __init__(self, rows: list[int], text: Callable[[int], str], threshold: float):
         self._shingles = lru_cache(CACHED)(lambda row: shingle_set(text(row)))
-        self._rows, self._threshold = np.array(rows, np.int64), threshold
-        counts = self._count(rows[:: -(-len(rows) // COUNTED) or 1])
-        prefixes = [self._rarest(row, counts) for row in rows]
-        self._sizes = np.array([size for size, _ in prefixes], np.int32)
-        lengths = np.array([len(shingles) for _, shingles in prefixes], np.int64)
-        self._ends = np.cumsum(lengths)
-        self._sort(
-            np.concatenate([np.zeros(0, np.uint64), *(shingles for _, shingles in prefixes)]),
-            lengths,
-        )
+        self._rows = np.array(rows, np.int64)
+        self._threshold = threshold
+
+        step = max(1, ceil(len(rows) / COUNTED))
+        counts = self._count(rows[::step])
+        sizes, prefixes = [], []
+        for row in rows:
+            hashes = self._hashes(row)
+            sizes.append(len(hashes))
+            prefixes.append(self._prefix(hashes, counts))
+        self._sizes = np.array(sizes, np.int32)
+        self._build(prefixes)
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        for n, row in enumerate(self._rows.tolist()):
-            yield row, self._rows[self._candidates(n)]
+        for number, row in enumerate(self._rows.tolist()):
+            yield row, self._rows[self._candidates(number)]
 
     def similarity(self, a: int, b: int) -> float:
         """Jaccard similarity of two rows."""
         return similarity(self._shingles(a), self._shingles(b))
 
-    def _count(self, rows):
-        """In how many of these rows shingles occur, by the first bits of the shingle, (2^22,)."""
-        counts = np.zeros(1 << COUNT_BITS, np.int32)
-        for row in rows:
-            counts[_place(self._hashes(row))] += 1
-        return counts
-
-    def _rarest(self, row, counts):
-        """A row's number of shingles, and its rarest: of n, a twin shares at least one of n -
-        threshold * n + 1.
-
-        Which are rare is an estimate; what matters is that the order is the same in all rows.
-        """
-        hashes = self._hashes(row)
-        order = np.lexsort((hashes, counts[_place(hashes)]))
-        return len(hashes), hashes[
-            order[: len(hashes) - ceil(self._threshold * len(hashes) - ROUNDING) + 1]
-        ]
-
-    def _sort(self, shingles, lengths):
-        """Entries (row, place of the shingle in it) sorted by shingle, then row; and where each
-        row's entries went.
-        """
-        rows = np.repeat(np.arange(len(lengths)), lengths).astype(np.int32)
-        places = (np.arange(len(rows)) - np.repeat(self._ends - lengths, lengths)).astype(np.int32)
-        order = np.argsort(shingles, kind="stable")
-        self._entry_rows, self._entry_places, shingles = rows[order], places[order], shingles[order]
-        self._entry = np.empty(len(order), np.int64)
-        self._entry[order] = np.arange(len(order))
-        self._group_start = np.searchsorted(
-            shingles, shingles
-        )  # the first entry of the same shingle
-
-    def _candidates(self, n):
-        """The rows before row n, by place in `rows`, that share a rarest shingle where a twin can
-        share it.
-        """
-        first = self._ends[n - 1] if n else 0
-        found = [np.zeros(0, np.int32)]
-        for place, entry in enumerate(self._entry[first : self._ends[n]].tolist()):
-            start = self._group_start[entry]
-            if start < entry:
-                others, places = self._entry_rows[start:entry], self._entry_places[start:entry]
-                # If this is the first shingle they share, they share no more than what follows it
-                # in both.
-                most = np.minimum(self._sizes[n] - place, self._sizes[others] - places)
-                least = (
-                    self._threshold / (1 + self._threshold) * (self._sizes[n] + self._sizes[others])
-                    - ROUNDING
-                )
-                found.append(others[most >= least])
-        return np.unique(np.concatenate(found))
-
-    def _hashes(self, row):
+    def _hashes(self, row: int) -> np.ndarray:
         shingles = self._shingles(row)
         return np.fromiter(shingles, np.uint64, len(shingles))
 
+    def _count(self, rows: list[int]) -> np.ndarray:
+        """How many of these rows have a shingle, int32 (2^22,), by the first bits of its hash."""
+        counts = np.zeros(1 << COUNT_BITS, np.int32)
+        for row in rows:
+            counts[_bucket(self._hashes(row))] += 1
+        return counts
 
-def _place(hashes):
+    def _prefix(self, hashes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """The rarest of a row's shingles, rarest first: enough that a twin must share one of them.
+
+        Two sets of n shingles with at least threshold * n in common share one of the first
+        n - threshold * n + 1, if all rows sort their shingles alike. The counts are estimates: they
+        decide how few candidates there are, not whether a pair is found.
+        """
+        order = np.lexsort((hashes, counts[_bucket(hashes)]))
+        common = ceil(self._threshold * len(hashes) - ROUNDING)
+        return hashes[order[: len(hashes) - common + 1]]
+
+    def _build(self, prefixes: list[np.ndarray]) -> None:
+        """The inverted index: one entry for each shingle of each prefix.
+
+        Entries are sorted by shingle, then row. Each has its row and its position in the prefix.
+        """
+        lengths = np.array([len(prefix) for prefix in prefixes], np.int64)
+        self._ends = np.cumsum(lengths)
+        starts = self._ends - lengths
+        shingles = np.concatenate([np.zeros(0, np.uint64), *prefixes])
+        rows = np.repeat(np.arange(len(lengths)), lengths).astype(np.int32)
+        positions = (np.arange(len(rows)) - np.repeat(starts, lengths)).astype(np.int32)
+
+        order = np.argsort(shingles, kind="stable")
+        shingles = shingles[order]
+        self._entry_rows = rows[order]
+        self._entry_positions = positions[order]
+        # For each entry, the first entry with the same shingle.
+        self._group_start = np.searchsorted(shingles, shingles)
+        # Where the entries of the prefixes, in their own order, went.
+        self._entry = np.empty(len(order), np.int64)
+        self._entry[order] = np.arange(len(order))
+
+    def _candidates(self, number: int) -> np.ndarray:
+        """The earlier rows, as numbers in `rows`, that may be twins of row `number`, ascending."""
+        start = self._ends[number - 1] if number else 0
+        found = [np.zeros(0, np.int32)]
+        for position, entry in enumerate(self._entry[start : self._ends[number]].tolist()):
+            group = slice(self._group_start[entry], entry)  # earlier rows with this shingle
+            if group.start == entry:
+                continue
+            others = self._entry_rows[group]
+            size, other_sizes = self._sizes[number], self._sizes[others]
+            # Where this is the first shingle that they share, they share at most the rest of both.
+            most = np.minimum(size - position, other_sizes - self._entry_positions[group])
+            least = self._threshold / (1 + self._threshold) * (size + other_sizes) - ROUNDING
+            found.append(others[most >= least])
+        return np.unique(np.concatenate(found))
+
+
+def _bucket(hashes: np.ndarray) -> np.ndarray:
     return hashes >> np.uint64(64 - COUNT_BITS)

@@ -1,16 +1,17 @@
-"""Raw rows, as bytes, to records or to rejections; and records to canonical conversations. Opens no
-file.
+"""Raw rows, as bytes, to records or rejections; and records to canonical conversations.
 
 A record holds the turns of a row after all checks and repairs, and where the row came from:
 
     {"file": "data/raw/a.jsonl", "line": 3, "format": "chatml", "repairs": ["trim"], "split": null,
      "turns": [["human", "Hi"], ["gpt", "Hello!"]]}
+
+Opens no file.
 """
 
 import json
 from collections import Counter
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -25,7 +26,7 @@ COUNTED = ("rows", "formats", "reasons", "repairs", "ignored_keys")
 
 
 class Checked(NamedTuple):
-    """A valid row: its format, and the conversation it holds."""
+    """A valid row: its format, and the conversation that it holds."""
 
     format: str
     turns: Turns
@@ -35,15 +36,17 @@ class Checked(NamedTuple):
 
 
 def check(data: bytes, format: str, allowed: Collection[str]) -> Checked:
-    """Parses and checks one raw row; `format` is auto or the name of one. Rejection says what is
-    wrong.
+    """Parses, checks and repairs one raw row. Rejection says what is wrong with it.
+
+    format: auto, or the name of a format. allowed: the names of the repairs that are allowed.
     """
     row = _parse(data)
     if isinstance(row, str):
         row = {"text": row}
     if not isinstance(row, dict):
         raise Rejection("not_an_object", f"is a JSON {_kind(row)}; a row must be an object")
-    format = schemas.detect(row) if format == "auto" else format
+    if format == "auto":
+        format = schemas.detect(row)
     read = schemas.read(row, format)
     ignored_keys = check_extra_keys(read)
     turns, repairs = repair(to_turns(read), allowed)
@@ -51,57 +54,67 @@ def check(data: bytes, format: str, allowed: Collection[str]) -> Checked:
 
 
 class Outcome(NamedTuple):
-    """Of a chunk of rows: the JSON lines of its records and of its rejections, and what was
-    counted.
-    """
+    """What became of a chunk of rows."""
 
-    records: bytes
-    rejected: bytes
-    counts: dict[str, Counter]  # of each of COUNTED
+    records: bytes  # JSON lines
+    rejected: bytes  # JSON lines
+    counts: dict[str, Counter]  # one for each name in COUNTED
 
 
 def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Outcome:
-    """Checks a chunk of rows; each ends up either in `records` or in `rejected`."""
+    """Checks a chunk of rows. Each row becomes one line of `records` or one of `rejected`."""
     records, rejected = [], []
-    counts = {name: Counter() for name in COUNTED}
+    counts: dict[str, Counter] = {name: Counter() for name in COUNTED}
     for file, line, data in rows:
-        where = {"file": file, "line": line}
         try:
             checked = check(data, format, allowed)
         except Rejection as rejection:
-            text = data[:200].decode("utf-8", "replace")
             rejected.append(
-                where | {"reason": rejection.reason, "message": rejection.message, "starts": text}
+                {
+                    "file": file,
+                    "line": line,
+                    "reason": rejection.reason,
+                    "message": rejection.message,
+                    "starts": data[:200].decode("utf-8", "replace"),
+                }
             )
             counts["reasons"][rejection.reason] += 1
-        else:
-            facts = {"format": checked.format, "repairs": checked.repairs, "split": checked.split}
-            records.append(where | facts | {"turns": checked.turns})
-            counts["formats"][checked.format] += 1
-            counts["repairs"].update(checked.repairs)
-            counts["ignored_keys"].update(sorted(checked.ignored_keys))
+            continue
+        records.append(
+            {
+                "file": file,
+                "line": line,
+                "format": checked.format,
+                "repairs": checked.repairs,
+                "split": checked.split,
+                "turns": checked.turns,
+            }
+        )
+        counts["formats"][checked.format] += 1
+        counts["repairs"].update(checked.repairs)
+        counts["ignored_keys"].update(sorted(checked.ignored_keys))
     counts["ignored_keys"] = keep_most_common(counts["ignored_keys"])
     counts["rows"].update(read=len(rows), accepted=len(records), rejected=len(rejected))
-    return Outcome(_lines(records), _lines(rejected), counts)
-
-
-def _lines(rows):
-    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+    return Outcome(_to_lines(records), _to_lines(rejected), counts)
 
 
 def convert(record: dict) -> dict:
     """The canonical conversation of a record."""
-    turns = [(role, text) for role, text in record["turns"]]
     source = {key: record[key] for key in ("file", "line", "format")}
-    return canonical(turns, record["split"], source)
+    return canonical(record["turns"], record["split"], source)
 
 
 def convert_lines(lines: list[bytes]) -> bytes:
-    """The JSON lines of the canonical conversations of a chunk of records, one for each."""
-    return _lines(convert(orjson.loads(line)) for line in lines)
+    """The canonical conversations of a chunk of records, both as JSON lines."""
+    return _to_lines(convert(orjson.loads(line)) for line in lines)
 
 
-def _parse(data):
+def _to_lines(rows: Iterable[dict]) -> bytes:
+    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+
+
+def _parse(data: bytes) -> Any:
+    """The JSON value of a row. Rejection if it is too long, not JSON, or has a key twice."""
     if len(data) > MAX_ROW_BYTES:
         raise Rejection("too_long", f"is over {MAX_ROW_BYTES >> 20} MB; is the line break missing?")
     try:
@@ -110,28 +123,27 @@ def _parse(data):
         raise Rejection("invalid_json", f"is not valid JSON: {str(error)[:200]}")
     try:
         compact = orjson.dumps(row)
-    except orjson.JSONEncodeError as error:  # nested deeper than it writes
+    except orjson.JSONEncodeError as error:  # nested more deeply than orjson writes
         raise Rejection("invalid_json", f"cannot be written again: {error}")
-    # A key that occurs twice loses its first value without a word; then the quotes of the two
-    # differ in number.
-    if (
-        data.count(b'"') != compact.count(b'"') or b"\\u0022" in data
-    ):  # an escaped quote more would make up for it
+
+    # Parsing silently drops the first value of a key that occurs twice. What is left then has fewer
+    # quotes, unless escaped quotes in the text hide the difference.
+    if data.count(b'"') != compact.count(b'"') or b"\\u0022" in data:
         _refuse_duplicate_keys(data)
     return row
 
 
-def _refuse_duplicate_keys(data):
-    def unique(pairs):
+def _refuse_duplicate_keys(data: bytes) -> None:
+    def check_unique(pairs: list[tuple[str, Any]]) -> None:
         keys = set()
         for key, _ in pairs:
             if key in keys:
                 raise Rejection("duplicate_key", f"has the key {key[:40]!r} twice")
             keys.add(key)
 
-    json.loads(data, object_pairs_hook=unique)
+    json.loads(data, object_pairs_hook=check_unique)
 
 
-def _kind(value):
+def _kind(value: Any) -> str:
     names = {list: "array", int: "number", float: "number", bool: "boolean", type(None): "null"}
     return names[type(value)]
