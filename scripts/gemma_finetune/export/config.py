@@ -9,10 +9,7 @@ from gemma_finetune.config import Quantizations, section
 
 @section
 class ExportConfig:
-    """What the TFLite file can hold, and which quantizations are made of it.
-
-    README.md says what each setting does.
-    """
+    """What the TFLite file can hold, and which quantizations are made of it."""
 
     prefill_lengths: Annotated[tuple[int, ...], Field(min_length=1)]
     cache_length: Annotated[int, Field(ge=2)]
