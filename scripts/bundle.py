@@ -1,5 +1,4 @@
-"""Bundles a quantized model with tokenizer and chat template: a `.task` and a `.litertlm`, and a
-manifest of both.
+"""Bundles a quantized model with tokenizer and chat template: `.task`, `.litertlm`, a manifest.
 
 models/tflite/NAME.tflite + models/merged/ -> models/bundle/NAME.task, NAME.litertlm, NAME.json
 
@@ -8,6 +7,7 @@ models/tflite/NAME.tflite + models/merged/ -> models/bundle/NAME.task, NAME.lite
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from gemma_finetune import config
 from gemma_finetune.export.bundle import (
@@ -24,12 +24,12 @@ from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import require, write_json
 
 SECTIONS = ("data", "model", "lora", "train", "export")
-# These decide whether and how a bundle is made, and no byte of what it holds.
+# Parameters of these sections that change nothing in a bundle, only whether or how it is made.
 NOT_IN_IT = ("data.max_rejected_fraction", "train.save_every_steps", "export.quantizations")
-DATA = ("train", "validation")
+SPLITS = ("train", "validation")
 
 
-def main():
+def main() -> None:
     name = sys.argv[1]
     params = read_params()
     parts = Parts(
@@ -42,32 +42,30 @@ def main():
     task, litertlm = Path(f"models/bundle/{name}.task"), Path(f"models/bundle/{name}.litertlm")
     create_mediapipe_task(parts, task, contents)
     create_litertlm(parts, litertlm, contents)
+
     made_of = manifest(
         contents=contents,
         weights=TFLiteFile(parts.tflite).weights(),
         adapter=load_lora("models/lora.npz"),
-        data=[require(f"data/formatted/{split}.jsonl", "format") for split in DATA],
+        data=[require(f"data/formatted/{split}.jsonl", "format") for split in SPLITS],
         bundles=[task, litertlm],
         params=params,
     )
     write_json(f"models/bundle/{name}.json", made_of)
     for path in (task, litertlm):
-        print(
-            f"{path}: {path.stat().st_size / 1e6:.1f} MB, cache of {made_of['contents']['context_length']} tokens"
-        )
+        size = path.stat().st_size / 1e6
+        print(f"{path}: {size:.1f} MB, cache of {contents.context_length} tokens")
 
 
-def read_params() -> dict:
-    """The parameters that decide what is in the bundle."""
-    params = config.read_params()
-    return {
-        section: {
-            key: value
-            for key, value in params[section].items()
-            if f"{section}.{key}" not in NOT_IN_IT
-        }
-        for section in SECTIONS
-    }
+def read_params() -> dict[str, dict[str, Any]]:
+    """The parameters that decide what is in the bundle, by section."""
+    found: dict[str, dict[str, Any]] = {}
+    for section in SECTIONS:
+        found[section] = {}
+        for key, value in config.read_section(section).items():
+            if f"{section}.{key}" not in NOT_IN_IT:
+                found[section][key] = value
+    return found
 
 
 if __name__ == "__main__":

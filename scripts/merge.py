@@ -29,24 +29,58 @@ from gemma_finetune.utils.files import aside, made_by, read_jsonl, require
 BASE = Path("models/base")
 LORA = Path("models/lora.npz")
 MERGED = Path("models/merged")
+TRAIN = Path("data/formatted/train.jsonl")
 PROMPTS, PROMPT_TOKENS = 4, 64
 
 
+def main() -> None:
+    require(BASE, "base")
+    adapter = load_lora(LORA)
+    check_fits(LORA, adapter, BASE, target_shapes(BASE, adapter.config.targets))
+    prompts = read_prompts()
+    with aside(MERGED) as temporary:
+        write_merged(temporary, adapter)
+        proof = prove_merge(BASE, temporary, adapter, prompts)
+
+    adapter_difference, base_difference = proof["merged_vs_lora"], proof["merged_vs_base"]
+    print(f"{len(adapter.modules)} weights changed -> {MERGED}")
+    print(
+        f"relative logit difference: adapter {adapter_difference:.1e}, base {base_difference:.1e}"
+    )
+
+
+def read_prompts() -> list[list[int]]:
+    """Token ids of the first training rows, for the proof."""
+    tokenizer = GemmaTokenizer(BASE / "tokenizer.model")
+    prompts = []
+    rows = islice(read_jsonl(require(TRAIN, "format")), PROMPTS)
+    with made_by("format", TRAIN):
+        for row in rows:
+            ids, _ = tokenizer.encode_conversation(row["text"])
+            prompts.append(ids[:PROMPT_TOKENS])
+    return prompts
+
+
 def write_merged(directory: Path, adapter: Adapter) -> None:
-    """The merged model in Hugging Face layout, float32, with the chat template and both stop
-    tokens.
+    """The merged model in Hugging Face layout, float32, with chat template and both stop tokens.
+
+    UserError if the adapter leaves one of its weights unchanged.
     """
     directory.mkdir()
     tensors = read_tensors(BASE)
     merged = merge_lora_weights(tensors, adapter)
-    names = {module: f"{module}.weight" for module in adapter.modules}
-    unchanged = [
-        module for module, name in names.items() if np.array_equal(tensors[name], merged[name])
-    ]
+
+    unchanged = []
+    for module in adapter.modules:
+        name = f"{module}.weight"
+        if np.array_equal(tensors[name], merged[name]):
+            unchanged.append(module)
     if unchanged:
         raise UserError(
-            f"{LORA}: changes nothing in {unchanged[0]} (and {len(unchanged) - 1} more); train longer"
+            f"{LORA}: changes nothing in {unchanged[0]} (and {len(unchanged) - 1} more); "
+            "train longer"
         )
+
     if adapter.config.quantization_aware:
         merged = fake_quantized_model(merged)
     save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})
@@ -54,23 +88,6 @@ def write_merged(directory: Path, adapter: Adapter) -> None:
         shutil.copyfile(BASE / name, directory / name)
     (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
     finish_layout(directory, dtype="float32")
-
-
-def main():
-    require(BASE, "base")
-    adapter = load_lora(LORA)
-    check_fits(LORA, adapter, BASE, target_shapes(BASE, adapter.config.targets))
-    tokenizer = GemmaTokenizer(BASE / "tokenizer.model")
-    rows = islice(read_jsonl(require("data/formatted/train.jsonl", "format")), PROMPTS)
-    with made_by("format", "data/formatted/train.jsonl"):
-        prompts = [tokenizer.encode_conversation(row["text"])[0][:PROMPT_TOKENS] for row in rows]
-    with aside(MERGED) as temporary:
-        write_merged(temporary, adapter)
-        proof = prove_merge(BASE, temporary, adapter, prompts)
-    print(f"{len(adapter.modules)} weights changed -> {MERGED}")
-    print(
-        f"relative logit difference: adapter {proof['merged_vs_lora']:.1e}, base {proof['merged_vs_base']:.1e}"
-    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Carries an adapter to PEFT and back, without loss.
+"""Converts an adapter to PEFT and back, without loss.
 
-    # Models/lora.npz -> a PEFT directory
+    # models/lora.npz -> a PEFT directory
     python scripts/peft_adapter.py export models/peft
-    # A PEFT directory -> lora.npz
+    # a PEFT directory -> lora.npz
     python scripts/peft_adapter.py import path/to/peft models/lora.npz
 
-`import` reads the base the adapter was trained on (--base, models/base if not given): its digest
-goes into the file, and an adapter that doesn't fit it is refused. `dvc commit -f train && dvc
-repro` then takes an imported models/lora.npz for what the train stage made, and goes on from there.
+`import` reads the base that the adapter was trained on (--base, by default models/base): it writes
+the base's digest into the file, and refuses an adapter that does not fit the base. After it, `dvc
+commit -f train && dvc repro` takes the imported models/lora.npz for the output of the train stage,
+and continues from there.
 """
 
 import argparse
@@ -31,21 +32,23 @@ def main() -> None:
     args = parse_arguments()
     if args.output.exists() and not args.force:
         raise UserError(f"{args.output} exists; name another place, or add --force to replace it")
-    if args.direction == "export" and args.output.exists() and not (args.output / CONFIG).is_file():
-        raise UserError(
-            f"{args.output} is no PEFT adapter, so --force does not replace it; name another place"
-        )
-    adapter = (export_adapter if args.direction == "export" else import_adapter)(
-        args.input, args.output, args.base
-    )
+    if args.direction == "export":
+        adapter = export_adapter(args.input, args.output, args.base)
+    else:
+        adapter = import_adapter(args.input, args.output, args.base)
     config = adapter.config
     print(
-        f"{len(adapter.modules)} modules, rank {config.rank}, {', '.join(config.targets)} -> {args.output}"
+        f"{len(adapter.modules)} modules, rank {config.rank}, {', '.join(config.targets)} "
+        f"-> {args.output}"
     )
 
 
 def export_adapter(lora: Path, directory: Path, base: Path) -> Adapter:
-    """lora.npz -> a new PEFT directory."""
+    """lora.npz -> a PEFT directory. It replaces nothing but another PEFT directory."""
+    if directory.exists() and not (directory / CONFIG).is_file():
+        raise UserError(
+            f"{directory} is not a PEFT adapter, so --force does not replace it; name another place"
+        )
     adapter = load_lora(lora)
     check_fits(lora, adapter, base, target_shapes(base, adapter.config.targets))
     with aside(directory) as temporary:
@@ -63,13 +66,15 @@ def import_adapter(directory: Path, lora: Path, base: Path) -> Adapter:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Carry an adapter to PEFT and back, without loss.")
+    parser = argparse.ArgumentParser(description="Convert an adapter to PEFT and back.")
     directions = parser.add_subparsers(dest="direction", required=True)
+
     out = directions.add_parser("export", help="lora.npz -> a PEFT directory")
     out.add_argument("output", type=Path, metavar="DIRECTORY", help="to write, such as models/peft")
     out.add_argument(
         "--lora", dest="input", type=Path, default=Path("models/lora.npz"), help="the adapter"
     )
+
     back = directions.add_parser("import", help="a PEFT directory -> lora.npz")
     back.add_argument(
         "input", type=Path, metavar="DIRECTORY", help="what PEFT's save_pretrained wrote"
@@ -77,6 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     back.add_argument(
         "output", type=Path, metavar="LORA.npz", help="to write, such as models/lora.npz"
     )
+
     for command in (out, back):
         command.add_argument(
             "--base", type=Path, default=Path("models/base"), help="the base it was trained on"

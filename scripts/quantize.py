@@ -1,5 +1,4 @@
-"""Quantizes the float32 TFLite model by a recipe, and prints what each weight got in the built
-file.
+"""Quantizes the float32 TFLite model by a recipe, and prints what each weight got.
 
 models/tflite/float32.tflite + scripts/recipes/NAME.json -> models/tflite/NAME.tflite
 
@@ -13,10 +12,10 @@ from pathlib import Path
 from gemma_finetune.export.quantizer import quantize, table
 from gemma_finetune.utils.cli import run
 
-FLOAT32 = "models/tflite/float32.tflite"
+FLOAT32 = Path("models/tflite/float32.tflite")
 
 
-def main():
+def main() -> None:
     name = sys.argv[1]
     recipe = Path(name if name.endswith(".json") else f"scripts/recipes/{name}.json")
     out = Path(f"models/tflite/{recipe.stem}.tflite")

@@ -1,8 +1,9 @@
-"""Converts the merged model to TFLite in float32, with a KV cache and one signature per prefill
-length.
+"""Converts the merged model to TFLite: float32, a KV cache, a signature for each prefill length.
 
-Before that its weights are scaled for what training rows make of its activations, so that INT4
-loses less (AWQ); the float32 model computes the same with it and without.
+Before that, its weights are scaled for INT4 (AWQ), by the activations that training rows cause. So
+float32.tflite, and the INT8 file made of it, are the scaled model as well: it computes the same as
+models/merged, but its weights are different numbers. With export.calibration_tokens 0 nothing is
+scaled.
 
 models/merged/, data/formatted/train.jsonl -> models/tflite/float32.tflite
 
@@ -21,10 +22,11 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import made_by, read_jsonl, require, workspace
 
+TRAIN = Path("data/formatted/train.jsonl")
 OUT = Path("models/tflite/float32.tflite")
 
 
-def main():
+def main() -> None:
     config = load_section("export", ExportConfig)
     model = require("models/merged", "merge")
     with workspace("models/scaled") as folder:
@@ -35,20 +37,21 @@ def main():
 
 
 def scaled(merged: Path, directory: Path, tokens: int) -> Path:
-    """`merged`, scaled on training rows, in `directory`."""
-    with made_by("format", "data/formatted/train.jsonl"):
-        texts = [row["text"] for row in read_jsonl(require("data/formatted/train.jsonl", "format"))]
+    """A copy of `merged` in `directory`, scaled by so many tokens of training rows."""
+    require(TRAIN, "format")
+    with made_by("format", TRAIN):
+        texts = [row["text"] for row in read_jsonl(TRAIN)]
     rows = calibration_rows(texts, GemmaTokenizer(merged / "tokenizer.model"), tokens)
     print(f"scaling for {sum(map(len, rows))} tokens of {len(rows)} training rows")
     write_scaled(merged, directory, rows)
     return directory
 
 
-def fix_hash_seed():
-    """Starts this script anew with Python's hash seed at 0, unless it is.
+def fix_hash_seed() -> None:
+    """Restarts this script with Python's hash seed at 0, unless it is 0 already.
 
-    transformers' Gemma 3 goes through a set of layer types, so the order of the two RoPE tables in
-    the file, and with it the file's digest, would differ from run to run.
+    transformers' Gemma 3 iterates over a set of layer types, so with a random seed the order of the
+    two RoPE tables in the file, and the file's digest, would differ from run to run.
     """
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": "0"})

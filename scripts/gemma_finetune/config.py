@@ -1,8 +1,7 @@
-"""What every stage shares: Gemma's token names, and params.yaml read into checked, frozen
-dataclasses.
+"""What every stage shares: the names of Gemma's tokens, and checked parameters from params.yaml.
 
-Every stage imports this file, so a change here runs every stage again: keep it small. The dataclass
-of a section lives beside the code it configures (`data/config.py`, `training/config.py`, ...).
+Every stage imports this file, so a change here runs every stage again: keep it small. The
+dataclass of a section lives next to the code that it configures (`data/config.py`, ...).
 
     lora = load_section("lora", LoRAConfig)
 """
@@ -10,11 +9,13 @@ of a section lives beside the code it configures (`data/config.py`, `training/co
 import json
 import os
 import re
-from typing import Annotated, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from gemma_finetune.utils.cli import UserError
 
@@ -22,8 +23,8 @@ from gemma_finetune.utils.cli import UserError
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# Pieces of Gemma's SentencePiece vocabulary. Their ids differ between vocabularies: look them up by
-# piece.
+# Pieces of Gemma's SentencePiece vocabulary. Their ids differ between vocabularies, so they are
+# looked up by piece.
 PAD, EOS, BOS, UNK = "<pad>", "<eos>", "<bos>", "<unk>"
 START_OF_TURN, END_OF_TURN = "<start_of_turn>", "<end_of_turn>"
 
@@ -48,9 +49,10 @@ section = dataclass(
 )
 
 
-def _number(value):
-    """`-S train.learning_rate=0.00001` makes DVC write `1e-05`, which YAML 1.1 reads as a
-    string.
+def _number(value: Any) -> Any:
+    """The number in a string; anything else as it is.
+
+    `-S train.learning_rate=0.00001` makes DVC write `1e-05`, which YAML 1.1 reads as a string.
     """
     if isinstance(value, str):
         try:
@@ -71,11 +73,10 @@ def find_control(text: str) -> str | None:
 
 
 def load_section(name: str, cls: type[Config], path: str = "params.yaml") -> Config:
-    """Section `name` of a parameter file as a `cls`. UserError names the wrong key and what was
-    found.
-    """
+    """Section `name` of a parameter file as a `cls`. UserError names the key that is wrong."""
     values = read_section(name, path)
-    return _checked(values, TypeAdapter(cls), path, name, getattr(cls, "__dataclass_fields__", {}))
+    known_keys = getattr(cls, "__dataclass_fields__", {})
+    return _checked(values, TypeAdapter(cls), path, name, known_keys)
 
 
 def load_quantizations(path: str = "params.yaml") -> tuple[str, ...]:
@@ -84,7 +85,7 @@ def load_quantizations(path: str = "params.yaml") -> tuple[str, ...]:
     return _checked(values, TypeAdapter(Quantizations), path, "export.quantizations")
 
 
-def read_section(name: str, path: str = "params.yaml") -> dict:
+def read_section(name: str, path: str = "params.yaml") -> dict[str, Any]:
     """Section `name` as it stands in the file, unchecked. UserError if it is not there."""
     values = read_params(path).get(name)
     if not isinstance(values, dict):
@@ -92,8 +93,8 @@ def read_section(name: str, path: str = "params.yaml") -> dict:
     return values
 
 
-def read_params(path: str = "params.yaml") -> dict:
-    """The whole parameter file. UserError if it is not a mapping in plain YAML."""
+def read_params(path: str = "params.yaml") -> dict[str, Any]:
+    """The whole parameter file. UserError if it is not a YAML mapping."""
     try:
         with open(path, encoding="utf-8") as file:
             params = yaml.safe_load(file)
@@ -101,27 +102,27 @@ def read_params(path: str = "params.yaml") -> dict:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); run from the repository's root"
         )
-    except (
-        yaml.YAMLError,
-        ValueError,
-    ) as error:  # ValueError: an impossible date, text that is not UTF-8
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, invalid UTF-8
         raise UserError(f"{path}: not valid YAML: {error}")
     if not isinstance(params, dict):
         raise UserError(f"{path}: not a mapping of sections; restore it from Git")
     return params
 
 
-def _checked(values, adapter, path, name, known_keys=()):
+def _checked(
+    values: Any, adapter: TypeAdapter, path: str, name: str, known_keys: Iterable[str] = ()
+) -> Any:
+    """`values` as the adapter's type. UserError names every key that is wrong."""
     try:
-        # Through JSON, where pydantic's strict mode takes a list for a tuple and a mapping for a
-        # nested section.
+        # Through JSON, because from it pydantic's strict mode takes a list for a tuple, and a
+        # mapping for a nested section.
         return adapter.validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         problems = [_explain(path, name, problem, known_keys) for problem in error.errors()]
         raise UserError("\n".join(problems))
 
 
-def _explain(path, name, error, known_keys):
+def _explain(path: str, name: str, error: ErrorDetails, known_keys: Iterable[str]) -> str:
     key = ".".join([name, *map(str, error["loc"])])
     if error["type"] == "unexpected_keyword_argument":
         return f"{path}: {key}: no such parameter; `{name}` has {', '.join(known_keys)}"

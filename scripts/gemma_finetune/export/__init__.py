@@ -1,1 +1,1 @@
-"""From an adapter to files that a device runs."""
+"""From an adapter to the files that a device runs."""

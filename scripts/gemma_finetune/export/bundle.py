@@ -1,15 +1,15 @@
 """One model, two containers: MediaPipe's `.task` and LiteRT-LM's `.litertlm`, from the same parts.
 
-Neither bundler checks a token, so tokens are looked up in the tokenizer here, and each file is
-opened again after writing and compared with what went in. The same parts give the same bytes: what
-the bundlers stamp with the time and with random numbers is fixed.
+Neither bundler checks a token. So tokens are looked up in the tokenizer here, and each file is read
+back after writing and compared with what went in. The same parts always give the same bytes: the
+times and random numbers that the bundlers write are overwritten.
 
 A `.litertlm` carries the chat template, and LiteRT-LM renders every turn as in training. A `.task`
 has room for a prefix and a suffix of each role only. LiteRT-LM makes a template of them, which
-differs in three ways no prefix mends: from the second turn on the line break after the model's
-`<end_of_turn>` is missing, spaces around a message stay, and a system text stands before the first
-`<start_of_turn>` (an app should put it into the first message). Our own chat gives the runtime the
-template instead (inference/bundle_inference.py).
+differs from training in three ways that no prefix can mend: from the second turn on, the line break
+after the model's `<end_of_turn>` is missing; spaces around a message stay; and a system text stands
+before the first `<start_of_turn>` (an app should put it into the first message). Our own chat gives
+the runtime the template instead (inference/bundle_inference.py).
 """
 
 import re
@@ -28,18 +28,19 @@ from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, sha256
 from gemma_finetune.utils.imports import without_tensorflow
 
-# The earliest date that a zip entry can have: (1980, 1, 1, 0, 0, 0) as DOS's time and date.
-ZIP_DATE = struct.pack("<HH", 0, (1 << 5) | 1)
+# DOS's time and date of 1980-01-01 00:00, the earliest that a zip entry can have.
+FIXED_ZIP_DATE = struct.pack("<HH", 0, (1 << 5) | 1)
+FIXED_TIME = b"1970-01-01T00:00:00.000000+00:00"
+LITERTLM_HEADER = 16 << 10  # bytes; the first section begins after them
 _UUID = rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _TIME = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
-FIXED_TIME = b"1970-01-01T00:00:00.000000+00:00"
-HEADER_BYTES = 16 << 10  # of a .litertlm, before its first section
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a bundle is made of. `chat_template`: Jinja, for a `.litertlm`. `notice`: of the
-    licence, or empty.
+    """What a bundle is made of.
+
+    `chat_template`: Jinja, for a `.litertlm`. `notice`: of the licence, or empty.
     """
 
     tflite: Path
@@ -49,21 +50,20 @@ class Parts:
 
 
 def create_mediapipe_task(parts: Parts, path: str | Path, contents: Contents | None = None) -> None:
-    """Writes a `.task` for MediaPipe's LLM Inference. UserError if the parts don't belong together.
+    """Writes a `.task` for MediaPipe's LLM Inference.
 
-    `contents`: `expected_contents(parts)`, if the caller has it; it hashes the whole model.
+    `contents`: `expected_contents(parts)`, if the caller has it already, because that hashes the
+    whole model. UserError if the parts don't belong together.
     """
-    # A `.task` has no room for the last two.
-    contents = replace(
-        contents or expected_contents(parts), chat_template=None, context_length=None
-    )
+    contents = contents or expected_contents(parts)
+    contents = replace(contents, chat_template=None, context_length=None)  # a .task has no field
     with aside(path) as temporary:
         _mediapipe_bundle(parts, contents, temporary)
         check_contents(path, contents, BundleFile(temporary).contents())
 
 
 def create_litertlm(parts: Parts, path: str | Path, contents: Contents | None = None) -> None:
-    """Writes a `.litertlm` for LiteRT-LM. `contents` as for `create_mediapipe_task`."""
+    """Writes a `.litertlm` for LiteRT-LM. `contents` and errors as in `create_mediapipe_task`."""
     contents = contents or expected_contents(parts)
     with aside(path) as temporary:
         metadata = temporary.with_name("metadata.pb")
@@ -73,8 +73,9 @@ def create_litertlm(parts: Parts, path: str | Path, contents: Contents | None = 
 
 
 def expected_contents(parts: Parts) -> Contents:
-    """What a bundle of these parts must hold. UserError for another model's tokenizer, or a
-    template with <bos>.
+    """What a bundle of these parts must hold.
+
+    UserError if the tokenizer is another model's, or if the template adds a <bos>.
     """
     tokenizer, model = GemmaTokenizer(parts.tokenizer), TFLiteFile(parts.tflite)
     if BOS in parts.chat_template or "bos_token" in parts.chat_template:
@@ -84,8 +85,8 @@ def expected_contents(parts: Parts) -> Contents:
     rows = next(weight.shape[0] for weight in model.weights() if weight.name == "embedding")
     if tokenizer.vocabulary_size != rows:
         raise UserError(
-            f"{parts.tokenizer}: has {tokenizer.vocabulary_size} pieces and {parts.tflite} {rows} embeddings: "
-            "the tokenizer is another model's; run `dvc repro merge`"
+            f"{parts.tokenizer}: has {tokenizer.vocabulary_size} pieces and {parts.tflite} "
+            f"{rows} embeddings: the tokenizer is another model's; run `dvc repro merge`"
         )
     return Contents(
         model_sha256=sha256(parts.tflite),
@@ -99,12 +100,12 @@ def expected_contents(parts: Parts) -> Contents:
 
 
 def check_contents(path: str | Path, expected: Contents, found: Contents) -> None:
-    """UserError that names every field of a written bundle that is not what went in."""
+    """UserError that names every field of a written bundle that differs from what went in."""
     wanted, got = asdict(expected), asdict(found)
     wrong = [
-        f"{name}: put in {wanted[name]!r}, found {got[name]!r}"
-        for name in wanted
-        if wanted[name] != got[name]
+        f"{name}: put in {value!r}, found {got[name]!r}"
+        for name, value in wanted.items()
+        if value != got[name]
     ]
     if wrong:
         raise UserError(
@@ -112,7 +113,7 @@ def check_contents(path: str | Path, expected: Contents, found: Contents) -> Non
         )
 
 
-def _mediapipe_bundle(parts, contents, path):
+def _mediapipe_bundle(parts: Parts, contents: Contents, path: Path) -> None:
     with without_tensorflow():
         from mediapipe.tasks.python.genai import bundler
     affixes = {}
@@ -132,23 +133,28 @@ def _mediapipe_bundle(parts, contents, path):
 
 
 def fix_zip_dates(path: str | Path) -> None:
-    """Sets the date of every entry of a zip file to ZIP_DATE, in place: nothing else in it moves."""
+    """Sets the date of every entry of a zip file to FIXED_ZIP_DATE, in place.
+
+    Each entry has two headers with a date: a local one before its data, and one in the central
+    directory at the end of the file. Nothing else changes, and nothing moves.
+    """
     with zipfile.ZipFile(path) as archive:
         local_headers = [entry.header_offset for entry in archive.infolist()]
-        position = archive.start_dir
+        central_header = archive.start_dir
     with open(path, "r+b") as file:
-        for offset in local_headers:
-            file.seek(offset + 10)
-            file.write(ZIP_DATE)
-        for _ in local_headers:  # the central directory has an entry for each
-            file.seek(position + 12)
-            file.write(ZIP_DATE)
-            file.seek(position + 28)
-            lengths = struct.unpack("<HHH", file.read(6))  # of name, extra field and comment
-            position += 46 + sum(lengths)
+        for local_header in local_headers:
+            file.seek(local_header + 10)
+            file.write(FIXED_ZIP_DATE)
+
+            file.seek(central_header + 12)
+            file.write(FIXED_ZIP_DATE)
+            file.seek(central_header + 28)
+            name, extra, comment = struct.unpack("<HHH", file.read(6))  # lengths
+            central_header += 46 + name + extra + comment
 
 
 def _llm_metadata(contents: Contents, tokenizer: GemmaTokenizer) -> bytes:
+    """LiteRT-LM's `LlmMetadata` message."""
     from litert_lm_builder.runtime.proto import llm_metadata_pb2, sampler_params_pb2
 
     message = llm_metadata_pb2.LlmMetadata(max_num_tokens=contents.context_length)
@@ -160,19 +166,17 @@ def _llm_metadata(contents: Contents, tokenizer: GemmaTokenizer) -> bytes:
         template.prefix, template.suffix = prefix, suffix
     message.jinja_prompt_template = contents.chat_template
     message.llm_model_type.gemma3.SetInParent()
-    # Greedy. LiteRT-LM's CPU sampler refuses the types GREEDY and TOP_K when it decodes; this it
-    # takes.
+
+    # Greedy. LiteRT-LM's CPU sampler refuses the types GREEDY and TOP_K while decoding.
     sampler = message.sampler_params
-    sampler.type, sampler.k, sampler.p, sampler.temperature = (
-        sampler_params_pb2.SamplerParameters.TOP_P,
-        1,
-        1.0,
-        1.0,
-    )
+    sampler.type = sampler_params_pb2.SamplerParameters.TOP_P
+    sampler.k = 1
+    sampler.p = 1.0
+    sampler.temperature = 1.0
     return message.SerializeToString(deterministic=True)
 
 
-def _litertlm_bundle(parts, contents, metadata, path):
+def _litertlm_bundle(parts: Parts, contents: Contents, metadata: Path, path: Path) -> None:
     from litert_lm_builder import DType, LitertLmFileBuilder, Metadata, TfLiteModelType
 
     builder = LitertLmFileBuilder()
@@ -181,27 +185,30 @@ def _litertlm_bundle(parts, contents, metadata, path):
     builder.add_llm_metadata(str(metadata))
     builder.add_sentencepiece_tokenizer(str(parts.tokenizer))
     builder.add_tflite_model(str(parts.tflite), TfLiteModelType.PREFILL_DECODE)
-    identity = uuid.uuid5(
-        uuid.NAMESPACE_OID, f"{contents.model_sha256} {contents.tokenizer_sha256}"
-    )
-    fixed = False
-    while not fixed:  # again, once in a million: a time with 0 microseconds is written shorter
+
+    digests = f"{contents.model_sha256} {contents.tokenizer_sha256}"
+    identity = uuid.uuid5(uuid.NAMESPACE_OID, digests)
+    # One build in a million falls on a time with 0 microseconds, which is written without them.
+    for _ in range(3):
         with open(path, "wb") as file:
             builder.build(file)
-        fixed = fix_litertlm_stamps(path, identity)
+        if fix_litertlm_stamps(path, identity):
+            return
+    raise RuntimeError(f"{path}: its header has no uuid and time as litert-lm-builder writes them")
 
 
 def fix_litertlm_stamps(path: str | Path, identity: uuid.UUID) -> bool:
-    """Overwrites the random uuid and the time of day in a `.litertlm`'s header, in place.
+    """Overwrites the random uuid and the time in a `.litertlm`'s header, in place.
 
-    `identity` and FIXED_TIME take their places. False, and nothing is written, if they are not there.
+    `identity` and FIXED_TIME take their places. Returns False, and writes nothing, if the header
+    does not have them.
     """
     with open(path, "r+b") as file:
-        header = file.read(HEADER_BYTES)
-        random_id, time = re.search(_UUID, header), re.search(_TIME, header)
-        if random_id is None or time is None:
+        header = file.read(LITERTLM_HEADER)
+        random_uuid, time = re.search(_UUID, header), re.search(_TIME, header)
+        if random_uuid is None or time is None:
             return False
-        file.seek(random_id.start())
+        file.seek(random_uuid.start())
         file.write(str(identity).encode())
         file.seek(time.start())
         file.write(FIXED_TIME)

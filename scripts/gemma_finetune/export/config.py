@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gemma_finetune.config import section
+from gemma_finetune.config import Quantizations, section
 
 
 @section
@@ -14,4 +14,4 @@ class ExportConfig:
     prefill_lengths: Annotated[tuple[int, ...], Field(min_length=1)]
     cache_length: Annotated[int, Field(ge=2)]
     calibration_tokens: Annotated[int, Field(ge=0)]
-    quantizations: Annotated[tuple[str, ...], Field(min_length=1)]
+    quantizations: Quantizations

@@ -1,19 +1,21 @@
-"""The JSON beside a bundle: what it was made of, by digest, so that a file on a phone can be traced
-to its run.
+"""The JSON next to a bundle: what the bundle was made of, by digest.
 
-Holds no time and no machine: the same run writes the same manifest.
+It traces a file on a phone back to its run. It holds no time and no machine: the same run always
+writes the same manifest.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from gemma_finetune.formats.bundle_file import Contents
 from gemma_finetune.formats.lora_file import Adapter
 from gemma_finetune.formats.tflite_file import Weight
 from gemma_finetune.utils.files import sha256
 
-# Those whose version decides a byte of the model or of the bundle.
+# Packages whose version decides bytes of the model or of the bundle.
 PACKAGES = (
     "ai-edge-quantizer",
     "jax",
@@ -26,34 +28,36 @@ PACKAGES = (
     "torch",
     "transformers",
 )
-# Asked for by section 3.1 of the Gemma Terms of Use of everyone who passes a Gemma, or a model made
-# from it, on.
+# Section 3.1 of the Gemma Terms of Use asks it of everyone who distributes a Gemma, or a model made
+# from one.
 GEMMA_NOTICE = (
-    "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms. "
+    "Gemma is provided under and subject to the Gemma Terms of Use found at "
+    "ai.google.dev/gemma/terms. "
     "This is a modified Gemma: fine-tuned, merged, converted and quantized."
 )
 
 
 def notice(preset: str) -> str:
-    """The licence notice of a model made from `preset`: Gemma's, or none for the tiny base made
-    here.
-    """
+    """The licence notice of a model made from `preset`: Gemma's, or none for the tiny base."""
     return "" if preset == "tiny" else GEMMA_NOTICE
 
 
 def manifest(
     contents: Contents,
-    weights: list[Weight],
+    weights: Sequence[Weight],
     adapter: Adapter,
-    data: list[Path],
-    bundles: list[Path],
-    params: dict,
-) -> dict:
-    """What a pair of bundles was made of. `params` are the sections of params.yaml that made it."""
+    data: Sequence[Path],
+    bundles: Sequence[Path],
+    params: dict[str, Any],
+) -> dict[str, Any]:
+    """What a pair of bundles was made of. `params`: the sections of params.yaml that decided it.
+
+    `export.calibration_tokens` among them: if it is not 0, the float model that was quantized was
+    scaled for INT4 (AWQ), and its weights are not those of models/merged.
+    """
+    files = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in bundles}
     return {
-        "bundles": {
-            path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in bundles
-        },
+        "bundles": files,
         "contents": asdict(contents),
         "quantization": quantization(weights),
         "base_sha256": adapter.base_sha256,
@@ -65,6 +69,6 @@ def manifest(
     }
 
 
-def quantization(weights: list[Weight]) -> dict[str, str]:
+def quantization(weights: Sequence[Weight]) -> dict[str, str]:
     """{weight: its dtype and granularity}, layer by layer."""
     return {weight.name: f"{weight.dtype} {weight.granularity}".strip() for weight in weights}

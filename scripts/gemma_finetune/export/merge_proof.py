@@ -1,10 +1,12 @@
-"""Proof of a merge: the merged model says what the base with its adapter says, and not what the
-base says.
+"""Proof of a merge: the merged model gives the logits of the base with its adapter, not the base's.
+
+It compares logits on a few prompts, through Keras.
 """
 
 import gc
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,42 +21,47 @@ TOLERANCE = 1e-4  # of the largest logit; float32 rounding is about 1e-6
 def prove_merge(
     base: Path, merged: Path, adapter: Adapter, prompts: Sequence[Sequence[int]]
 ) -> dict[str, float]:
-    """Largest logit differences over `prompts` (token ids, BOS first), relative to the largest
-    logit.
+    """Largest logit differences over `prompts` (token ids, BOS first), by the largest logit.
 
-    Returns {"merged_vs_lora", "merged_vs_base"}. UserError if the first exceeds 1e-4 or the second
+    Returns {"merged_vs_lora", "merged_vs_base"}. UserError if the first is over 1e-4 or the second
     is 0.
     """
     backbone = load_gemma_model(base, dtype="float32")
     base_logits = [_logits(backbone, ids) for ids in prompts]
     set_adapter_weights(apply_lora(backbone, adapter.config), adapter.weights)
     lora_logits = [_logits(backbone, ids) for ids in prompts]
+
+    # Keras models are reference cycles: without this, two of them would be in memory.
     del backbone
-    gc.collect()  # Keras models are cycles: two of them would be in memory
+    gc.collect()
+
     backbone = load_gemma_model(merged, dtype="float32")
     merged_logits = [_logits(backbone, ids) for ids in prompts]
     proof = {
         "merged_vs_lora": _difference(merged_logits, lora_logits),
         "merged_vs_base": _difference(merged_logits, base_logits),
     }
-    if not proof["merged_vs_lora"] <= TOLERANCE:  # nan, too
+    if not proof["merged_vs_lora"] <= TOLERANCE:  # `not`, so that it catches nan
         raise UserError(
-            f"merge: merged logits differ from the adapter's by {proof['merged_vs_lora']:.1e} relative "
-            f"(at most {TOLERANCE:.0e}); models/lora.npz and models/base do not belong together"
+            f"merge: merged logits differ from the adapter's by {proof['merged_vs_lora']:.1e} "
+            f"relative (at most {TOLERANCE:.0e}); models/lora.npz and models/base do not belong "
+            "together"
         )
     if proof["merged_vs_base"] == 0:
         raise UserError(
-            "merge: the merged model equals the base; the adapter in models/lora.npz has learned nothing"
+            "merge: the merged model equals the base; the adapter in models/lora.npz has learned "
+            "nothing"
         )
     return proof
 
 
-def _logits(backbone, ids):
-    ids = np.array([ids], "int32")  # (1, T)
-    hidden = backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)})
-    return np.asarray(logits(backbone, hidden))
+def _logits(backbone: Any, ids: Sequence[int]) -> np.ndarray:
+    token_ids = np.array([ids], "int32")  # (1, T)
+    hidden = backbone({"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)})
+    return np.asarray(logits(backbone, hidden))  # (1, T, V)
 
 
-def _difference(ours, theirs):
-    largest = max(np.abs(array).max() for array in theirs)
-    return float(max(np.abs(a - b).max() for a, b in zip(ours, theirs, strict=True)) / largest)
+def _difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    largest_logit = max(np.abs(array).max() for array in theirs)
+    largest_difference = max(np.abs(a - b).max() for a, b in zip(ours, theirs, strict=True))
+    return float(largest_difference / largest_logit)

@@ -1,3 +1,4 @@
-"""What the files hold: weights, adapters, tokenizers, chat template, TFLite models and bundles.
-Runs no model.
+"""What the files hold: weights, adapters, tokenizers, the chat template, TFLite models, bundles.
+
+Nothing here runs a model.
 """

@@ -1,9 +1,9 @@
-"""What is inside a `.task` or a `.litertlm`: its parts as bytes, and what its metadata tells the
-runtime.
+"""What is inside a `.task` or a `.litertlm`: its parts, and what its metadata tells the runtime.
 
-A `.task` is a zip of stored entries whose METADATA is MediaPipe's `LlmParameters` message; a
-`.litertlm` is a FlatBuffers header and sections, one of them LiteRT-LM's `LlmMetadata`. The file is
-mapped, not loaded.
+- A `.task` is a zip of stored entries. Its METADATA is MediaPipe's `LlmParameters` message.
+- A `.litertlm` is a FlatBuffers header and sections. One section is LiteRT-LM's `LlmMetadata`.
+
+The file is mapped, not loaded.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import mmap
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from litert_lm_builder import litertlm_header_schema_py_generated as schema
 from litert_lm_builder import litertlm_peek
@@ -37,12 +38,14 @@ _TEMPLATE_ROLES = {1: "user", 2: "model"}
 _PREFIX, _SUFFIX = 2, 3
 
 Affixes = dict[str, tuple[str, str]]  # {"user": (prefix, suffix), "model": (prefix, suffix)}
+Ranges = dict[str, tuple[int, int]]  # {part: (first byte, byte after the last)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a bundle holds. Tokens are pieces of the tokenizer; a `.task` has no field for the last
-    two.
+    """What a bundle holds. Tokens are pieces of the tokenizer.
+
+    A `.task` has no field for the last two: they are None.
     """
 
     model_sha256: str
@@ -55,7 +58,7 @@ class Contents:
 
 
 class BundleFile:
-    """An opened bundle. UserError if the file is none, or is damaged or cut short."""
+    """An opened bundle. UserError if it is another kind of file, damaged or cut short."""
 
     def __init__(self, path: str | Path):
         self.path = path
@@ -66,121 +69,139 @@ class BundleFile:
         return TFLiteFile(self.path, self._parts["model"])
 
     def tokenizer(self) -> SentencePieceProcessor:
+        """The tokenizer inside."""
         try:
             return SentencePieceProcessor(model_proto=bytes(self._parts["tokenizer"]))
-        except (RuntimeError, ValueError) as error:  # its messages may be no text either
+        except (RuntimeError, ValueError) as error:  # ValueError: its message is not valid UTF-8
             raise _not_a_bundle(self.path, f"tokenizer: {error}")
 
     def contents(self) -> Contents:
-        """All that two bundles can be compared by."""
+        """Everything by which two bundles can be compared. Hashes the whole model."""
         read_metadata = _task_metadata if Path(self.path).suffix == ".task" else _litertlm_metadata
         tokenizer = self.tokenizer()
         try:
             metadata = read_metadata(bytes(self._parts["metadata"]), tokenizer)
-        except Exception as error:
+        except Exception as error:  # damaged metadata makes the readers raise all kinds of errors
             raise _not_a_bundle(self.path, f"metadata: {type(error).__name__}: {error}")
-        model, tokens = (
-            hashlib.sha256(self._parts[name]).hexdigest() for name in ("model", "tokenizer")
+        return Contents(
+            model_sha256=hashlib.sha256(self._parts["model"]).hexdigest(),
+            tokenizer_sha256=hashlib.sha256(self._parts["tokenizer"]).hexdigest(),
+            **metadata,
         )
-        return Contents(model_sha256=model, tokenizer_sha256=tokens, **metadata)
 
 
-def _read_parts(path) -> dict[str, memoryview]:
+def _read_parts(path: str | Path) -> dict[str, memoryview]:
     """{"model", "tokenizer", "metadata"}: the bytes of each."""
     try:
         with open(path, "rb") as file:
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            places = _task_places(file) if Path(path).suffix == ".task" else _litertlm_places(path)
-    except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
+            ranges = _task_ranges(file) if Path(path).suffix == ".task" else _litertlm_ranges(path)
+    except Exception as error:  # a damaged file makes the readers raise all kinds of errors
         raise _not_a_bundle(path, f"{type(error).__name__}: {error}")
-    if missing := set(_TASK_ENTRIES.values()) - set(places):
+
+    missing = set(_TASK_ENTRIES.values()) - set(ranges)
+    if missing:
         raise _not_a_bundle(path, f"it holds no {' and no '.join(sorted(missing))}")
-    if (end := max(end for _, end in places.values())) > len(content):
-        raise _not_a_bundle(path, f"it should have {end} bytes and has {len(content)}")
-    return {name: content[start:end] for name, (start, end) in places.items()}
+    length = max(end for _, end in ranges.values())
+    if length > len(content):
+        raise _not_a_bundle(path, f"it should have {length} bytes and has {len(content)}")
+    return {name: content[start:end] for name, (start, end) in ranges.items()}
 
 
-def _not_a_bundle(path, reason):
+def _not_a_bundle(path: str | Path, reason: str) -> UserError:
     return UserError(
-        f"{path}: no language model's bundle, or a damaged one ({reason}); run the stage that makes it again"
+        f"{path}: not a language model's bundle, or a damaged one ({reason}); "
+        "run the stage that makes it again"
     )
 
 
-def _task_places(file):
-    """{part: (start, end)}; entries are stored, not compressed, and a local header ends with its
-    data.
-    """
-    places = {}
+def _task_ranges(file: BinaryIO) -> Ranges:
+    """Where the parts of a `.task` are. ValueError for a compressed entry."""
+    ranges = {}
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
-            if part := _TASK_ENTRIES.get(entry.filename):
-                if entry.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError(f"{entry.filename} is compressed")
-                with archive.open(entry):
-                    start = file.tell()  # zipfile has read the local header
-                places[part] = (start, start + entry.file_size)
-    return places
+            part = _TASK_ENTRIES.get(entry.filename)
+            if part is None:
+                continue
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{entry.filename} is compressed")
+            with archive.open(entry):
+                start = file.tell()  # behind the entry's local header, which zipfile has just read
+            ranges[part] = (start, start + entry.file_size)
+    return ranges
 
 
-def _litertlm_places(path):
+def _litertlm_ranges(path: str | Path) -> Ranges:
+    """Where the parts of a `.litertlm` are."""
+    ranges = {}
     table = litertlm_peek.read_litertlm_header(str(path), io.StringIO()).SectionMetadata()
-    sections = [table.Objects(i) for i in range(table.ObjectsLength())]
-    known = [s for s in sections if s.DataType() in _LITERTLM_SECTIONS]
-    return {_LITERTLM_SECTIONS[s.DataType()]: (s.BeginOffset(), s.EndOffset()) for s in known}
+    for index in range(table.ObjectsLength()):
+        section = table.Objects(index)
+        part = _LITERTLM_SECTIONS.get(section.DataType())
+        if part is not None:
+            ranges[part] = (section.BeginOffset(), section.EndOffset())
+    return ranges
 
 
-def _litertlm_metadata(content: bytes, pieces: SentencePieceProcessor) -> dict:
+def _litertlm_metadata(content: bytes, tokenizer: SentencePieceProcessor) -> dict[str, Any]:
     message = llm_metadata_pb2.LlmMetadata.FromString(content)
-    stops = [pieces.IdToPiece(i) for token in message.stop_tokens for i in token.token_ids.ids]
-    templates = {"user": message.prompt_templates.user, "model": message.prompt_templates.model}
+    start_token = [tokenizer.IdToPiece(i) for i in message.start_token.token_ids.ids]
+    stop_tokens = [
+        tokenizer.IdToPiece(i) for stop in message.stop_tokens for i in stop.token_ids.ids
+    ]
+    user, model = message.prompt_templates.user, message.prompt_templates.model
     return {
-        "start_token": "".join(pieces.IdToPiece(i) for i in message.start_token.token_ids.ids),
-        "stop_tokens": tuple(stops),
-        "affixes": {role: (t.prefix, t.suffix) for role, t in templates.items()},
+        "start_token": "".join(start_token),
+        "stop_tokens": tuple(stop_tokens),
+        "affixes": {"user": (user.prefix, user.suffix), "model": (model.prefix, model.suffix)},
         "chat_template": message.jinja_prompt_template,
         "context_length": message.max_num_tokens,
     }
 
 
-def _task_metadata(content: bytes, _) -> dict:
+def _task_metadata(content: bytes, tokenizer: SentencePieceProcessor) -> dict[str, Any]:
     message = _fields(content)
-    templates = {
-        number: _fields(value[0])
-        for number, value in _fields(message[_PROMPT_TEMPLATES][0]).items()
-    }
+    templates = _fields(message[_PROMPT_TEMPLATES][0])
+    affixes = {}
+    for number, role in _TEMPLATE_ROLES.items():
+        template = _fields(templates[number][0])
+        affixes[role] = (template[_PREFIX][0].decode(), template[_SUFFIX][0].decode())
     return {
         "start_token": message[_START_TOKEN][0].decode(),
         "stop_tokens": tuple(token.decode() for token in message[_STOP_TOKENS]),
-        "affixes": {
-            role: (templates[number][_PREFIX][0].decode(), templates[number][_SUFFIX][0].decode())
-            for number, role in _TEMPLATE_ROLES.items()
-        },
+        "affixes": affixes,
         "chat_template": None,
         "context_length": None,
     }
 
 
-def _fields(message: bytes) -> dict[int, list]:
-    """{field number: values} of a protobuf message: bytes of strings and messages, ints of
-    varints.
+def _fields(message: bytes) -> dict[int, list[Any]]:
+    """{field number: values} of a protobuf message.
+
+    Values are bytes (of strings and messages) and ints (of varints).
     """
-    fields, position = {}, 0
+    fields: dict[int, list[Any]] = {}
+    position = 0
     while position < len(message):
         tag, position = _varint(message, position)
+        number, wire_type = tag >> 3, tag & 7
+        value: Any
         value, position = _varint(message, position)
-        if tag & 7 == 2:  # length-delimited: what was read is the length
+        if wire_type == 2:  # length-delimited: the varint was the length
             value, position = message[position : position + value], position + value
-        elif tag & 7 != 0:
-            raise ValueError(f"field {tag >> 3} has wire type {tag & 7}")
-        fields.setdefault(tag >> 3, []).append(value)
+        elif wire_type != 0:
+            raise ValueError(f"field {number} has wire type {wire_type}")
+        fields.setdefault(number, []).append(value)
     return fields
 
 
-def _varint(message, position):
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    """The number that starts at `position`, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):  # ten bytes hold 64 bits
         byte = message[position]
-        value, position = value | (byte & 127) << shift, position + 1
+        value |= (byte & 127) << shift
+        position += 1
         if byte < 128:
             return value, position
     raise ValueError("a number of more than 64 bits")

@@ -1,13 +1,16 @@
-"""Gemma's chat template, twice: in Python for training, and in Jinja for the runtimes. Both give
-the same bytes.
+"""Gemma's chat template, twice: in Python for training, and in Jinja for the runtimes.
+
+Both give the same bytes:
 
     render([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
     -> "<start_of_turn>user\\nHi<end_of_turn>\\n<start_of_turn>model\\nHello<end_of_turn>\\n"
 
 - There is no system role: a system text goes before the first user text, in the same turn.
-- The text carries no <bos>. Every runtime puts its own start token in front, and two are as bad as none.
-- The rendering of the first n messages is a prefix of the rendering of all of them, so a chat can append to a KV cache.
-- Content must not hold a control piece such as <end_of_turn>: the tokenizer would turn it into a control token.
+- The text carries no <bos>. Every runtime adds its own start token, and two are as bad as none.
+- The rendering of the first n messages is a prefix of the rendering of all of them, so a chat can
+  append to a KV cache.
+- Content must not hold a control piece such as <end_of_turn>: the tokenizer would turn it into a
+  control token.
 """
 
 import re
@@ -23,8 +26,10 @@ _TURN = re.compile(
 
 
 def fold_system(messages: list[dict]) -> list[dict]:
-    """The messages as the model sees them: texts trimmed, and a system text before the first
-    user's.
+    """The messages as the model sees them: stripped, and without a system message.
+
+    A system text stands before the first user text, separated by an empty line. A system message
+    with nothing after it is dropped.
     """
     turns = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
     if turns and turns[0]["role"] == "system":
@@ -35,33 +40,40 @@ def fold_system(messages: list[dict]) -> list[dict]:
 
 
 def render(messages: list[dict]) -> str:
-    """Text of `[system,] user, assistant, user, ...`; the system text goes before the first user's.
+    """Text of `[system,] user, assistant, user, ...`.
 
-    ValueError where roles do not alternate, or where content holds a control piece.
+    ValueError if roles do not alternate, or if content holds a control piece.
     """
     parts = []
     for index, message in enumerate(fold_system(messages)):
         expected = "assistant" if index % 2 else "user"
         if message["role"] != expected:
             raise ValueError(f"turn {index + 1} must be {expected}'s, found {message['role']!r}")
-        role = "model" if expected == "assistant" else "user"
+
         content = message["content"]
-        if piece := find_control(content):
+        piece = find_control(content)
+        if piece:
             raise ValueError(f"content holds the control piece {piece}")
+
+        role = "model" if expected == "assistant" else "user"
         parts.append(f"{START_OF_TURN}{role}\n{content}{END_OF_TURN}\n")
     return "".join(parts)
 
 
 def render_prompt(messages: list[dict]) -> str:
-    """Text of messages that end with the user's, up to where the model answers."""
+    """Text of messages that end with the user's, up to where the model answers.
+
+    ValueError as in `render`, or if the last message is not the user's.
+    """
     if not messages or messages[-1]["role"] != "user":
         raise ValueError("a prompt must end with a user's message")
     return render(messages) + GENERATION_PROMPT
 
 
 def parse(text: str) -> list[dict]:
-    """The messages of a rendered text, `render`'s inverse; a system text stays part of the first
-    user's.
+    """The messages of a rendered text; a system text stays part of the first user message.
+
+    ValueError if `render` did not write the text.
     """
     messages, end = [], 0
     while found := _TURN.match(text, end):
@@ -75,20 +87,20 @@ def parse(text: str) -> list[dict]:
     return messages
 
 
-# Below: the same template as it ships in a model directory and in a bundle.
+# Below: the same template for the runtimes, as it ships in a model directory and in a bundle.
 
-# A `.task` has room only for a (prefix, suffix) of each role.
+# A `.task` has no field for a template, only for a (prefix, suffix) of each role.
 AFFIXES = {
     "user": (f"{START_OF_TURN}user\n", f"{END_OF_TURN}\n"),
     "model": (f"{START_OF_TURN}model\n", f"{END_OF_TURN}\n"),
 }
 
 # Two texts, because two runtimes read a template differently. transformers renders a whole
-# conversation. LiteRT-LM keeps a conversation open and appends what the template adds to its last
-# rendering. That rendering ends with the model's answer, whose <end_of_turn> the model wrote
-# itself. A line break after it would be lost from the second turn on. So the line break that ends a
-# turn stands in front of the next turn in both texts, and the text for transformers closes the last
-# turn with its own.
+# conversation. LiteRT-LM keeps a conversation open: it renders again and appends what is new. Its
+# last rendering ends with the model's answer, whose <end_of_turn> the model wrote itself, so a line
+# break behind that <end_of_turn> would be lost from the second turn on. So both texts put the line
+# break between two turns in front of the second, and the text for transformers adds the one that
+# ends the conversation.
 LITERTLM_TEMPLATE = """\
 {%- macro text(content) -%}
 {%- if content is string -%}{{ content | trim }}
@@ -109,8 +121,7 @@ LITERTLM_TEMPLATE = """\
 {%- if add_generation_prompt -%}{{ '\\n<start_of_turn>model\\n' }}{%- endif -%}
 """
 
-# As Google's: transformers adds no BOS of its own to a rendered chat. LiteRT-LM does, from its
-# start token.
+# With <bos>, as in Google's template: transformers adds none to a rendered chat. LiteRT-LM does.
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     + LITERTLM_TEMPLATE

@@ -1,56 +1,65 @@
-"""Weights as INT4 will leave them, still as floats ("fake quantization"): what quantization-aware
-training looks at.
+"""Fake quantization: weights rounded to the values that INT4 can hold, still stored as floats.
 
-The rounding is ai-edge-quantizer's by scripts/recipes/int4.json, so that weights made here pass
-through it unchanged: symmetric, 4 bits in blocks of 32 inputs with a bfloat16 scale, 8 bits by
-output channel for the projections that the recipe keeps finer. Works on numpy's arrays and on
-JAX's.
+Quantization-aware training and its merge use it. The rounding is ai-edge-quantizer's with
+scripts/recipes/int4.json, so the quantizer later changes nothing in weights rounded here. It is
+symmetric: 4 bits in blocks of 32 inputs with a bfloat16 scale, or 8 bits with one scale an output
+channel for the projections that the recipe keeps at 8 bits. Works on numpy's and on JAX's arrays.
 """
 
 import math
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from gemma_finetune.formats.recipe import asked, read_recipe
+from gemma_finetune.formats.recipe import read_recipe, weight_type
 
 RECIPE = Path(__file__).parents[2] / "recipes/int4.json"
 BLOCK = 32
-SMALLEST = 1e-9  # of a block's largest weight, as in ai-edge-quantizer
+SMALLEST = 1e-9  # ai-edge-quantizer's lower bound of a block's largest weight
+
+# The converter joins the names of projections that read the same input, and a recipe's regex sees
+# the joined name: an entry for q_proj holds for k_proj and v_proj too.
+_JOINED = {"k_proj": "Linear_q_proj;", "v_proj": "Linear_q_proj;", "up_proj": "Linear_gate_proj;"}
+
+Array = Any  # numpy's or JAX's
 
 
 @cache
-def bits_of(module: str) -> int:
+def bits_of(module: str, recipe: Path = RECIPE) -> int:
     """Bits of a projection's weight in INT4's recipe, by its Hugging Face module path."""
     projection = module.rpartition(".")[2]
-    # As the converter names the operation's output.
-    dtype, _ = asked("FULLY_CONNECTED", f"Linear_{projection};", read_recipe(RECIPE))
+    scope = f"Linear_{projection};{_JOINED.get(projection, '')}"
+    dtype, _ = weight_type("FULLY_CONNECTED", scope, read_recipe(recipe))
     return int(dtype.removeprefix("INT"))
 
 
-def fake_quantized(weight, bits: int, axes: tuple[int, ...] = (-1,)):
-    """`weight`, rounded. `axes`: those of its inputs, side by side; (-1,) fits Hugging Face's (out,
-    in).
+def fake_quantized(weight: Array, bits: int, axes: tuple[int, ...] = (-1,)) -> Array:
+    """`weight` rounded to 4 or 8 bits: floats of the same shape and dtype.
+
+    `axes`: the neighbouring axes of the weight's inputs; (-1,) fits Hugging Face's (out, in).
     """
     first, last = axes[0] % weight.ndim, axes[-1] % weight.ndim + 1
     inputs = math.prod(weight.shape[first:last])
     block = BLOCK if bits == 4 else inputs
+
+    # (..., in, ...) -> (..., blocks, block, ...)
     blocks = weight.reshape(*weight.shape[:first], inputs // block, block, *weight.shape[last:])
+    # (..., blocks, 1, ...): one scale a block
     scale = abs(blocks).max(first + 1, keepdims=True).clip(SMALLEST) / (2 ** (bits - 1) - 1)
     if bits == 4:
         scale = scale.astype(ml_dtypes.bfloat16).astype(np.float16).astype(weight.dtype)
-        scale = scale + (scale == 0)  # float16 knows nothing so small; such weights become 0
+        scale = scale + (scale == 0)  # too small for float16: the weights of the block become 0
     return ((blocks / scale).round() * scale).reshape(weight.shape)
 
 
 def fake_quantized_embedding(embedding: np.ndarray) -> np.ndarray:
-    """An embedding (V, D), float32, as the recipe leaves it: Hadamard-rotated, OCTAV-clipped,
-    rounded, turned back.
+    """An embedding (V, D), float32, rounded to 4 bits as INT4's recipe does it.
 
-    By ai-edge-quantizer's own functions. Unlike a projection, it does not pass through them a
-    second time unchanged.
+    ai-edge-quantizer's own functions rotate it (Hadamard), clip it (OCTAV) and round it; then it
+    is rotated back. Unlike a projection, it changes again when it is rounded a second time.
     """
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithms.uniform_quantize import (
@@ -71,4 +80,5 @@ def fake_quantized_embedding(embedding: np.ndarray) -> np.ndarray:
         operation, weight, np.ascontiguousarray(embedding, np.float32)
     )
     rounded = uniform_quantize_tensor.uniform_dequantize(found.quantized_data, found)
-    return hadamard_rotation._rotate_with_diagonal_hadamard(rounded, axis=1)[0]  # its own inverse
+    # The rotation is its own inverse. ai-edge-quantizer has no public function for it.
+    return hadamard_rotation._rotate_with_diagonal_hadamard(rounded, axis=1)[0]

@@ -1,9 +1,12 @@
 """`lora.npz`: an adapter and all that is needed to use it, readable without Keras.
 
-float32 arrays under their Hugging Face module path ("model.layers.0.self_attn.q_proj.lora_A", shape
-(rank, in); "….lora_B", shape (out, rank)) and one JSON string, `metadata`: format version, the
-`lora` settings, and the SHA-256 of the base weights it was trained on. Read with
-`allow_pickle=False`.
+It holds float32 arrays under their Hugging Face module path
+
+    model.layers.0.self_attn.q_proj.lora_A  (rank, in)
+    model.layers.0.self_attn.q_proj.lora_B  (out, rank)
+
+and one JSON string, `metadata`: format version, the `lora` settings, and the SHA-256 of the base
+weights that the adapter was trained on. It is read with `allow_pickle=False`.
 """
 
 import json
@@ -22,9 +25,7 @@ FORMAT_VERSION = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """A loaded `lora.npz`: weights by array name, the settings that made them, and the base they
-    belong to.
-    """
+    """A loaded `lora.npz`: weights by array name, their settings, and the digest of their base."""
 
     weights: dict[str, np.ndarray]
     config: LoRAConfig
@@ -37,9 +38,8 @@ class Adapter:
 
     def delta(self, module: str) -> np.ndarray:
         """The update of a module's weight: scale x B A, float32 (out, in)."""
-        return np.float32(self.config.scale) * (
-            self.weights[f"{module}.lora_B"] @ self.weights[f"{module}.lora_A"]
-        )
+        lora_A, lora_B = self.weights[f"{module}.lora_A"], self.weights[f"{module}.lora_B"]
+        return np.float32(self.config.scale) * (lora_B @ lora_A)
 
 
 def base_digest(base: str | Path) -> str:
@@ -50,17 +50,18 @@ def base_digest(base: str | Path) -> str:
 def save_lora(
     path: str | Path, weights: dict[str, np.ndarray], config: LoRAConfig, base_sha256: str
 ) -> None:
-    """Writes an adapter; the same adapter gives the same bytes."""
+    """Writes an adapter. The same adapter always gives the same bytes."""
     metadata = {"format_version": FORMAT_VERSION, "base_sha256": base_sha256, **asdict(config)}
     arrays = {name: np.asarray(value, "float32") for name, value in sorted(weights.items())}
+    arrays = {"metadata": np.asarray(json.dumps(metadata, sort_keys=True)), **arrays}
     with aside(path) as temporary, open(temporary, "wb") as file:
-        # Numpy takes any name
-        np.savez(file, metadata=json.dumps(metadata, sort_keys=True), **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # an array may have any name
 
 
 def load_lora(path: str | Path) -> Adapter:
-    """Reads an adapter. UserError for a file that is damaged, foreign, or whose arrays don't fit
-    its metadata.
+    """Reads an adapter.
+
+    UserError if the file is damaged or foreign, or if its arrays do not fit its metadata.
     """
     try:
         arrays = read_arrays(require(path, "train"))
@@ -75,7 +76,8 @@ def load_lora(path: str | Path) -> Adapter:
     return Adapter(weights=arrays, config=config, base_sha256=base_sha256)
 
 
-def _read_metadata(path, text):
+def _read_metadata(path: str | Path, text: str) -> tuple[LoRAConfig, str]:
+    """The `lora` settings and the base's digest."""
     try:
         metadata = json.loads(text)
         if metadata.pop("format_version") != FORMAT_VERSION:
@@ -84,13 +86,8 @@ def _read_metadata(path, text):
             )
         base_sha256 = str(metadata.pop("base_sha256"))
         return LoRAConfig(**metadata), base_sha256
-    except (
-        ValueError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        RecursionError,
-    ) as error:  # pydantic's is a ValueError
+    # ValueError is JSON's and pydantic's; the others come from JSON that is not a mapping of ours.
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: its metadata is damaged ({error}); run `dvc repro train`")
 
 
@@ -98,38 +95,42 @@ def check_shapes(path: str | Path, arrays: dict[str, np.ndarray], config: LoRACo
     """UserError unless every array is float32, of the config's rank, and has its counterpart."""
     for name, array in arrays.items():
         module, _, kind = name.rpartition(".")
-        other = f"{module}.{'lora_B' if kind == 'lora_A' else 'lora_A'}"
-        if kind not in ("lora_A", "lora_B") or other not in arrays:
-            raise UserError(f"{path}: {name}: its counterpart {other} is missing")
-        rank = array.shape[0 if kind == "lora_A" else -1] if array.ndim == 2 else None
+        counterpart = f"{module}.{'lora_B' if kind == 'lora_A' else 'lora_A'}"
+        if kind not in ("lora_A", "lora_B") or counterpart not in arrays:
+            raise UserError(f"{path}: {name}: its counterpart {counterpart} is missing")
+
+        rank_axis = 0 if kind == "lora_A" else -1
+        rank = array.shape[rank_axis] if array.ndim == 2 else None
         if rank != config.rank or array.dtype != np.float32:
             raise UserError(
-                f"{path}: {name}: expected float32 of rank {config.rank}, found {array.dtype} {array.shape}"
+                f"{path}: {name}: expected float32 of rank {config.rank}, "
+                f"found {array.dtype} {array.shape}"
             )
 
 
 def check_fits(
     path: str | Path, adapter: Adapter, base: str | Path, modules: dict[str, tuple[int, int]]
 ) -> None:
-    """UserError unless `adapter` was trained on `base` and covers exactly `modules` {path: (out,
-    in)}.
+    """UserError unless `adapter` was trained on `base` and covers exactly `modules`.
+
+    `modules`: {module path: (out, in)} of the base's weights that the adapter's targets name.
     """
     found = base_digest(base)
     if adapter.base_sha256 != found:
         raise UserError(
-            f"{path}: trained on another base (sha256 {adapter.base_sha256[:12]}…) than {base} ({found[:12]}…); "
-            "run `dvc repro train`"
+            f"{path}: trained on another base (sha256 {adapter.base_sha256[:12]}…) than {base} "
+            f"({found[:12]}…); run `dvc repro train`"
         )
     for module in sorted(set(modules) | set(adapter.modules)):
         if module not in adapter.modules:
             raise UserError(f"{path}: no adapter for {module}, which the base has")
         if module not in modules:
             raise UserError(f"{path}: an adapter for {module}, which the base does not have")
-        shape = (
-            adapter.weights[f"{module}.lora_B"].shape[0],
-            adapter.weights[f"{module}.lora_A"].shape[1],
-        )
+
+        lora_A, lora_B = adapter.weights[f"{module}.lora_A"], adapter.weights[f"{module}.lora_B"]
+        shape = (lora_B.shape[0], lora_A.shape[1])
         if shape != modules[module]:
             raise UserError(
-                f"{path}: {module}: adapter is for a {shape} weight, the base's is {modules[module]}"
+                f"{path}: {module}: adapter is for a {shape} weight, "
+                f"the base's is {modules[module]}"
             )

@@ -1,4 +1,4 @@
-"""Weights in safetensors format, opened: the one place that says what a damaged file is."""
+"""Opens weights in safetensors format. The one place that decides what a damaged file is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +12,16 @@ from gemma_finetune.utils.cli import UserError
 
 @contextmanager
 def open_weights(path: str | Path) -> Iterator[safe_open]:
-    """The file, its tensors as numpy arrays. UserError if it is cut short, empty, or no safetensors
-    file.
+    """The opened file, which gives its tensors as numpy arrays.
+
+    UserError if it is empty, cut short or not a safetensors file. Errors in the block count, too.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
-    except (
-        OSError,
-        SafetensorError,
-        KeyError,
-        TypeError,
-    ) as error:  # the last two: a type that numpy lacks
+    # KeyError and TypeError: a tensor of a type that numpy lacks
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: damaged or cut short, or no weights ({error}); run the stage that makes it again"
+            f"{path}: damaged or cut short, or no weights ({error}); "
+            "run the stage that makes it again"
         )

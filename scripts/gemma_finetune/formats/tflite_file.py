@@ -1,14 +1,14 @@
-"""What a `.tflite` of a language model holds: its signatures, cache length and weights. Reads the
-file, runs nothing.
+"""What the `.tflite` of a language model holds: its signatures, cache length and weights.
 
-The file is mapped, not loaded: a 4 GB model costs a few MB here.
+Reads the file, runs nothing. The file is mapped, not loaded: a 4 GB model costs a few MB here.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -19,26 +19,29 @@ _WEIGHT_OPS = {
     schema.BuiltinOperator.EMBEDDING_LOOKUP: "EMBEDDING_LOOKUP",
 }
 _TYPES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-# Names are joined: k's and v's hold q_proj, v's may hold k_proj, up's holds gate_proj. So the first
-# found here counts.
+# The converter joins names: those of k and v also hold q_proj, v's may hold k_proj, and up's holds
+# gate_proj. So the first that is found in this order counts.
 _PROJECTIONS = ("v_proj", "k_proj", "q_proj", "o_proj", "up_proj", "gate_proj", "down_proj")
+
+Scopes = Sequence[tuple[str, str]]  # (operation, name) of each use, which recipes match
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight matrix. `scopes` are the (operation, name) pairs that quantization recipes match."""
+    """A weight matrix."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str  # FLOAT32, INT8, INT4, ...
     granularity: str  # "", CHANNELWISE, BLOCKWISE_32, ...
     bytes: int  # without its scales
-    scopes: tuple[tuple[str, str], ...]
+    scopes: Scopes
 
 
 class TFLiteFile:
-    """A `.tflite`, as a file or as the `content` of a larger one. UserError if it is none, or is
-    cut short.
+    """A `.tflite`, as a file or as the `content` of a larger one.
+
+    UserError if it is another kind of file, damaged or cut short.
     """
 
     def __init__(self, path: str | Path, content: memoryview | None = None):
@@ -49,8 +52,10 @@ class TFLiteFile:
     def signatures(self) -> dict[str, int]:
         """{signature: its subgraph}."""
         with _reading(self.path):
-            found = map(self._model.SignatureDefs, range(self._model.SignatureDefsLength()))
-            return {s.SignatureKey().decode(): s.SubgraphIndex() for s in found}
+            return {s.SignatureKey().decode(): s.SubgraphIndex() for s in self._signature_defs()}
+
+    def _signature_defs(self) -> list[schema.SignatureDef]:
+        return [self._model.SignatureDefs(i) for i in range(self._model.SignatureDefsLength())]
 
     def cache_length(self) -> int:
         """How many tokens the KV cache holds."""
@@ -60,62 +65,60 @@ class TFLiteFile:
         """How many logits the model gives."""
         return self._decode_shape("Outputs", b"logits")[-1]
 
-    def _decode_shape(self, kind, name) -> list[int]:
-        """Shape of an input or output of the signature `decode`."""
+    def _decode_shape(self, kind: str, name: bytes) -> list[int]:
+        """Shape of an input or output of the signature `decode`. UserError if it has no such."""
         with _reading(self.path):
-            for signature in map(
-                self._model.SignatureDefs, range(self._model.SignatureDefsLength())
-            ):
-                tensors = map(
-                    getattr(signature, kind), range(getattr(signature, f"{kind}Length")())
-                )
-                index = next(
-                    (tensor.TensorIndex() for tensor in tensors if tensor.Name() == name), None
-                )
-                if signature.SignatureKey() == b"decode" and index is not None:
-                    return (
-                        self._model.Subgraphs(signature.SubgraphIndex())
-                        .Tensors(index)
-                        .ShapeAsNumpy()
-                        .tolist()
-                    )
+            for signature in self._signature_defs():
+                if signature.SignatureKey() != b"decode":
+                    continue
+                subgraph = self._model.Subgraphs(signature.SubgraphIndex())
+                for i in range(getattr(signature, f"{kind}Length")()):
+                    entry = getattr(signature, kind)(i)
+                    if entry.Name() == name:
+                        return subgraph.Tensors(entry.TensorIndex()).ShapeAsNumpy().tolist()
         raise UserError(
             f"{self.path}: no language model of this project: its `decode` has no {name.decode()}"
         )
 
     def weights(self) -> list[Weight]:
         """Every weight matrix once, in the order of the graph; signatures share them."""
-        found: dict[int, tuple] = {}
+        tensors: dict[int, schema.Tensor] = {}  # the first of each buffer
+        scopes: dict[int, list[tuple[str, str]]] = {}
         with _reading(self.path):
             for operation, tensor, scope in self._weight_uses():
-                tensors, scopes = found.setdefault(tensor.Buffer(), ([], []))
-                tensors.append(tensor)
-                scopes.append((operation, scope))
-            return [self._weight(tensors[0], scopes) for tensors, scopes in found.values()]
+                tensors.setdefault(tensor.Buffer(), tensor)
+                scopes.setdefault(tensor.Buffer(), []).append((operation, scope))
+            return [self._weight(tensor, scopes[buffer]) for buffer, tensor in tensors.items()]
 
-    def _weight_uses(self) -> Iterator[tuple]:
-        """(operation, weight tensor, scope) of every op that multiplies by, or looks up in, a
-        constant.
-        """
+    def _weight_uses(self) -> Iterator[tuple[str, schema.Tensor, str]]:
+        """(operation, weight tensor, scope) of every operation with a constant as its weight."""
         model = self._model
         codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-        codes = [max(c.BuiltinCode(), c.DeprecatedBuiltinCode()) for c in codes]
-        for subgraph in (model.Subgraphs(i) for i in range(model.SubgraphsLength())):
-            for op in (subgraph.Operators(i) for i in range(subgraph.OperatorsLength())):
-                operation = _WEIGHT_OPS.get(codes[op.OpcodeIndex()])
-                if operation and self._size(tensor := subgraph.Tensors(op.Inputs(1))):
-                    yield operation, tensor, subgraph.Tensors(op.Outputs(0)).Name().decode() + ";"
+        operations = [
+            _WEIGHT_OPS.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode())) for code in codes
+        ]
+        for i in range(model.SubgraphsLength()):
+            subgraph = model.Subgraphs(i)
+            for j in range(subgraph.OperatorsLength()):
+                op = subgraph.Operators(j)
+                operation = operations[op.OpcodeIndex()]
+                if operation is None:
+                    continue
+                tensor = subgraph.Tensors(op.Inputs(1))
+                if self._size(tensor):
+                    output = subgraph.Tensors(op.Outputs(0))
+                    yield operation, tensor, output.Name().decode() + ";"
 
-    def _size(self, tensor) -> int:
+    def _size(self, tensor: schema.Tensor) -> int:
+        """Bytes of a tensor's data; 0 if it is not a constant."""
         buffer = self._model.Buffers(tensor.Buffer())
-        return (
-            buffer.DataLength() or buffer.Size()
-        )  # a file over 2 GB keeps its data behind the flatbuffer
+        # A file over 2 GB keeps its data behind the flatbuffer.
+        return buffer.DataLength() or buffer.Size()
 
-    def _weight(self, tensor, scopes) -> Weight:
+    def _weight(self, tensor: schema.Tensor, scopes: Scopes) -> Weight:
         return Weight(
             name=_weight_name(tensor.Name().decode(), scopes),
-            shape=tuple(int(n) for n in tensor.ShapeAsNumpy()),
+            shape=tuple(tensor.ShapeAsNumpy().tolist()),
             dtype=_TYPES[tensor.Type()],
             granularity=_granularity(tensor.Quantization()),
             bytes=self._size(tensor),
@@ -124,51 +127,54 @@ class TFLiteFile:
 
 
 @contextmanager
-def _reading(path):
+def _reading(path: str | Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # the reader raises whatever a damaged file makes it stumble over
+    except Exception as error:  # a damaged file makes the reader raise all kinds of errors
         raise UserError(
-            f"{path}: no TFLite model, or a damaged one ({error}); run the stage that makes it again"
+            f"{path}: not a TFLite model, or a damaged one ({error}); "
+            "run the stage that makes it again"
         )
 
 
-def _mapped(path):
+def _mapped(path: str | Path) -> mmap.mmap:
     with open(path, "rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _whole_model(content):
-    """The model, once the last byte of each buffer is known to be there. LiteRT would read on, and
-    the process die.
+def _whole_model(content: mmap.mmap | memoryview) -> schema.Model:
+    """The model. ValueError unless all its buffers lie within the file.
+
+    LiteRT does not check that: it would read past the end, and the process would crash.
     """
     if content[4:8] != b"TFL3":
         raise ValueError("no TFLite header")
     model = schema.Model.GetRootAs(content)
-    for buffer in map(model.Buffers, range(model.BuffersLength())):
-        if length := buffer.DataLength():
+    for i in range(model.BuffersLength()):
+        buffer = model.Buffers(i)
+        length = buffer.DataLength()
+        if length:
             buffer.Data(length - 1)
-        if buffer.Offset() + buffer.Size() > len(content):
-            raise ValueError(
-                f"a weight ends at byte {buffer.Offset() + buffer.Size()} of {len(content)}"
-            )
+        end = buffer.Offset() + buffer.Size()
+        if end > len(content):
+            raise ValueError(f"a weight ends at byte {end} of {len(content)}")
     return model
 
 
-def _weight_name(tensor_name: str, scopes) -> str:
-    """`embedding`, `layers.3.v_proj`, or the tensor's own name where it is neither."""
+def _weight_name(tensor_name: str, scopes: Scopes) -> str:
+    """`embedding`, `lm_head`, `layers.3.v_proj`, or the tensor's own name if it is none of them."""
     if any(operation == "EMBEDDING_LOOKUP" for operation, _ in scopes):
         return "embedding"
     if any(scope == "decode_logits_output;" for _, scope in scopes):
         return "lm_head"
-    projection = next((p for p in _PROJECTIONS if p in tensor_name), None)
-    layer = tensor_name.partition("DecoderLayer_")[2].partition("/")[0]
+    projection = next((name for name in _PROJECTIONS if name in tensor_name), None)
     if projection is None or "hadamard" in tensor_name:
         return tensor_name
+    layer = tensor_name.partition("DecoderLayer_")[2].partition("/")[0]
     return f"layers.{layer}.{projection}"
 
 
-def _granularity(quantization) -> str:
+def _granularity(quantization: Any) -> str:
     if quantization is None:
         return ""
     if quantization.DetailsType() == schema.QuantizationDetails.BlockwiseQuantization:

@@ -1,1 +1,1 @@
-"""What every stage needs: plain errors, whole files, the device."""
+"""What every stage needs: plain errors, files that are complete or absent, the device."""

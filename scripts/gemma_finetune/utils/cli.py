@@ -4,8 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# Advice for a person -> the words with which the system and the libraries say that the machine is
-# at its limit.
+# {advice: the words with which the system and the libraries report that limit of the machine}
 _LIMITS = {
     "the disk is full: free some space": (
         "No space left",
@@ -34,15 +33,18 @@ _LIMITS = {
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message says where, what was found, and what to do."""
+    """A mistake that the user can fix. The message says where, what was found, and what to do."""
 
 
 def run(main: Callable[[], None], arguments: int | None = 0) -> None:
-    """Calls `main` and turns what a person can act on into one line and an exit status.
+    """Calls `main`, and turns what a person can act on into one line and an exit status.
 
-    UserError prints `error: …` and exits with 1, a full disk or memory likewise; Ctrl-C exits with
-    130. `arguments`: how many the script takes on its command line, without -h and --help. None:
-    the script parses its command line itself.
+    - UserError, a full disk, missing rights or too little memory: `error: …` and status 1.
+    - Ctrl-C: `interrupted` and status 130.
+    - Any other exception is a bug and keeps its traceback.
+
+    `arguments`: how many the script takes on its command line, not counting -h and --help.
+    None: the script parses its command line itself.
     """
     try:
         if arguments is None or not _asks_for_help(arguments):
@@ -60,7 +62,7 @@ def run(main: Callable[[], None], arguments: int | None = 0) -> None:
 
 
 def _explain_limit(error: Exception) -> str | None:
-    """What to tell the person if `error` means that disk, rights or memory ran out; else None."""
+    """What to tell the user if disk, rights or memory ran out; None for any other error."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     for advice, signs in _LIMITS.items():
         if any(sign in text for sign in signs):
@@ -69,15 +71,16 @@ def _explain_limit(error: Exception) -> str | None:
 
 
 def _asks_for_help(arguments: int) -> bool:
-    """Prints the script's docstring if --help was given. UserError for a wrong number of
-    arguments.
+    """Prints the script's docstring if --help was given.
+
+    UserError for a wrong number of arguments.
     """
-    script, *given = sys.argv
+    script, *found = sys.argv
     usage = (sys.modules["__main__"].__doc__ or "").strip()
-    if {"-h", "--help"} & set(given):
+    if {"-h", "--help"} & set(found):
         print(usage)
         return True
-    if len(given) != arguments:
+    if len(found) != arguments:
         name = Path(script).name
-        raise UserError(f"{name} takes {arguments} arguments, not {len(given)}\n\n{usage}")
+        raise UserError(f"{name} takes {arguments} arguments, not {len(found)}\n\n{usage}")
     return False

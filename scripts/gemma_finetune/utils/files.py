@@ -1,6 +1,4 @@
-"""Files that are whole or not there: every stage writes aside and renames when the content is
-complete.
-"""
+"""Files that are complete or absent: stages write to a temporary path and rename at the end."""
 
 import fcntl
 import glob
@@ -11,40 +9,40 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from gemma_finetune.utils.cli import UserError
 
 
 @contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
-    """Yields a path to write a file or a folder to, which takes the place of `path` if the block
-    succeeds.
+    """Yields a temporary path for a file or a folder, which replaces `path` if the block succeeds.
 
-    Until then, and on an error, `path` is as it was. A crash or a power cut leaves the old content,
-    the new, or (of a folder) nothing: never a part. The yielded path has the name of `path`; its
-    folder is a `workspace`.
+    Until then, and after an error, `path` is unchanged. A crash or a power cut leaves the old
+    content, the new content or (of a folder) nothing, but never a part. The temporary path has the
+    same name as `path`, and lies in a `workspace`.
     """
     path = Path(path)
     with workspace(path) as folder:
         temporary = folder / path.name
         yield temporary
         _sync(*temporary.rglob("*"), temporary)
-        _put(temporary, path)
+        _replace(path, temporary)
         _sync(path.parent)
 
 
 @contextmanager
 def workspace(path: str | Path) -> Iterator[Path]:
-    """An empty folder beside `path`, for what is made on the way there; gone in the end, and with
-    it what earlier processes left that were killed.
+    """A temporary folder next to `path`.
+
+    Removed on exit, together with temporary folders left behind by killed processes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_behind(path)
     folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(
-        folder, ignore_errors=True
-    )  # of an earlier process of this id, on a file system without locks
+    # On a file system without locks, an earlier process with this id may have left its folder.
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -56,7 +54,7 @@ def workspace(path: str | Path) -> Iterator[Path]:
 
 
 def remove_left_behind(path: Path) -> None:
-    """Removes the workspaces of `path` that ended processes left."""
+    """Removes the workspaces of `path` whose processes have ended."""
     for folder in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         with suppress(OSError):  # another process has just removed it
             descriptor = os.open(folder, os.O_RDONLY)
@@ -65,11 +63,11 @@ def remove_left_behind(path: Path) -> None:
             os.close(descriptor)
 
 
-def _lock(descriptor):
-    """Takes the lock of an open folder; False if a process has it, or the file system has no locks.
+def _lock(descriptor: int) -> bool:
+    """Locks an open folder. False if another process holds the lock, or there are no locks.
 
-    The system gives it back when the process ends, however it ends. A process id would mislead: in
-    containers ids come again, and the dead stay listed where the first process reaps none.
+    The system releases the lock when the process ends, however it ends. A process id would not do:
+    containers reuse ids, and ended processes stay listed if the first process does not reap them.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,8 +76,8 @@ def _lock(descriptor):
         return False
 
 
-def _sync(*paths):
-    """Has the disk hold files, and of folders which names they have."""
+def _sync(*paths: Path) -> None:
+    """Waits until files, and the lists of names of folders, are on the disk."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -88,14 +86,14 @@ def _sync(*paths):
             os.close(descriptor)
 
 
-def _put(new, path):
+def _replace(path: Path, new: Path) -> None:
+    """Renames `new` to `path`. UserError if one is a file and the other a folder."""
     if path.exists() and not path.is_symlink():
         if path.is_dir() != new.is_dir():
-            raise UserError(
-                f"{path} is a {'folder; name a file' if path.is_dir() else 'file; name a folder'}"
-            )
+            kinds = "folder; name a file" if path.is_dir() else "file; name a folder"
+            raise UserError(f"{path} is a {kinds}")
         if path.is_dir():
-            os.replace(path, new.with_name(f"{path.name}.old"))  # goes with the workspace
+            os.replace(path, new.with_name(f"{path.name}.old"))  # removed with the workspace
     os.replace(new, path)
 
 
@@ -104,35 +102,36 @@ def require(path: str | Path, stage: str) -> Path:
     path = Path(path)
     if not path.exists():
         raise UserError(
-            f"{path} is missing: make it with `dvc repro {stage}` or fetch it with `dvc pull {path}`"
+            f"{path} is missing: make it with `dvc repro {stage}` or fetch it with "
+            f"`dvc pull {path}`"
         )
     return path
 
 
 @contextmanager
 def made_by(stage: str, *paths: str | Path) -> Iterator[None]:
-    """For a block that reads what a stage of ours wrote. UserError where that is not what the stage
-    writes.
+    """For a block that reads files which a stage has written.
+
+    UserError names the files and the stage if their content is not what the block expects.
     """
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        named = ", ".join(map(str, paths))
+        names = ", ".join(map(str, paths))
         raise UserError(
-            f"{named}: not what the stage `{stage}` writes ({type(error).__name__}: {error}); damaged, or another "
-            f"file's content: `dvc repro {stage}` makes it again"
+            f"{names}: not what the stage `{stage}` writes ({type(error).__name__}: {error}); "
+            f"damaged, or another file's content: `dvc repro {stage}` makes it again"
         )
 
 
-def write_json(path: str | Path, value) -> None:
-    """`value` as indented JSON with sorted keys: the same value gives the same bytes."""
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes indented JSON with sorted keys: the same value always gives the same bytes."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
     with aside(path) as temporary:
-        temporary.write_text(
-            json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path):
+def read_json(path: str | Path) -> Any:
     """The JSON value in `path`. UserError if it is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -141,7 +140,7 @@ def read_json(path: str | Path):
 
 
 def write_jsonl(path: str | Path, rows: Iterable) -> int:
-    """One JSON value a line; returns the number of rows."""
+    """Writes one JSON value a line. Returns the number of rows."""
     count = 0
     with aside(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for row in rows:
@@ -150,19 +149,19 @@ def write_jsonl(path: str | Path, rows: Iterable) -> int:
     return count
 
 
-def read_jsonl(path: str | Path) -> Iterator:
-    """The rows of a JSONL file. UserError names the line at fault."""
+def read_jsonl(path: str | Path) -> Iterator[Any]:
+    """The rows of a JSONL file. UserError names the line that is wrong."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield json.loads(line)
-            except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError, too
+            except (ValueError, RecursionError) as error:  # invalid UTF-8 is a ValueError, too
                 raise UserError(
                     f"{path}:{number}: not valid JSON ({error}); mend it, or make the file again"
                 )
 
 
 def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file."""
+    """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Hides TensorFlow from what is imported in the block.
+    """Hides TensorFlow from what is imported in the block. It can be imported afterwards.
 
-    keras-hub imports it where it is installed, for parts that are not used here: two seconds, 300 MB,
-    and on a GPU the memory that JAX needs. mediapipe's bundler imports it for a decorator of its
-    documentation: 4 of its 7 seconds. It can be imported afterwards.
+    keras-hub imports it if it is installed, for parts that are not used here: two seconds, 300 MB,
+    and on a GPU the memory that JAX needs. mediapipe's bundler imports it for a decorator in its
+    documentation: 4 of its 7 seconds.
     """
-    names = ("tensorflow", "tensorflow_text")
-    hidden = [name for name in names if sys.modules.setdefault(name, None) is None]  # type: ignore[arg-type]
+    hidden = [name for name in ("tensorflow", "tensorflow_text") if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes `import` raise ImportError
     try:
         yield
     finally:

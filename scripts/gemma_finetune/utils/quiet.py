@@ -1,5 +1,7 @@
-"""Libraries that talk while they load or leave. Compiled code writes to the process's standard
-error, past Python's.
+"""Silences libraries that print while they load or exit.
+
+Compiled code writes to the process's standard error, past Python's `sys.stderr`, so the file
+descriptor itself is redirected.
 """
 
 import atexit
@@ -14,15 +16,16 @@ from typing import IO
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Throws standard error away."""
+    """Discards standard error in the block."""
     with open(os.devnull, "wb") as sink, _stderr_into(sink):
         yield
 
 
 @contextmanager
 def quiet_unless_it_fails() -> Iterator[None]:
-    """Holds back standard error; shows it after all if the block raises. A process that dies in the
-    block is silent.
+    """Holds back standard error in the block, and shows it if the block raises.
+
+    If the process dies in the block, nothing is shown.
     """
     with tempfile.TemporaryFile() as held:
         try:
@@ -30,19 +33,17 @@ def quiet_unless_it_fails() -> Iterator[None]:
                 yield
         except BaseException:
             held.seek(0)
-            with open(2, "wb", closefd=False) as shown:
-                shutil.copyfileobj(held, shown)
+            with open(2, "wb", closefd=False) as stderr:
+                shutil.copyfileobj(held, stderr)
             raise
 
 
 def quiet_at_exit() -> None:
-    """Throws away what libraries say as the process ends, when Python itself has said all it had
-    to.
-    """
-    atexit.register(_throw_away)
+    """Discards what libraries print when the process ends, after Python's own last message."""
+    atexit.register(_discard_stderr)
 
 
-def _throw_away():
+def _discard_stderr() -> None:
     with open(os.devnull, "wb") as sink:
         os.dup2(sink.fileno(), 2)
 
