@@ -35,7 +35,7 @@ from gemma_finetune.evaluation import (
 )
 from gemma_finetune.evaluation.config import EvaluateConfig
 from gemma_finetune.evaluation.measure import (
-    Spoken,
+    RuntimeAnswers,
     TestSet,
     exact_by_logits,
     exact_by_text,
@@ -63,10 +63,10 @@ def main() -> None:
     check_models(test, tokenizer, quantizations)
 
     # First the answers of each bundle, then the logits of each model: one in memory at a time.
-    spoken = {}
+    answered = {}
     for name, path in bundles(quantizations).items():
-        spoken[name] = listen(name, path, test, tokenizer, config.max_tokens)
-    rungs = score(test, quantizations, spoken, tokenizer)
+        answered[name] = ask(name, path, test, tokenizer, config.max_tokens)
+    rungs = score(test, quantizations, answered, tokenizer)
 
     write_json("metrics/evaluate.json", rounded(rungs))
     show(rungs)
@@ -116,19 +116,19 @@ def bundles(quantizations: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def listen(
+def ask(
     name: str, path: Path, test: TestSet, tokenizer: GemmaTokenizer, max_tokens: int
-) -> Spoken:
+) -> RuntimeAnswers:
     """What LiteRT-LM answers to each turn of the test set, and in chats that it holds itself."""
     answers = bundle_rung.answers(path, test.turns, tokenizer, max_tokens)
     follow_ups = bundle_rung.follow_ups(path, test.conversations, max_tokens)
-    return Spoken(list(progress(name, answers, len(test.turns))), list(follow_ups))
+    return RuntimeAnswers(list(progress(name, answers, len(test.turns))), list(follow_ups))
 
 
 def score(
     test: TestSet,
     quantizations: Sequence[str],
-    spoken: dict[str, Spoken],
+    answered: dict[str, RuntimeAnswers],
     tokenizer: GemmaTokenizer,
 ) -> dict[str, dict]:
     """metrics/evaluate.json's content: every model's logits compared with the merged model's."""
@@ -140,11 +140,12 @@ def score(
             outcomes[name] = measure(test, progress(name, logits(test.sequences), count), reference)
             gc.collect()
 
-    rungs, exact = {}, {}
+    rungs: dict[str, dict] = {}
+    exact = {}
     for name in models:
         rungs[name] = outcomes[name].figures
         exact[name] = exact_by_logits(test, outcomes[name], tokenizer.stop_ids)
-    for name, found in spoken.items():
+    for name, found in answered.items():
         twin = f"tflite_{name.partition('_')[2]}"  # the same model file, so the same logits
         rungs[name] = rungs[twin] | runtime(test, found, outcomes[twin], tokenizer)
         rungs[name]["sha256"] = sha256(weights_file(name))

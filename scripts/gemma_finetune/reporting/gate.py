@@ -39,7 +39,7 @@ CAUSES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One figure of one rung, its threshold, and its 95 % interval `low` to `high` if it has one."""
+    """A figure of one rung, its threshold, and its 95 % interval (`low`, `high`) if it has one."""
 
     hop: str
     rung: str

@@ -8,9 +8,9 @@ from gemma_finetune.config import BUNDLE_KINDS
 
 FIXED = ("base", "lora", "merged", "transformers", "tflite_float32")
 COLUMNS = (
-    "loss", "perplexity", "exact_match", "exact_match_low", "exact_match_high", "exact_match_change",
-    "exact_match_change_low", "exact_match_change_high", "top1_agreement", "kl", "max_logit_diff",
-    "runtime_agreement", "follow_up_agreement", "faulty_answers", "bytes",
+    "loss", "perplexity", "exact_match", "exact_match_low", "exact_match_high",
+    "exact_match_change", "exact_match_change_low", "exact_match_change_high", "top1_agreement",
+    "kl", "max_logit_diff", "runtime_agreement", "follow_up_agreement", "faulty_answers", "bytes",
 )  # fmt: skip
 
 
