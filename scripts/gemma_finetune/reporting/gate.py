@@ -151,7 +151,7 @@ def verdicts(
 
 
 def read_verdicts(content: dict, quantizations: Sequence[str]) -> list[Check]:
-    """The checks in metrics/check.json's `content`, in ladder order.
+    """The checks in metrics/check.json's `content`, hops in ladder order.
 
     KeyError if it does not judge a hop of these quantizations.
     """
