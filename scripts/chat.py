@@ -6,9 +6,9 @@
     python scripts/chat.py --prompt "Turn on the kitchen light"
     printf 'turn on the lamp\nnow dim it\n' | python scripts/chat.py
 
-Reads a model, `generate` of params.yaml and the keyboard (or --prompt, or standard input, a line a
-message); writes answers to standard output and everything else to standard error. /help lists the
-commands.
+Reads a model, `generate` of params.yaml and the keyboard (or --prompt, or standard input, one
+message a line). Writes the answers to standard output and everything else to standard error. /help
+lists the commands.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from gemma_finetune.reporting.gate import failed_hops
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import made_by, read_json, sha256
 
+VERDICTS = Path("metrics/check.json")
+
 
 def main() -> None:
     args = parse_arguments()
@@ -40,29 +42,36 @@ def main() -> None:
             sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
             converse_piped(session, sys.stdin)
         else:
-            print(
-                f"{backend.description}\n/help lists the commands, Ctrl-D leaves.", file=sys.stderr
-            )
+            note(f"{backend.description}\n/help lists the commands, Ctrl-D leaves.")
             converse(session)
 
 
 def warn_of_failed_checks(model: Path) -> None:
-    """Says so if this very file is a bundle that the last `check` judged, and a check failed on the
-    way to it.
-    """
-    verdicts = Path("metrics/check.json")
-    if not verdicts.exists():
+    """Prints a warning if the last `check` judged this very file, and a check failed for it."""
+    if not VERDICTS.exists():
         return
-    with made_by("check", verdicts):
-        content = read_json(verdicts)
-        if model.name not in content["bundles"]:
-            return
-        failed = failed_hops(content, model.stem)
-        if failed and content["bundles"][model.name] == sha256(model):
-            print(
-                f"warning: {model} failed its checks at {', '.join(failed)}; see metrics/report.md",
-                file=sys.stderr,
-            )
+    try:
+        with made_by("check", VERDICTS):
+            failed = failed_checks(model, read_json(VERDICTS))
+    except UserError as error:  # no reason not to chat
+        note(f"warning: {error}")
+        return
+    if failed:
+        note(f"warning: {model} failed its checks at {', '.join(failed)}; see metrics/report.md")
+
+
+def failed_checks(model: Path, content: dict) -> list[str]:
+    """The hops at which this very file failed, by metrics/check.json's `content`."""
+    digest = content["bundles"].get(model.name)
+    if digest is None:  # not a bundle of this run's quantizations
+        return []
+    failed = failed_hops(content, model.name)
+    # Another file may have the same name. A large file takes seconds to hash, so that comes last.
+    return failed if failed and sha256(model) == digest else []
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,17 +1,18 @@
-"""Measures what each hop of the export chain cost, from the base model to the bundles, on one test
-set.
+"""Measures what each hop of the export chain cost, from the base model to the bundles.
 
 Reads    data/formatted/test.jsonl, models/base/, models/lora.npz, models/merged/,
-models/tflite/*.tflite,
-         models/bundle/*.task and *.litertlm
+         models/tflite/*.tflite, models/bundle/*.task and *.litertlm,
+         params.yaml (evaluate, export.quantizations)
 Writes   metrics/evaluate.json (one object a rung)
 Run      python scripts/evaluate.py
 
-Every rung must be fed the same token ids; a bundle must hold the very model and tokenizer that were
-exported, and must answer through LiteRT-LM. A rung that is not what it says ends the stage; how
-good a rung is, `check` judges. Logits come from Keras, transformers and LiteRT, always in float32;
-text comes from LiteRT-LM. `bytes` are those of the weights: the adapter alone for `lora`, the file
-itself for a `.tflite` or a bundle.
+Every rung is measured on the same test set and must be fed the same token ids. A bundle must hold
+the very model and tokenizer that were exported, and must answer through LiteRT-LM. A rung that is
+not what it says ends the stage; how good a rung is, the stage `check` judges.
+
+Logits come from Keras, transformers and LiteRT, always in float32; text comes from LiteRT-LM.
+`bytes` is the size of the weights: the adapter alone for `lora`, the file itself for a `.tflite` or
+a bundle.
 """
 
 import gc
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from gemma_finetune.config import BUNDLE_KINDS, load_quantizations, load_section
@@ -33,7 +35,7 @@ from gemma_finetune.evaluation import (
 )
 from gemma_finetune.evaluation.config import EvaluateConfig
 from gemma_finetune.evaluation.measure import (
-    Spoken,
+    RuntimeAnswers,
     TestSet,
     exact_by_logits,
     exact_by_text,
@@ -51,18 +53,20 @@ from gemma_finetune.utils.files import made_by, read_json, read_jsonl, require, 
 BASE, ADAPTER, MERGED = Path("models/base"), Path("models/lora.npz"), Path("models/merged")
 TFLITE, BUNDLE = Path("models/tflite"), Path("models/bundle")
 
+Logits = Callable[[Sequence[dataset.Tokens]], Iterator[np.ndarray]]  # a (P, V) array a sequence
 
-def main():
+
+def main() -> None:
     config, quantizations = load_section("evaluate", EvaluateConfig), load_quantizations()
     tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
     test = load_test_set(config, tokenizer)
     check_models(test, tokenizer, quantizations)
 
-    # What the runtimes answer, and then the logits of every model: one model in memory at a time.
-    spoken = {}
+    # First the answers of each bundle, then the logits of each model: one in memory at a time.
+    answered = {}
     for name, path in bundles(quantizations).items():
-        spoken[name] = listen(name, path, test, tokenizer, config.max_tokens)
-    rungs = score(test, quantizations, spoken, tokenizer)
+        answered[name] = ask(name, path, test, tokenizer, config.max_tokens)
+    rungs = score(test, quantizations, answered, tokenizer)
 
     write_json("metrics/evaluate.json", rounded(rungs))
     show(rungs)
@@ -73,7 +77,8 @@ def load_test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> TestSet:
     rows = list(read_jsonl(require("data/formatted/test.jsonl", "format")))
     if not rows:
         raise UserError(
-            "data/formatted/test.jsonl is empty; raise data.test_fraction or mark rows with `split: test`"
+            "data/formatted/test.jsonl is empty; raise data.test_fraction or mark rows with "
+            "`split: test`"
         )
     with made_by("format", "data/formatted/test.jsonl"):
         selected = dataset.select(rows, config.max_examples)
@@ -88,7 +93,8 @@ def check_models(test: TestSet, tokenizer: GemmaTokenizer, quantizations: Sequen
     """UserError unless every file is whole and is what its name says."""
     if left := identity.strays((TFLITE, BUNDLE), ("float32", *quantizations)):
         print(
-            f"{', '.join(map(str, left))}: not of a quantization in params.yaml, so not measured",
+            f"{', '.join(map(str, left))}: not of a quantization in params.yaml, so not measured. "
+            "Delete them: DVC hashes the whole folder, and a fresh clone does not have them",
             file=sys.stderr,
         )
     identity.check_tokenizers(BASE, MERGED, test.turns, tokenizer)
@@ -102,70 +108,66 @@ def check_models(test: TestSet, tokenizer: GemmaTokenizer, quantizations: Sequen
 
 
 def bundles(quantizations: Sequence[str]) -> dict[str, Path]:
-    """{rung: its file} of every bundle."""
-    return {
-        f"{kind}_{name}": BUNDLE / f"{name}.{kind}"
-        for name in quantizations
-        for kind in BUNDLE_KINDS
-    }
+    """The bundles as {rung: file}."""
+    files = {}
+    for name in quantizations:
+        for kind in BUNDLE_KINDS:
+            files[f"{kind}_{name}"] = BUNDLE / f"{name}.{kind}"
+    return files
 
 
-def listen(
+def ask(
     name: str, path: Path, test: TestSet, tokenizer: GemmaTokenizer, max_tokens: int
-) -> Spoken:
+) -> RuntimeAnswers:
     """What LiteRT-LM answers to each turn of the test set, and in chats that it holds itself."""
     answers = bundle_rung.answers(path, test.turns, tokenizer, max_tokens)
     follow_ups = bundle_rung.follow_ups(path, test.conversations, max_tokens)
-    return Spoken(list(progress(name, answers, len(test.turns))), list(follow_ups))
+    return RuntimeAnswers(list(progress(name, answers, len(test.turns))), list(follow_ups))
 
 
 def score(
     test: TestSet,
     quantizations: Sequence[str],
-    spoken: dict[str, Spoken],
+    answered: dict[str, RuntimeAnswers],
     tokenizer: GemmaTokenizer,
 ) -> dict[str, dict]:
-    """metrics/evaluate.json's content. Every model's logits are compared with the merged
-    model's.
-    """
-    models = model_logits(quantizations)
-    count = len(test.sequences)
+    """metrics/evaluate.json's content: every model's logits compared with the merged model's."""
+    models, count = model_logits(quantizations), len(test.sequences)
     reference = keep(progress("merged", models["merged"](test.sequences), count))
     outcomes = {"merged": measure(test, reference, reference)}
     for name, logits in models.items():
-        if name not in outcomes:
+        if name != "merged":
             outcomes[name] = measure(test, progress(name, logits(test.sequences), count), reference)
             gc.collect()
 
-    exact = {
-        name: exact_by_logits(test, outcome, tokenizer.stop_ids)
-        for name, outcome in outcomes.items()
-    }
-    rungs: dict[str, dict] = {name: outcomes[name].figures for name in models}
-    for name, found in spoken.items():
+    rungs: dict[str, dict] = {}
+    exact = {}
+    for name in models:
+        rungs[name] = outcomes[name].figures
+        exact[name] = exact_by_logits(test, outcomes[name], tokenizer.stop_ids)
+    for name, found in answered.items():
         twin = f"tflite_{name.partition('_')[2]}"  # the same model file, so the same logits
         rungs[name] = rungs[twin] | runtime(test, found, outcomes[twin], tokenizer)
         rungs[name]["sha256"] = sha256(weights_file(name))
         exact[name] = exact_by_text(test, found.answers)
-    for name in rungs:
-        rungs[name] |= exact_match(test, exact[name], exact["merged"])
-        rungs[name]["bytes"] = weights_file(name).stat().st_size
-    for key in [key for key in rungs["merged"] if key.startswith("exact_match_change")]:
-        del rungs["merged"][key]  # it would be compared with itself
+
+    for name, figures in rungs.items():
+        figures |= exact_match(test, exact[name], exact["merged"])
+        figures["bytes"] = weights_file(name).stat().st_size
+    for end in ("", "_low", "_high"):
+        del rungs["merged"][f"exact_match_change{end}"]  # it would be compared with itself
     return rungs
 
 
-def model_logits(quantizations: Sequence[str]) -> dict[str, Callable]:
-    """For each rung with logits of its own: a function of the sequences that loads the model and
-    yields its logits.
-    """
-    models: dict[str, Callable] = {
+def model_logits(quantizations: Sequence[str]) -> dict[str, Logits]:
+    """The rungs with logits of their own, as {rung: function}. A model is loaded when called."""
+    models: dict[str, Logits] = {
         "base": lambda sequences: keras_rung.keras_logits(load_gemma_model(BASE), sequences),
         "lora": lambda sequences: keras_rung.keras_logits(
             keras_rung.base_with_adapter(BASE, ADAPTER), sequences
         ),
         "merged": lambda sequences: keras_rung.keras_logits(load_gemma_model(MERGED), sequences),
-        "transformers": lambda sequences: torch_rung.torch_logits(MERGED, sequences),
+        "transformers": partial(torch_rung.torch_logits, MERGED),
     }
     for name in ("float32", *quantizations):
         models[f"tflite_{name}"] = partial(tflite_rung.tflite_logits, TFLITE / f"{name}.tflite")
@@ -180,9 +182,9 @@ def weights_file(rung: str) -> Path:
         "merged": MERGED / "model.safetensors",
         "transformers": MERGED / "model.safetensors",
     }
-    kind, _, name = rung.partition("_")
     if rung in files:
         return files[rung]
+    kind, _, name = rung.partition("_")
     return TFLITE / f"{name}.tflite" if kind == "tflite" else BUNDLE / f"{name}.{kind}"
 
 

@@ -1,11 +1,12 @@
-"""Answer a file of conversations: INPUT.jsonl -> OUTPUT.jsonl, the same order, a row an answer.
+"""Answer a file of conversations: INPUT.jsonl -> OUTPUT.jsonl, one answer a row, in the same order.
 
     python scripts/generate.py data/formatted/test.jsonl answers.jsonl
     python scripts/generate.py questions.jsonl answers.jsonl --backend keras
 
-Reads rows `{"messages": [...]}` or `{"text": "<start_of_turn>..."}` (an answer at the end becomes
-`reference`), a model, and `generate` of params.yaml. Stopped half-way, the same command goes on
-where it was; with other settings it says which, and leaves the answers that are there alone.
+Reads rows with `messages` (ChatML) or else `text` ("<start_of_turn>..."), a model, and `generate`
+of params.yaml. An answer at the end of a row becomes its `reference`. The same command resumes a
+run that was stopped. It refuses to append to answers made with different settings, and names the
+setting.
 """
 
 import argparse
@@ -31,23 +32,20 @@ def main() -> None:
     with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
         refuse_too_long(requests, backend, args.input)
         output = UnfinishedOutput(args.output, settings(config, args.input, backend.weights))
-        for request in tqdm(
-            requests[output.rows :], initial=output.rows, total=len(requests), unit="row"
-        ):
-            text = "".join(backend.generate(request.messages, config.sampler(), config.max_tokens))
-            output.append(request.answered(text))
+        left = requests[output.rows :]
+        for request in tqdm(left, initial=output.rows, total=len(requests), unit="row"):
+            pieces = backend.generate(request.messages, config.sampler(), config.max_tokens)
+            output.append(request.answered("".join(pieces)))
         output.finish()
     print(f"{args.output}: {len(requests)} answers by {backend.description}")
 
 
 def settings(config: GenerateConfig, questions: str, weights: Path) -> dict:
-    """What the answers depend on, to be shown to people: parameters, and the first digits of the
-    files' SHA-256.
-    """
-    files = {"the input": sha256(questions)[:12], "the model": sha256(weights)[:12]}
-    return {
-        f"generate.{key}": value for key, value in asdict(config).items() if key != "threads"
-    } | files
+    """What the answers depend on: parameters, and the first digits of the files' SHA-256."""
+    found = {f"generate.{key}": value for key, value in asdict(config).items() if key != "threads"}
+    found["the input"] = sha256(questions)[:12]
+    found["the model"] = sha256(weights)[:12]
+    return found
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,7 +1,8 @@
 """Writes the model card: data, training, the ladder, the gate's verdicts, how to run it, limits.
 
 Reads    metrics/{data,train,evaluate,check}.json, metrics/training_log.csv, models/bundle/*.json,
-params.yaml Writes   metrics/report.md, metrics/ladder.csv, metrics/ladder.png, metrics/training.png
+         params.yaml (data, model, train, export)
+Writes   metrics/report.md, metrics/ladder.csv, metrics/ladder.png, metrics/training.png
 Run      python scripts/report.py
 """
 
@@ -19,8 +20,8 @@ from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, read_json, require
 
-# The sections that no other stage reads as a whole: a parameter that does not exist is refused here
-# at the latest.
+# No other stage reads the whole of these sections, so a parameter that does not exist is refused
+# here at the latest.
 SECTIONS = {
     "data": DataConfig,
     "model": ModelConfig,
@@ -30,17 +31,16 @@ SECTIONS = {
 STAGES = {"data": "describe", "train": "train", "evaluate": "evaluate", "check": "check"}
 
 
-def main():
+def main() -> None:
     params = {name: asdict(load_section(name, section)) for name, section in SECTIONS.items()}
-    metrics = {
-        name: read_json(require(f"metrics/{name}.json", stage)) for name, stage in STAGES.items()
-    }
     quantizations = params["export"]["quantizations"]
-    with open(require("metrics/training_log.csv", "train"), encoding="utf-8", newline="") as file:
-        log = list(csv.DictReader(file))
-    manifests = {}
+    metrics, manifests = {}, {}
+    for name, stage in STAGES.items():
+        metrics[name] = read_json(require(f"metrics/{name}.json", stage))
     for name in quantizations:
         manifests[name] = read_json(require(f"models/bundle/{name}.json", f"bundle@{name}"))
+    with open(require("metrics/training_log.csv", "train"), encoding="utf-8", newline="") as file:
+        log = list(csv.DictReader(file))
 
     with made_by("evaluate", "metrics/evaluate.json"):
         rows = table(metrics["evaluate"], quantizations)

@@ -1,17 +1,18 @@
-"""One export chain for all tests here: a tiny base, an adapter that knows three conversations by
-heart, and every file made of them, in the places where the stages put them. The files are shared:
-read only; `copy` gives a copy.
+"""One export chain for all tests here, with its files where the stages put them.
+
+A tiny base, an adapter that knows three conversations by heart, and every file made of them. The
+files are shared and read only; `copy` gives a copy.
 """
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from conversations import turns, with_system
 from gemma_finetune.evaluation import dataset
 from gemma_finetune.evaluation.measure import TestSet, keep
 from gemma_finetune.formats.chat_template import render
@@ -20,26 +21,22 @@ ROOT = Path(__file__).parents[2]
 QUANTIZATIONS = ("int8", "int4")
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PREFILL_LENGTHS, CACHE_LENGTH = (16,), 128
+LIGHT = ("Turn on the kitchen light.", '{"name": "set_light"}')
 CHATS = (
-    (
-        "Turn on the kitchen light.",
-        '{"name": "set_light"}',
-        "And now turn it off.",
-        '{"name": "off"}',
-    ),
-    ("Play some quiet music.", '{"name": "play"}'),
-    ("Is the door locked?", "Yes, it is."),
+    turns((*LIGHT, "And now turn it off.", '{"name": "off"}')),
+    turns(("Play some quiet music.", '{"name": "play"}')),
+    with_system("Be brief.", turns(("Is the door locked?", "Yes, it is."))),
 )
 
 
 @pytest.fixture(scope="session")
 def rows() -> list[dict]:
-    """The three conversations, formatted."""
-    roles = ("user", "assistant")
-    chats = [
-        [{"role": roles[i % 2], "content": text} for i, text in enumerate(chat)] for chat in CHATS
-    ]
-    return [{"id": f"chat-{i}", "text": render(chat)} for i, chat in enumerate(chats)]
+    """The three conversations, as the stage `format` writes them."""
+    return [formatted(f"chat-{i}", chat) for i, chat in enumerate(CHATS)]
+
+
+def formatted(name: str, messages: list[dict]) -> dict:
+    return {"id": name, "messages": messages, "text": render(messages)}
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +47,7 @@ def test_set(rows, tokenizer) -> TestSet:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
-    """A folder with params.yaml, data/formatted/test.jsonl and all of models/, made by the stages'
-    own functions.
-    """
+    """A folder with params.yaml, the test set and all of models/, made by the stages' functions."""
     import merge
     from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
     from gemma_finetune.export.converter import convert_to_tflite
@@ -71,7 +66,6 @@ def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         merge.write_merged(models / "merged", load_lora(models / "lora.npz"))
-    unmask_tensorflow()
     convert_to_tflite(
         models / "merged", models / "tflite/float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH
     )
@@ -86,15 +80,6 @@ def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
         create_mediapipe_task(parts, models / f"bundle/{name}.task")
         create_litertlm(parts, models / f"bundle/{name}.litertlm")
     return root
-
-
-def unmask_tensorflow():
-    """models/loader.py hides TensorFlow from its process, where litert-torch, in a stage of its
-    own, needs it.
-    """
-    for name in ("tensorflow", "tensorflow_text"):
-        if sys.modules.get(name, name) is None:
-            del sys.modules[name]
 
 
 def _write_params(path):

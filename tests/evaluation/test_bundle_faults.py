@@ -6,11 +6,11 @@ import pytest
 
 from gemma_finetune.config import load_section
 from gemma_finetune.evaluation import bundle_rung, identity
-from gemma_finetune.evaluation.config import CheckConfig
-from gemma_finetune.evaluation.measure import Spoken, measure, runtime
+from gemma_finetune.evaluation.measure import RuntimeAnswers, measure, runtime
 from gemma_finetune.export import bundle
 from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
-from gemma_finetune.reporting.gate import checks, failure
+from gemma_finetune.reporting.config import CheckConfig
+from gemma_finetune.reporting.gate import checks, failed_hops, failure, verdicts
 from gemma_finetune.utils.cli import UserError
 
 from .conftest import QUANTIZATIONS, ROOT, exchange_pieces
@@ -51,11 +51,12 @@ def write_litertlm(root, edit, tokenizer):
 
 
 def answers(root, kind, test_set, tokenizer):
-    return list(
-        bundle_rung.answers(
-            root / f"models/bundle/int8.{kind}", test_set.turns, tokenizer, max_tokens=24
-        )
-    )
+    path = root / f"models/bundle/int8.{kind}"
+    return list(bundle_rung.answers(path, test_set.turns, tokenizer, max_tokens=24))
+
+
+def set_template(template):
+    return lambda message: setattr(message, "jinja_prompt_template", template)
 
 
 def test_healthy_bundles_pass(chain):
@@ -65,10 +66,11 @@ def test_healthy_bundles_pass(chain):
 @pytest.mark.parametrize("kind", ["task", "litertlm"])
 def test_swapped_bundles_are_caught(copy, kind):
     one, other = (copy / f"models/bundle/{name}.{kind}" for name in QUANTIZATIONS)
-    one.rename(copy / "aside"), other.rename(one), (copy / "aside").rename(other)
-    with pytest.raises(
-        UserError, match=rf"int8.{kind}: hop bundle@int8: it holds the model int4, not int8"
-    ):
+    one.rename(copy / "aside")
+    other.rename(one)
+    (copy / "aside").rename(other)
+    expected = f"int8.{kind}: hop bundle@int8: it holds the model int4, not int8"
+    with pytest.raises(UserError, match=expected):
         check_bundles(copy, QUANTIZATIONS)
 
 
@@ -87,19 +89,27 @@ def test_a_truncated_bundle_is_named(copy, kind):
         check_bundles(copy)
 
 
+SECOND_BOS = {
+    "user": ("<bos><start_of_turn>user\n", "<end_of_turn>\n"),
+    "model": ("<start_of_turn>model\n", "<end_of_turn>\n"),
+}
+NO_NEWLINE_AFTER_ROLE = {
+    "user": ("<start_of_turn>user", "<end_of_turn>\n"),
+    "model": ("<start_of_turn>model", "<end_of_turn>\n"),
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"start_token": "<eos>"}, "its start token is '<eos>', not <bos>"),
         ({"start_token": ""}, "its start token is '', not <bos>"),
         ({"stop_tokens": ("<eos>",)}, "its stop tokens are"),
-        ({"affixes": {"user": ("<bos><start_of_turn>user\n", "<end_of_turn>\n"),
-                      "model": ("<start_of_turn>model\n", "<end_of_turn>\n")}}, "its turns are written"),
-        ({"affixes": {"user": ("<start_of_turn>user", "<end_of_turn>\n"),
-                      "model": ("<start_of_turn>model", "<end_of_turn>\n")}}, "its turns are written"),
+        ({"affixes": SECOND_BOS}, "its turns are written"),
+        ({"affixes": NO_NEWLINE_AFTER_ROLE}, "its turns are written"),
     ],
     ids=["no-bos-eos-instead", "no-bos", "wrong-stop-token", "second-bos", "no-newline-after-role"],
-)  # fmt: skip
+)
 def test_a_task_with_other_tokens_or_turns_is_caught(copy, changes, message):
     write_task(copy, **changes)
     with pytest.raises(UserError, match=f"int8.task: hop bundle@int8: {message}"):
@@ -107,20 +117,14 @@ def test_a_task_with_other_tokens_or_turns_is_caught(copy, changes, message):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"affixes": {"user": ("<bos><start_of_turn>user\n", "<end_of_turn>\n"),
-                     "model": ("<start_of_turn>model\n", "<end_of_turn>\n")}},
-        {"affixes": {"user": ("<start_of_turn>user", "<end_of_turn>\n"),
-                     "model": ("<start_of_turn>model", "<end_of_turn>\n")}},
-    ],
+    "affixes",
+    [SECOND_BOS, NO_NEWLINE_AFTER_ROLE],
     ids=["second-bos", "no-newline-after-role"],
-)  # fmt: skip
-def test_the_runtime_would_have_shown_a_tasks_wrong_turns_too(copy, test_set, tokenizer, changes):
-    write_task(copy, **changes)
-    with pytest.raises(
-        UserError, match="int8.task: hop bundle: it has another chat template than training had"
-    ):
+)
+def test_the_runtime_would_have_shown_a_tasks_wrong_turns_too(copy, test_set, tokenizer, affixes):
+    write_task(copy, affixes=affixes)
+    expected = "int8.task: hop bundle: it has another chat template than training had"
+    with pytest.raises(UserError, match=expected):
         answers(copy, "task", test_set, tokenizer)
 
 
@@ -131,32 +135,23 @@ def test_the_runtime_would_have_shown_a_tasks_wrong_turns_too(copy, test_set, to
 )
 def test_a_litertlm_with_another_template_is_caught(copy, test_set, tokenizer, template):
     assert template != LITERTLM_TEMPLATE
-    write_litertlm(
-        copy, lambda message: setattr(message, "jinja_prompt_template", template), tokenizer
-    )
-    with pytest.raises(
-        UserError, match="int8.litertlm: hop bundle: it has another chat template than training had"
-    ):
+    write_litertlm(copy, set_template(template), tokenizer)
+    expected = "int8.litertlm: hop bundle: it has another chat template than training had"
+    with pytest.raises(UserError, match=expected):
         answers(copy, "litertlm", test_set, tokenizer)
 
 
 def test_a_litertlm_that_loses_the_line_break_behind_an_answer_is_caught(copy, test_set, tokenizer):
-    """A template that ends turns with it, as most do: right in every first turn, and in all of
-    transformers.
-    """
+    """A template that ends turns with it, as most do, is right in first turns and transformers."""
     template = LITERTLM_TEMPLATE.replace("{%- if not loop.first -%}{{ '\\n' }}{%- endif -%}", "")
     template = template.replace("'\\n<start_of_turn>model", "'<start_of_turn>model")
     template = template.replace("<end_of_turn>'", "<end_of_turn>\\n'")
-    write_litertlm(
-        copy, lambda message: setattr(message, "jinja_prompt_template", template), tokenizer
-    )
+    write_litertlm(copy, set_template(template), tokenizer)
     assert len(answers(copy, "litertlm", test_set, tokenizer)) == len(test_set.turns)
-    with pytest.raises(
-        UserError, match="int8.litertlm: hop bundle: it opens a later turn otherwise than training"
-    ):
-        list(
-            bundle_rung.follow_ups(copy / "models/bundle/int8.litertlm", test_set.conversations, 24)
-        )
+    path = copy / "models/bundle/int8.litertlm"
+    expected = "int8.litertlm: hop bundle: it opens a later turn differently from training"
+    with pytest.raises(UserError, match=expected):
+        list(bundle_rung.follow_ups(path, test_set.conversations, 24))
 
 
 def clear(field):
@@ -192,19 +187,21 @@ def test_a_litertlm_with_other_tokens_is_caught(copy, test_set, tokenizer, edit,
 def test_a_wrong_stop_token_alone_shows_in_the_answers(
     copy, metrics, test_set, tokenizer, reference, monkeypatch
 ):
-    """Were the metadata not looked at: the answers don't end, and the gate fails the bundle."""
+    """Even if nobody looks at the metadata: the answers never end, so this bundle fails."""
     write_task(copy, stop_tokens=("<pad>",))
     monkeypatch.setattr(bundle_rung, "check_tokens", lambda *_: None)
-    found = answers(copy, "task", test_set, tokenizer)
-    figures = runtime(
-        test_set, Spoken(found, []), measure(test_set, reference, reference), tokenizer
-    )
+    found = RuntimeAnswers(answers(copy, "task", test_set, tokenizer), [])
+    outcome = measure(test_set, reference, reference)
+    figures = runtime(test_set, found, outcome, tokenizer)
     assert figures["faults"]["unstopped"] == len(test_set.turns)
+
     config = load_section("check", CheckConfig, str(ROOT / "params.yaml"))
-    message = failure(
-        checks(metrics | {"task_int8": metrics["task_int8"] | figures}, config, QUANTIZATIONS)
-    )
-    assert message.startswith("the export chain breaks at hop bundle@int8")
+    broken = metrics | {"task_int8": metrics["task_int8"] | figures}
+    judged = checks(broken, config, QUANTIZATIONS)
+    content = verdicts(judged, broken, QUANTIZATIONS)
+    assert failure(judged).startswith("the export chain breaks at hop bundle@int8")
+    assert failed_hops(content, "int8.task") == ["bundle@int8"]
+    assert failed_hops(content, "int8.litertlm") == []
 
 
 @pytest.mark.parametrize("kind", ["task", "litertlm"])
@@ -214,13 +211,15 @@ def test_another_tokenizer_is_caught_by_its_bytes_and_by_what_it_feeds_the_model
     path = copy / "models/merged/tokenizer.model"
     right = path.read_bytes()
     exchange_pieces(path, "t", "k")
-    write_task(copy) if kind == "task" else write_litertlm(copy, lambda metadata: None, tokenizer)
+    if kind == "task":
+        write_task(copy)
+    else:
+        write_litertlm(copy, lambda metadata: None, tokenizer)
     path.write_bytes(right)
-    with pytest.raises(
-        UserError, match=f"int8.{kind}: hop bundle@int8: its tokenizer is not the merged model's"
-    ):
+
+    expected = f"int8.{kind}: hop bundle@int8: its tokenizer is not the merged model's"
+    with pytest.raises(UserError, match=expected):
         check_bundles(copy)
-    with pytest.raises(
-        UserError, match=f"int8.{kind}: hop bundle: it holds another tokenizer than training had"
-    ):
+    expected = f"int8.{kind}: hop bundle: it holds another tokenizer than training had"
+    with pytest.raises(UserError, match=expected):
         answers(copy, kind, test_set, tokenizer)

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from conversations import turns
 from gemma_finetune.evaluation import dataset
-from gemma_finetune.formats.chat_template import render
 from gemma_finetune.utils.cli import UserError
+
+from .conftest import formatted
 
 
 def test_scored_are_the_assistants_tokens_and_their_end(test_set, tokenizer):
@@ -26,6 +28,13 @@ def test_a_follow_up_is_an_item_with_the_conversation_before_it(test_set):
     assert follow_up.answer == '{"name": "off"}'
 
 
+def test_a_system_text_is_part_of_the_first_users_turn(test_set):
+    """No runtime gets it as a message of its own: a `.task` has no place for one."""
+    [turn] = [turn for turn in test_set.turns if turn.conversation == "chat-2"]
+    assert turn.messages == ({"role": "user", "content": "Be brief.\n\nIs the door locked?"},)
+    assert turn.answer == "Yes, it is."
+
+
 def test_the_same_tokens_are_scored_as_training_supervises(test_set, rows, tokenizer):
     texts = {row["id"]: row["text"] for row in rows}
     for conversation in test_set.conversations:
@@ -41,9 +50,7 @@ def test_shortest_first(test_set):
 
 def test_a_prompt_that_tokenizes_otherwise_alone_is_refused_by_name(tokenizer):
     class Merging(type(tokenizer)):
-        """As Gemma's own vocabulary has pieces of several line breaks: the answer's first joins the
-        prompt's last.
-        """
+        """Gemma's vocabulary has pieces of several line breaks, across prompt and answer."""
 
         def __init__(self):
             self.__dict__.update(tokenizer.__dict__)
@@ -52,14 +59,9 @@ def test_a_prompt_that_tokenizes_otherwise_alone_is_refused_by_name(tokenizer):
             ids, supervised = tokenizer.encode_conversation(text)
             return [*ids[:3], tokenizer.eos, *ids[3:]], [*supervised[:3], False, *supervised[3:]]
 
-    row = {
-        "id": "odd",
-        "text": render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]),
-    }
-    with pytest.raises(
-        UserError, match="test row odd: the prompt before answer 1 tokenizes alone otherwise"
-    ):
-        dataset.build([row], Merging())
+    expected = "test row odd: the prompt before answer 1 has other token ids by itself"
+    with pytest.raises(UserError, match=expected):
+        dataset.build([formatted("odd", turns(["a", "b"]))], Merging())
 
 
 @pytest.mark.parametrize(

@@ -50,3 +50,10 @@ def test_files_of_a_removed_quantization_are_named(chain):
     assert identity.strays(folders, ("float32", *QUANTIZATIONS)) == []
     left = identity.strays(folders, ("float32", "int8"))
     assert [path.name for path in left] == ["int4.tflite", "int4.litertlm", "int4.task"]
+
+
+def test_evaluate_says_to_delete_files_of_a_removed_quantization(copy, test_set, tokenizer, capsys):
+    evaluate.check_models(test_set, tokenizer, ("int8",))
+    note = capsys.readouterr().err
+    assert "models/tflite/int4.tflite" in note and "models/bundle/int4.task" in note
+    assert "Delete them: DVC hashes the whole folder" in note

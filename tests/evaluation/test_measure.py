@@ -8,7 +8,7 @@ import pytest
 from gemma_finetune.evaluation.liveness import Answer, FollowUp
 from gemma_finetune.evaluation.measure import (
     Outcome,
-    Spoken,
+    RuntimeAnswers,
     exact_by_logits,
     exact_by_text,
     exact_match,
@@ -41,9 +41,7 @@ def test_the_reference_is_kept_as_it_was(right):
 
 
 def test_a_disk_too_full_for_the_reference_is_an_error(right, tmp_path, monkeypatch):
-    """Of a file written to through a map, the system says it with SIGBUS, which ends Python without
-    a word.
-    """
+    """Written through a map instead, it would be SIGBUS, which ends Python without a message."""
 
     class FullDisk(io.FileIO):
         room = sum(part.nbytes for part in right) - 1
@@ -95,12 +93,10 @@ def test_the_change_is_against_the_merged_model(test_set):
     )
 
 
-def spoken(test_set, **changes):
-    """The references as answers, with changes {number of the turn: text}; no chat of the runtime's
-    own.
-    """
+def answered(test_set, **changes):
+    """The references as answers, with changes {number of the turn: text}, and no follow-ups."""
     texts = {str(i): turn.answer for i, turn in enumerate(test_set.turns)} | changes
-    return Spoken(
+    return RuntimeAnswers(
         [Answer(texts[str(i)], stopped=True, turn=1) for i in range(len(test_set.turns))], []
     )
 
@@ -112,29 +108,27 @@ def test_answers_are_compared_as_text_but_for_the_space_around(test_set):
     assert exact_by_text(test_set, found.answers).tolist() == [True, False, True, True]
 
 
-def test_a_runtime_that_says_what_its_logits_foretell(test_set, right, tokenizer):
-    figures = runtime(test_set, spoken(test_set), measure(test_set, right, right), tokenizer)
+def test_a_runtime_that_says_what_its_logits_do(test_set, right, tokenizer):
+    figures = runtime(test_set, answered(test_set), measure(test_set, right, right), tokenizer)
     assert (figures["runtime_agreement"], figures["faulty_answers"]) == (1, 0)
 
 
 def test_a_runtime_that_says_otherwise(test_set, right, tokenizer):
-    found = spoken(test_set, **{"0": "Something else", "2": ""})
+    found = answered(test_set, **{"0": "Something else", "2": ""})
     figures = runtime(test_set, found, measure(test_set, right, right), tokenizer)
     assert (figures["runtime_agreement"], figures["faulty_answers"]) == (0.5, 0.25)
     assert figures["faults"]["empty"] == 1
 
 
-def test_a_wrong_answer_agrees_if_it_begins_as_foretold(test_set, tokenizer):
-    """Of an answer that leaves the reference, the logits know the beginning and the first other
-    token.
-    """
+def test_a_wrong_answer_agrees_if_it_begins_as_the_logits_say(test_set, tokenizer):
+    """The logits know it up to the first token that differs from the reference."""
     turn = test_set.turns[0]
     other = tokenizer.encode("Z")[-1]
     argmax = [t.labels.copy() for t in test_set.turns]
     argmax[0][2] = other
     begins = tokenizer.decode([*turn.labels[:2].tolist(), other])
     for text, agreement in ((begins + "anything", 1), (turn.answer, 0.75)):
-        found = spoken(test_set, **{"0": text})
+        found = answered(test_set, **{"0": text})
         assert (
             runtime(test_set, found, Outcome({}, argmax), tokenizer)["runtime_agreement"]
             == agreement
@@ -149,17 +143,17 @@ def test_second_answers_count_where_the_first_was_the_reference(
 ):
     turn = next(turn for turn in test_set.turns if len(turn.messages) > 1)
     answer = Answer(turn.answer if text == "same" else text, stopped=True, turn=2)
-    spoke = Spoken(spoken(test_set).answers, [FollowUp(turn, answer, same_start)])
-    figures = runtime(test_set, spoke, measure(test_set, right, right), tokenizer)
+    found = RuntimeAnswers(answered(test_set).answers, [FollowUp(turn, answer, same_start)])
+    figures = runtime(test_set, found, measure(test_set, right, right), tokenizer)
     assert figures.get("follow_up_agreement") == agreement
 
 
 def test_a_chat_that_dies_at_its_second_turn_is_faulty(test_set, right, tokenizer):
     turn = next(turn for turn in test_set.turns if len(turn.messages) > 1)
-    spoke = Spoken(
-        spoken(test_set).answers, [FollowUp(turn, Answer("", stopped=True, turn=2), True)]
+    found = RuntimeAnswers(
+        answered(test_set).answers, [FollowUp(turn, Answer("", stopped=True, turn=2), True)]
     )
-    figures = runtime(test_set, spoke, measure(test_set, right, right), tokenizer)
+    figures = runtime(test_set, found, measure(test_set, right, right), tokenizer)
     assert figures["faults"]["empty_follow_up"] == 1
     assert figures["faulty_answers"] == 1 / 5
 

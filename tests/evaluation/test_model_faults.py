@@ -1,6 +1,6 @@
-"""Faults planted in weights, configs and recipes: the gate fails, and names the hop that broke.
+"""Faults planted in weights, configs and recipes: the verdict is `fail`, at the hop that broke.
 
-One fault at a time, in an otherwise healthy chain; so in the other three test_..._faults.py.
+One fault at a time, in an otherwise healthy chain, as in the other three test_..._faults.py.
 """
 
 import json
@@ -12,10 +12,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from gemma_finetune.config import load_section
-from gemma_finetune.evaluation.config import CheckConfig
 from gemma_finetune.evaluation.measure import exact_by_logits, exact_match, measure
 from gemma_finetune.evaluation.tflite_rung import tflite_logits
-from gemma_finetune.reporting.gate import checks, failure
+from gemma_finetune.reporting.config import CheckConfig
+from gemma_finetune.reporting.gate import FAIL, checks, failure, read_verdicts, verdicts
 
 from .conftest import QUANTIZATIONS, ROOT, merged_logits
 
@@ -30,20 +30,21 @@ def lora_logits(chain, test_set):
 
 @pytest.fixture
 def broken_hop(metrics, test_set, tokenizer):
-    """The hop and message of the gate when `rung` has these logits: all other rungs as in the
-    healthy chain.
-    """
+    """The first hop that fails when `rung` has these logits, and all others are healthy."""
+    config = load_section("check", CheckConfig, str(ROOT / "params.yaml"))
 
     def judge(rung, logits, reference, **thresholds):
         outcome = measure(test_set, logits, reference)
         merged = measure(test_set, reference, reference)
         exact = [exact_by_logits(test_set, o, tokenizer.stop_ids) for o in (outcome, merged)]
         figures = metrics[rung] | outcome.figures | exact_match(test_set, *exact)
-        config = replace(
-            load_section("check", CheckConfig, str(ROOT / "params.yaml")), **thresholds
-        )
-        message = failure(checks(metrics | {rung: figures}, config, QUANTIZATIONS))
-        return message and message.split("at hop ")[1].split(":")[0]
+        broken = metrics | {rung: figures}
+
+        found = checks(broken, replace(config, **thresholds), QUANTIZATIONS)
+        content = verdicts(found, broken, QUANTIZATIONS)
+        assert content["verdict"] == FAIL
+        message = failure(read_verdicts(content, QUANTIZATIONS))
+        return message.removeprefix("the export chain breaks at hop ").split(":")[0]
 
     return judge
 
@@ -67,9 +68,8 @@ def lora_dropped(base, merged):
 
 
 def alpha_ignored(base, merged):
-    return {
-        name: base[name] + (merged[name] - base[name]) / 2 for name in merged
-    }  # alpha / rank is 2
+    """The adapter added in with scale 1; alpha / rank is 2."""
+    return {name: base[name] + (merged[name] - base[name]) / 2 for name in merged}
 
 
 def kernel_transposed(base, merged):
@@ -81,21 +81,19 @@ def kernel_transposed(base, merged):
 def test_a_wrong_merge_is_caught_at_merge(copy, test_set, lora_logits, broken_hop, fault):
     base = load_file(copy / "models/base/model.safetensors")
     edit_tensors(copy / "models/merged", lambda merged: fault(base, merged))
-    assert (
-        broken_hop("lora", lora_logits, merged_logits(copy / "models/merged", test_set)) == "merge"
-    )
+    reference = merged_logits(copy / "models/merged", test_set)
+    assert broken_hop("lora", lora_logits, reference) == "merge"
 
 
 def test_a_sliding_window_off_by_one_in_the_merged_config_is_caught_at_merge(
     copy, test_set, lora_logits, broken_hop
 ):
     edit_config(copy / "models/merged", sliding_window=17)
-    assert (
-        broken_hop("lora", lora_logits, merged_logits(copy / "models/merged", test_set)) == "merge"
-    )
+    reference = merged_logits(copy / "models/merged", test_set)
+    assert broken_hop("lora", lora_logits, reference) == "merge"
 
 
-# -- transformers: the directory says something else than the weights were trained with --
+# -- transformers: the config differs from what the weights were trained with --
 
 
 def rope(theta):
@@ -127,15 +125,14 @@ def test_a_wrong_config_is_caught_at_transformers(copy, test_set, reference, bro
     assert broken_hop("transformers", logits, reference) == "transformers"
 
 
-# -- tflite: converted otherwise than transformers computes --
+# -- tflite: converted to something else than transformers computes --
 
 
 def test_a_kernel_transposed_in_the_conversion_is_caught_at_tflite(
     copy, test_set, reference, broken_hop
 ):
-    right = load_file(copy / "models/merged/model.safetensors")[
-        "model.layers.2.mlp.gate_proj.weight"
-    ]
+    tensors = load_file(copy / "models/merged/model.safetensors")
+    right = tensors["model.layers.2.mlp.gate_proj.weight"]
     wrong = np.ascontiguousarray(right.T)
     content = (copy / "models/tflite/float32.tflite").read_bytes()
     assert content.count(right.tobytes()) == 1
@@ -157,12 +154,9 @@ def test_channelwise_int4_is_caught_at_quantize(
 
     from gemma_finetune.export.quantizer import quantize
 
-    (tmp_path / "channelwise.json").write_text(json.dumps(recipe.dynamic_wi4_afp32()))
-    quantize(
-        chain / "models/tflite/float32.tflite",
-        tmp_path / "wrong.tflite",
-        tmp_path / "channelwise.json",
-    )
-    logits = tflite_logits(tmp_path / "wrong.tflite", test_set.sequences)
+    channelwise, wrong = tmp_path / "channelwise.json", tmp_path / "wrong.tflite"
+    channelwise.write_text(json.dumps(recipe.dynamic_wi4_afp32()))
+    quantize(chain / "models/tflite/float32.tflite", wrong, channelwise)
+    logits = tflite_logits(wrong, test_set.sequences)
     max_kl = {"int8": 0.02, "int4": 1.33 * metrics["tflite_int4"]["kl"]}
     assert broken_hop("tflite_int4", logits, reference, max_kl=max_kl) == "quantize@int4"

@@ -3,13 +3,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.evaluation.scoring import foretold, is_exact, join, score, split_turns, summary
+from gemma_finetune.evaluation.scoring import (
+    greedy_prefix,
+    is_exact,
+    join,
+    score,
+    split_turns,
+    summary,
+)
 
 STOP = (1, 5)
 
 
 def logits(seed, positions=7, vocabulary=11):
     return np.random.default_rng(seed).normal(0, 3, (positions, vocabulary)).astype("float32")
+
+
+def softmax(x):
+    exponentials = np.exp(x.astype(float))
+    return exponentials / exponentials.sum()
 
 
 def test_a_model_against_itself_differs_in_nothing():
@@ -24,13 +36,9 @@ def test_against_the_definitions_written_out():
     p, q, labels = logits(0), logits(1), np.arange(7)
     scores = score(q, labels, p)
     for i, label in enumerate(labels):
-        probabilities = [
-            np.exp(x[i].astype(float)) / np.exp(x[i].astype(float)).sum() for x in (p, q)
-        ]
-        assert scores.nll[i] == pytest.approx(-np.log(probabilities[1][label]))
-        assert scores.kl[i] == pytest.approx(
-            sum(a * np.log(a / b) for a, b in zip(*probabilities, strict=True))
-        )
+        p_i, q_i = softmax(p[i]), softmax(q[i])
+        assert scores.nll[i] == pytest.approx(-np.log(q_i[label]))
+        assert scores.kl[i] == pytest.approx(np.sum(p_i * np.log(p_i / q_i)))
     assert summary(scores)["max_logit_diff"] == np.abs(p - q).max()
 
 
@@ -48,10 +56,9 @@ def test_kl_resolves_what_float32_would_drown():
 
 def test_joined_scores_are_the_scores_of_all():
     parts = [score(logits(i), np.arange(7), logits(9)) for i in range(3)]
+    losses = [summary(part)["loss"] for part in parts]
     assert len(join(parts).nll) == 21
-    assert summary(join(parts))["loss"] == pytest.approx(
-        np.mean([summary(p)["loss"] for p in parts])
-    )
+    assert summary(join(parts))["loss"] == pytest.approx(np.mean(losses))
 
 
 @pytest.mark.parametrize(
@@ -68,27 +75,24 @@ def test_joined_scores_are_the_scores_of_all():
 def test_what_greedy_decoding_would_say(argmax, exact, begins, whole):
     labels = np.array([7, 8, 5])
     assert is_exact(np.array(argmax), labels, STOP) is exact
-    assert foretold(np.array(argmax), labels, STOP) == (begins, whole)
+    assert greedy_prefix(np.array(argmax), labels, STOP) == (begins, whole)
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.integers(0, 10**6), st.integers(1, 12))
-def test_teacher_forcing_foretells_real_greedy_decoding(seed, length):
-    """A model is any function from a prefix to a token: exact match and `foretold` must be what
-    decoding gives.
-    """
+def test_teacher_forcing_knows_what_greedy_decoding_says(seed, length):
+    """On a random model, which is any function from a prefix to a token."""
 
     def model(prefix):
-        return int(
-            np.random.default_rng([seed, *prefix]).choice([1, 5, 6, 7], p=[0.05, 0.15, 0.4, 0.4])
-        )
+        random = np.random.default_rng([seed, *prefix])
+        return int(random.choice([1, 5, 6, 7], p=[0.05, 0.15, 0.4, 0.4]))
 
     labels = np.append(np.random.default_rng(seed + 1).integers(6, 8, length - 1), 5)
     argmax = np.array([model(labels[:i].tolist()) for i in range(length)])
     said = []
     while (token := model(said)) not in STOP and len(said) < 40:
         said.append(token)
-    begins, whole = foretold(argmax, labels, STOP)
+    begins, whole = greedy_prefix(argmax, labels, STOP)
     assert is_exact(argmax, labels, STOP) == (said == labels[:-1].tolist())
     assert said == begins if whole else said[: len(begins)] == begins
 

@@ -1,6 +1,4 @@
-"""Faults planted in the merged model's tokenizer and chat template: the ids differ from
-training's.
-"""
+"""Faults planted in the merged model's tokenizer and chat template: other ids than training's."""
 
 import pytest
 
@@ -12,9 +10,8 @@ from .conftest import exchange_pieces
 
 
 def check_tokenizers(root, test_set, tokenizer):
-    identity.check_tokenizers(
-        root / "models/base", root / "models/merged", test_set.turns, tokenizer
-    )
+    base, merged = root / "models/base", root / "models/merged"
+    identity.check_tokenizers(base, merged, test_set.turns, tokenizer)
 
 
 def test_a_merged_model_with_another_tokenizer_is_caught_at_merge(copy, test_set, tokenizer):
@@ -42,7 +39,6 @@ def test_another_template_in_the_merged_model_is_caught_at_transformers(
 ):
     assert template != CHAT_TEMPLATE
     (copy / "models/merged/chat_template.jinja").write_text(template)
-    with pytest.raises(
-        UserError, match="hop transformers: test row .*: transformers makes other token ids"
-    ):
+    expected = "hop transformers: test row .*: transformers makes other token ids"
+    with pytest.raises(UserError, match=expected):
         check_tokenizers(copy, test_set, tokenizer)

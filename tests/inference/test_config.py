@@ -8,23 +8,13 @@ from gemma_finetune.utils.cli import UserError
 
 def test_the_repository_s_own_settings_are_greedy(write_params):
     write_params({})
-    config = load_section("generate", GenerateConfig)
-    assert config.sampler().temperature == 0
-    assert config.thread_count() >= 1
+    assert load_section("generate", GenerateConfig).sampler().temperature == 0
 
 
 def test_the_sampler_is_as_set(write_params):
-    write_params(
-        {
-            "generate.temperature": "7e-1",
-            "generate.top_k": None,
-            "generate.seed": 5,
-            "generate.threads": 3,
-        }
-    )
+    write_params({"generate.temperature": "7e-1", "generate.top_k": None, "generate.seed": 5})
     config = load_section("generate", GenerateConfig)
     assert config.sampler() == Sampler(temperature=0.7, top_k=None, top_p=config.top_p, seed=5)
-    assert config.thread_count() == 3
 
 
 @pytest.mark.parametrize(

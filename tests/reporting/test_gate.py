@@ -1,35 +1,35 @@
 import copy
+import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from gemma_finetune.config import load_section
-from gemma_finetune.evaluation.config import CheckConfig
 from gemma_finetune.reporting import ladder
-from gemma_finetune.reporting.gate import CAUSES, FAIL, INCONCLUSIVE, PASS, checks, failure
+from gemma_finetune.reporting.config import CheckConfig
+from gemma_finetune.reporting.gate import (
+    CAUSES,
+    FAIL,
+    INCONCLUSIVE,
+    PASS,
+    checks,
+    failed_hops,
+    failure,
+    read_verdicts,
+    verdicts,
+)
 from gemma_finetune.utils.cli import UserError
 
-NAMES = ("int8", "int4")
-DEFAULTS = load_section("check", CheckConfig, str(Path(__file__).parents[2] / "params.yaml"))
-CONFIG = replace(DEFAULTS, min_exact_match=0.85)
+from .conftest import NAMES, ROOT, healthy
 
-
-def healthy():
-    rung = {
-        "kl": 0.001,
-        "max_logit_diff": 1e-6,
-        "exact_match": 0.95,
-        "exact_match_low": 0.9,
-        "exact_match_high": 0.99,
-    }
-    change = {
-        "exact_match_change": 0.0,
-        "exact_match_change_low": -0.01,
-        "exact_match_change_high": 0.01,
-    }
-    spoken = {"runtime_agreement": 1.0, "faulty_answers": 0.0}
-    return {name: {**rung, **change, **spoken} for name in ladder.rungs(NAMES)}
+CONFIG = replace(
+    load_section("check", CheckConfig, str(ROOT / "params.yaml")), min_exact_match=0.85
+)
+WORSE = {
+    "exact_match_change": -0.3,
+    "exact_match_change_low": -0.4,
+    "exact_match_change_high": -0.2,
+}
 
 
 def broken(rung, **figures):
@@ -38,19 +38,29 @@ def broken(rung, **figures):
     return metrics
 
 
-def verdicts(metrics):
-    return {f"{c.rung}.{c.metric}": c.verdict for c in checks(metrics, CONFIG, NAMES)}
+def judge(metrics):
+    return checks(metrics, CONFIG, NAMES)
+
+
+def verdict_of(metrics, figure):
+    [verdict] = [c.verdict for c in judge(metrics) if f"{c.rung}.{c.metric}" == figure]
+    return verdict
+
+
+def written(metrics):
+    """metrics/check.json's content, as it is read from the file."""
+    return json.loads(json.dumps(verdicts(judge(metrics), metrics, NAMES), sort_keys=True))
 
 
 def test_a_healthy_ladder_passes():
-    found = checks(healthy(), CONFIG, NAMES)
+    found = judge(healthy())
     assert {check.verdict for check in found} == {PASS}
     assert failure(found) is None
 
 
 def test_every_hop_has_a_check_and_every_stage_its_causes():
     hops = ladder.hops(NAMES)
-    assert sorted({c.hop for c in checks(healthy(), CONFIG, NAMES)}, key=hops.index) == hops
+    assert list(dict.fromkeys(check.hop for check in judge(healthy()))) == hops
     assert {hop.split("@")[0] for hop in hops} == set(CAUSES)
 
 
@@ -62,14 +72,13 @@ def test_every_hop_has_a_check_and_every_stage_its_causes():
         ("transformers", {"max_logit_diff": 0.02}, "transformers"),
         ("tflite_float32", {"max_logit_diff": 0.02}, "tflite"),
         ("tflite_int4", {"kl": 2.0}, "quantize@int4"),
-        ("tflite_int8", {"exact_match_change": -0.3, "exact_match_change_low": -0.4, "exact_match_change_high": -0.2},
-         "quantize@int8"),
+        ("tflite_int8", WORSE, "quantize@int8"),
         ("task_int4", {"runtime_agreement": 0.5}, "bundle@int4"),
         ("litertlm_int8", {"faulty_answers": 0.4}, "bundle@int8"),
     ],
-)  # fmt: skip
+)
 def test_a_failure_names_hop_figure_threshold_and_causes(rung, figures, hop):
-    message = failure(checks(broken(rung, **figures), CONFIG, NAMES))
+    message = failure(judge(broken(rung, **figures)))
     metric, value = next(iter(figures.items()))
     assert message.startswith(f"the export chain breaks at hop {hop}")
     assert f"{rung}.{metric} is {value:.4g}" in message
@@ -81,9 +90,8 @@ def test_a_failure_names_hop_figure_threshold_and_causes(rung, figures, hop):
 def test_what_fails_after_the_first_broken_hop_comes_second():
     metrics = broken("transformers", max_logit_diff=1.0)
     metrics["tflite_float32"]["max_logit_diff"] = 1.0
-    first, _, later = failure(checks(metrics, CONFIG, NAMES)).partition(
-        "After it, perhaps as a consequence:"
-    )
+    message = failure(judge(metrics))
+    first, _, later = message.partition("After it, perhaps as a consequence:")
     assert "transformers.max_logit_diff" in first
     assert "tflite_float32.max_logit_diff" in later
 
@@ -99,27 +107,25 @@ def test_what_fails_after_the_first_broken_hop_comes_second():
     ],
 )
 def test_an_interval_over_the_threshold_is_inconclusive(low, high, verdict):
-    metrics = broken(
-        "lora", exact_match=(low + high) / 2, exact_match_low=low, exact_match_high=high
-    )
-    assert verdicts(metrics)["lora.exact_match"] == verdict
+    middle = (low + high) / 2
+    metrics = broken("lora", exact_match=middle, exact_match_low=low, exact_match_high=high)
+    assert verdict_of(metrics, "lora.exact_match") == verdict
 
 
 def test_a_change_the_sample_cannot_resolve_is_no_pass():
     metrics = broken("tflite_int8", exact_match_change_low=-0.06, exact_match_change_high=0.06)
-    assert verdicts(metrics)["tflite_int8.exact_match_change"] == INCONCLUSIVE
-    assert failure(checks(metrics, CONFIG, NAMES)) is None
+    assert verdict_of(metrics, "tflite_int8.exact_match_change") == INCONCLUSIVE
+    assert failure(judge(metrics)) is None
 
 
 def test_nan_is_no_pass():
-    assert verdicts(broken("tflite_int8", kl=float("nan")))["tflite_int8.kl"] == FAIL
+    assert verdict_of(broken("tflite_int8", kl=float("nan")), "tflite_int8.kl") == FAIL
 
 
 def test_a_quantization_without_threshold_is_an_error():
-    metrics = {
-        **healthy(),
-        **{f"{k}_mine": healthy()["task_int8"] for k in ("tflite", "task", "litertlm")},
-    }
+    metrics = healthy()
+    for kind in ("tflite", "task", "litertlm"):
+        metrics[f"{kind}_mine"] = metrics["task_int8"]
     with pytest.raises(UserError, match="check.max_exact_match_loss: no threshold for mine"):
         checks(metrics, CONFIG, (*NAMES, "mine"))
 
@@ -131,7 +137,51 @@ def test_a_missing_figure_is_an_error_never_a_pass(damage):
         del metrics["task_int4"]
     else:
         del metrics["task_int4"]["runtime_agreement"]
-    with pytest.raises(
-        UserError, match="has no task_int4.runtime_agreement; run `dvc repro evaluate`"
-    ):
-        checks(metrics, CONFIG, NAMES)
+    expected = "has no task_int4.runtime_agreement; run `dvc repro evaluate`"
+    with pytest.raises(UserError, match=expected):
+        judge(metrics)
+
+
+@pytest.mark.parametrize("metrics", [healthy(), broken("tflite_int8", **WORSE)])
+def test_verdicts_are_read_as_they_were_written_with_hops_in_ladder_order(metrics):
+    found = read_verdicts(written(metrics), NAMES)
+    assert set(found) == set(judge(metrics))
+    assert list(dict.fromkeys(check.hop for check in found)) == ladder.hops(NAMES)
+
+
+def test_one_failed_check_fails_the_run_and_an_inconclusive_one_does_not():
+    assert written(healthy())["verdict"] == PASS
+    assert written(broken("lora", exact_match_low=0.8))["verdict"] == PASS
+    failed = written(broken("tflite_int4", kl=2.0))
+    assert (failed["verdict"], failed[FAIL], failed[PASS]) == (FAIL, 1, 15)
+
+
+def test_verdicts_of_other_quantizations_are_not_read():
+    content = written(healthy())
+    with pytest.raises(KeyError, match="quantize@mine"):
+        read_verdicts(content, (*NAMES, "mine"))
+
+
+def test_a_fault_before_the_quantization_fails_every_bundle():
+    content = written(broken("lora", max_logit_diff=3.0))
+    for name in content["bundles"]:
+        assert failed_hops(content, name) == ["merge"]
+
+
+def test_a_fault_of_one_quantization_fails_its_bundles_alone():
+    content = written(broken("tflite_int4", kl=2.0))
+    assert failed_hops(content, "int4.task") == ["quantize@int4"]
+    assert failed_hops(content, "int4.litertlm") == ["quantize@int4"]
+    assert failed_hops(content, "int8.task") == []
+
+
+def test_a_fault_of_one_bundle_fails_that_bundle_alone():
+    metrics = broken("task_int8", runtime_agreement=0.5, faulty_answers=0.5)
+    content = written(metrics)
+    assert failed_hops(content, "int8.task") == ["bundle@int8"]
+    assert failed_hops(content, "int8.litertlm") == []
+
+
+def test_what_the_sample_cannot_tell_fails_no_bundle():
+    content = written(broken("lora", exact_match_low=0.8))
+    assert failed_hops(content, "int8.task") == []

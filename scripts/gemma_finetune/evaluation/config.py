@@ -9,7 +9,7 @@ from gemma_finetune.config import section
 
 @section
 class EvaluateConfig:
-    """How much of the test split is measured, and how long an answer may get."""
+    """How many test conversations are measured, and how many tokens an answer may have."""
 
     max_examples: Annotated[int, Field(ge=1)] | None
     max_tokens: Annotated[int, Field(ge=1)]

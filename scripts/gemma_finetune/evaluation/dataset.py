@@ -1,9 +1,8 @@
-"""The test set as every rung of the ladder sees it: token ids, and the positions whose next token
-is scored.
+"""The test set as every rung of the ladder sees it: token ids, and the positions to score.
 
-Scored are the assistant's tokens and their `<end_of_turn>`, on every assistant turn: what
-training's loss counts. The conversation before a turn is the reference's own (teacher forcing), so
-one forward pass scores all its turns.
+A position is scored if the token after it is the assistant's, or the `<end_of_turn>` of one of its
+turns: what training's loss counts. The conversation before a turn is the reference's own (teacher
+forcing), so one forward pass scores all its turns.
 """
 
 from collections.abc import Sequence
@@ -31,14 +30,17 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Turn:
-    """One assistant turn, an item of exact match: `messages` before it, and the reference
-    `answer`.
+    """One assistant turn, which is one item of exact match.
+
+    messages: the conversation before it, a system text folded into the first user turn.
+    answer: the reference.
+    labels: (T,) the answer's tokens and its <end_of_turn>.
     """
 
     conversation: str
     messages: tuple[dict[str, str], ...]
     answer: str
-    labels: np.ndarray  # (T,) the answer's tokens and its <end_of_turn>
+    labels: np.ndarray
 
     @property
     def length(self) -> int:
@@ -53,56 +55,60 @@ class Conversation:
 
 
 def select(rows: Sequence, count: int | None) -> list:
-    """`count` rows spread evenly over all of them; all when `count` is None or larger."""
+    """`count` rows spread evenly over all of them; all rows if `count` is None or larger."""
     if count is None or count >= len(rows):
         return list(rows)
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def build(rows: Sequence[dict], tokenizer: GemmaTokenizer) -> list[Conversation]:
-    """Formatted rows `{"id", "messages", "text"}` as conversations, shortest first (so that batches
-    pad little).
+    """Formatted rows {"id", "messages", "text"} as conversations.
+
+    The shortest comes first, so that batches pad little. UserError names a row whose prompts no
+    runtime could be given.
     """
     conversations = [_conversation(row, tokenizer) for row in rows]
     return sorted(conversations, key=lambda c: (len(c.tokens.ids), c.id))
 
 
 def _conversation(row: dict, tokenizer: GemmaTokenizer) -> Conversation:
-    name, messages = row["id"], fold_system(row["messages"])
-    ids, supervised = (np.array(column) for column in tokenizer.encode_conversation(row["text"]))
-    positions = np.flatnonzero(supervised) - 1
-    starts = positions[np.diff(positions, prepend=-2) > 1] + 1
-    ends = positions[np.diff(positions, append=len(ids) + 1) > 1] + 2
+    messages = fold_system(row["messages"])
+    token_ids, supervised = tokenizer.encode_conversation(row["text"])
+    ids = np.array(token_ids, np.int32)  # (T,)
+    positions = np.flatnonzero(supervised).astype(np.int32) - 1  # (P,)
+
     turns = []
-    for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        turn = Turn(
-            name, tuple(messages[: 2 * k + 1]), messages[2 * k + 1]["content"], ids[start:end]
-        )
-        if prompt_ids(turn.messages, tokenizer) != ids[:start].tolist():
+    for number, (start, end) in enumerate(_spans(supervised)):
+        before, answer = messages[: 2 * number + 1], messages[2 * number + 1]
+        if prompt_ids(before, tokenizer) != token_ids[:start]:
             raise UserError(
-                f"test row {name}: the prompt before answer {k + 1} tokenizes alone otherwise than inside the "
-                "conversation, so no runtime could be given it; look for odd spaces or line breaks at its turns' ends"
+                f"test row {row['id']}: the prompt before answer {number + 1} has other token ids "
+                "by itself than inside the conversation, so no runtime could be given it; look for "
+                "odd spaces or line breaks at the ends of its turns"
             )
-        turns.append(turn)
-    return Conversation(
-        name, Tokens(ids.astype(np.int32), positions.astype(np.int32)), tuple(turns)
-    )
+        turns.append(Turn(row["id"], tuple(before), answer["content"], ids[start:end]))
+    return Conversation(row["id"], Tokens(ids, positions), tuple(turns))
+
+
+def _spans(supervised: Sequence[bool]) -> list[list[int]]:
+    """[start, end] of each answer: each run of supervised tokens."""
+    padded = np.concatenate([[0], supervised, [0]])
+    edges = np.flatnonzero(np.diff(padded))  # start, end, start, end, ...
+    return edges.reshape(-1, 2).tolist()
 
 
 def prompt_ids(messages: Sequence[dict[str, str]], tokenizer: GemmaTokenizer) -> list[int]:
-    """What a runtime must feed the model before it answers: BOS, the conversation, the opened model
-    turn.
-    """
+    """What a runtime must feed the model: BOS, the conversation, the opened model turn."""
     return [tokenizer.bos, *tokenizer.encode(render_prompt(list(messages)))]
 
 
 def probe(conversations: Sequence[Conversation], length: int, count: int = 16) -> Tokens:
     """Test conversations chained to `length` tokens, of which the last `count` are compared.
 
-    Chats are mostly shorter than the sliding window; faults of the window and of RoPE show only
-    past it.
+    Most chats are shorter than the sliding window; faults of the window and of RoPE show only
+    beyond it.
     """
     bos = conversations[0].tokens.ids[:1]
     chain = np.concatenate([c.tokens.ids[1:] for c in conversations])
-    ids = np.concatenate([bos, np.resize(chain, length - 1)])
+    ids = np.concatenate([bos, np.resize(chain, length - 1)])  # (length,), repeated if too short
     return Tokens(ids, np.arange(length - count - 1, length - 1, dtype=np.int32))

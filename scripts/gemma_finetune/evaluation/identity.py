@@ -1,4 +1,4 @@
-"""Every rung is what it says and reads what the others read. Asserted before anything is scored."""
+"""Checks, before any scoring, that every rung is what its name says and reads the same ids."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,28 +19,26 @@ from gemma_finetune.utils.files import require, sha256
 def check_tokenizers(
     base: Path, merged: Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer
 ) -> None:
-    """UserError unless base and merged share a tokenizer, and transformers makes of each prompt
-    what training did.
-    """
+    """UserError unless base and merged share a tokenizer, and transformers makes training's ids."""
     if sha256(require(base / "tokenizer.model", "base")) != sha256(merged / "tokenizer.model"):
         raise UserError(
-            f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; run `dvc repro merge`"
+            f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; "
+            "run `dvc repro merge`"
         )
     found = torch_prompt_ids(merged, [turn.messages for turn in turns])
     for turn, ids in zip(turns, found, strict=True):
         expected = prompt_ids(turn.messages, tokenizer)
         if ids != expected:
             raise UserError(
-                f"hop transformers: test row {turn.conversation}: transformers makes other token ids of it than "
-                f"training; look for <bos> and line breaks in {merged}/chat_template.jinja and tokenizer_config.json\n"
+                f"hop transformers: test row {turn.conversation}: transformers makes other token "
+                f"ids of it than training; look for <bos> and line breaks in "
+                f"{merged}/chat_template.jinja and tokenizer_config.json\n"
                 f"  transformers: {ids}\n  training:     {expected}"
             )
 
 
 def check_whole(path: Path, stage: str) -> None:
-    """UserError if a `.tflite`, made by `stage`, is cut short: LiteRT reads on regardless, and the
-    process dies.
-    """
+    """UserError if a `.tflite`, made by `stage`, is cut short: LiteRT would crash the process."""
     with _hop(stage):
         TFLiteFile(require(path, stage))
 
@@ -53,7 +51,7 @@ def check_weights(directory: Path, stage: str) -> None:
 
 @contextmanager
 def _hop(stage: str) -> Iterator[None]:
-    """Puts the hop's name before an error."""
+    """Puts the hop's name before the message of a UserError."""
     try:
         yield
     except UserError as error:
@@ -61,51 +59,49 @@ def _hop(stage: str) -> Iterator[None]:
 
 
 def strays(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
-    """Files of other quantizations than `names`. Nothing reads them, but DVC hashes the whole
-    folder.
-    """
-    found = (path for folder in folders if folder.exists() for path in sorted(folder.iterdir()))
-    return [path for path in found if path.stem not in names and not path.name.startswith(".")]
+    """Files of other quantizations than `names`. No stage reads them, but DVC hashes the folder."""
+    found = []
+    for folder in folders:
+        for path in sorted(folder.iterdir()) if folder.exists() else ():
+            if path.stem not in names and not path.name.startswith("."):
+                found.append(path)
+    return found
 
 
 def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
-    """UserError where a sequence is longer than the exported model's KV cache."""
-    longest, room = (
-        max(len(s.ids) for s in sequences),
-        TFLiteFile(require(path, "tflite")).cache_length(),
-    )
+    """UserError if a sequence is longer than the exported model's KV cache."""
+    longest = max(len(sequence.ids) for sequence in sequences)
+    room = TFLiteFile(require(path, "tflite")).cache_length()
     if longest > room:
         raise UserError(
-            f"{path}: its cache holds {room} tokens, the longest test sequence (or the probe past the sliding window) "
-            f"has {longest}; raise export.cache_length to {longest} or more"
+            f"{path}: its cache holds {room} tokens, the longest test sequence (or the probe past "
+            f"the sliding window) has {longest}; raise export.cache_length to {longest} or more"
         )
 
 
 def check_bundles(tflite: Path, bundle: Path, merged: Path, quantizations: Sequence[str]) -> None:
-    """UserError unless each bundle holds the model of its name, the merged tokenizer, and
-    training's tokens.
-    """
+    """UserError unless each bundle holds its name's model, the merged tokenizer, and its tokens."""
     tokenizer = sha256(merged / "tokenizer.model")
-    models = {
-        name: sha256(require(tflite / f"{name}.tflite", f"quantize@{name}"))
-        for name in quantizations
-    }
+    models = {}
+    for name in quantizations:
+        models[name] = sha256(require(tflite / f"{name}.tflite", f"quantize@{name}"))
     for name in quantizations:
         for kind in BUNDLE_KINDS:
             path = require(bundle / f"{name}.{kind}", f"bundle@{name}")
             with _hop(f"bundle@{name}"):
                 contents = BundleFile(path).contents()
-            if wrong := bundle_fault(contents, name, models, tokenizer):
+            if fault := bundle_fault(contents, name, models, tokenizer):
                 raise UserError(
-                    f"{path}: hop bundle@{name}: {wrong}; run `dvc repro -f bundle@{name}`"
+                    f"{path}: hop bundle@{name}: {fault}; run `dvc repro -f bundle@{name}`"
                 )
 
 
 def bundle_fault(
     contents: Contents, name: str, models: dict[str, str], tokenizer: str
 ) -> str | None:
-    """What is wrong inside the bundle of quantization `name`, or None. `models`, `tokenizer`:
-    SHA-256 expected.
+    """What is wrong inside the bundle of quantization `name`, or None.
+
+    models: the SHA-256 expected of each quantization's model; tokenizer: that of the tokenizer.
     """
     if contents.model_sha256 != models[name]:
         others = [other for other, digest in models.items() if digest == contents.model_sha256]

@@ -1,7 +1,7 @@
 """Logits of keras-hub models: the base, the base with its adapter on, and the merged model.
 
-All in float32 with full-precision products (a GPU would take TF32 otherwise), so that a hop's
-figure is the hop's and not the arithmetic's.
+All in float32 with full-precision products (a GPU would use TF32 otherwise), so that a hop's figure
+shows what the hop changed and not the arithmetic.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ LOGIT_BYTES = 256 << 20
 LENGTH_STEP, POSITION_STEP = 64, 32  # shapes are rounded up to these: JAX compiles each new shape
 
 
-def base_with_adapter(base: str | Path, adapter_path: str | Path):
+def base_with_adapter(base: str | Path, adapter_path: str | Path) -> keras.Model:
     """The base model with `lora.npz` beside its weights, as training left it."""
     backbone, adapter = load_gemma_model(base), load_lora(adapter_path)
     adapters = apply_lora(backbone, adapter.config)
@@ -31,20 +31,21 @@ def base_with_adapter(base: str | Path, adapter_path: str | Path):
     return backbone
 
 
-def keras_logits(backbone, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
+def keras_logits(backbone: keras.Model, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
     """For each sequence its logits (P, V) float32 at its positions."""
     size = max(1, min(BATCH, LOGIT_BYTES // (4 * backbone.vocabulary_size * POSITION_STEP)))
     variables = backbone.variables
+    weights = [variable.value for variable in variables]
 
     @jax.jit
-    def forward(weights, ids, mask, positions):
+    def forward(
+        weights: list[jax.Array], ids: jax.Array, mask: jax.Array, positions: jax.Array
+    ) -> jax.Array:
         with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
             hidden = backbone({"token_ids": ids, "padding_mask": mask})  # (B, T, D)
-            return logits(
-                backbone, jax.numpy.take_along_axis(hidden, positions[:, :, None], axis=1)
-            )  # (B, P, V)
+            wanted = jax.numpy.take_along_axis(hidden, positions[:, :, None], axis=1)  # (B, P, D)
+            return logits(backbone, wanted)  # (B, P, V)
 
-    weights = [variable.value for variable in variables]
     with jax.default_matmul_precision("float32"):
         for start in range(0, len(sequences), size):
             batch = sequences[start : start + size]
@@ -52,13 +53,15 @@ def keras_logits(backbone, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
             mask = _pad([np.ones_like(s.ids) for s in batch], size, LENGTH_STEP)
             positions = _pad([s.positions for s in batch], size, POSITION_STEP)
             values = np.asarray(forward(weights, ids, mask, positions))
+            # The last batch may be smaller than `size`: the rows after it are padding.
             for row, sequence in zip(values, batch, strict=False):
                 yield row[: len(sequence.positions)]
 
 
-def _pad(rows, count, step):
+def _pad(rows: list[np.ndarray], count: int, step: int) -> np.ndarray:
     """Rows of int32 as (count, n), zero-padded to the right, n rounded up to `step`."""
-    padded = np.zeros((count, -(-max(map(len, rows)) // step) * step), np.int32)
+    longest = max(map(len, rows))
+    padded = np.zeros((count, -(-longest // step) * step), np.int32)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
     return padded

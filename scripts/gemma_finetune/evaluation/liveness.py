@@ -1,4 +1,4 @@
-"""Is a bundle alive? What a person would see at once when it is not, found in its answers."""
+"""Is a bundle alive? Finds in its answers what a person would see at once if it is not."""
 
 import re
 from collections.abc import Iterable
@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from gemma_finetune.config import find_control
 from gemma_finetune.evaluation.dataset import Turn
 
+FAULTS = ("empty", "empty_follow_up", "unstopped", "special_token", "repeating")
+
 # The same 1-60 characters four times over, up to the end.
 _REPEATS = re.compile(r"(.{1,60}?)\1{3,}\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a runtime answered; `stopped`: it ended by itself, before the limit; `turn`: 1 for a
-    first answer.
+    """What a runtime answered.
+
+    stopped: whether it ended by itself, before the limit.
+    turn: 1 for the first answer of a conversation.
     """
 
     text: str
@@ -24,8 +28,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A second answer in a chat that the runtime holds itself; `same_start`: the first answer was
-    the reference's.
+    """A second answer in a chat that the runtime holds itself.
+
+    same_start: whether the first answer was the reference's.
     """
 
     turn: Turn
@@ -34,24 +39,24 @@ class FollowUp:
 
 
 def faults(answer: Answer) -> list[str]:
-    """Names of what is wrong with an answer, of `FAULTS`; empty when it is alive."""
-    found = {
-        "empty": answer.turn == 1 and not answer.text.strip(),
-        "empty_follow_up": answer.turn > 1 and not answer.text.strip(),
+    """What is wrong with an answer, by the names in FAULTS; empty if it is alive."""
+    is_empty = not answer.text.strip()
+    present = {
+        "empty": is_empty and answer.turn == 1,
+        "empty_follow_up": is_empty and answer.turn > 1,
         "unstopped": not answer.stopped,
         "special_token": find_control(answer.text) is not None,
-        "repeating": not answer.stopped and bool(_REPEATS.search(answer.text)),
+        "repeating": not answer.stopped and _REPEATS.search(answer.text) is not None,
     }
-    return [name for name, present in found.items() if present]
-
-
-FAULTS = ("empty", "empty_follow_up", "unstopped", "special_token", "repeating")
+    return [name for name in FAULTS if present[name]]
 
 
 def liveness(answers: Iterable[Answer]) -> dict[str, int]:
     """How many answers show each fault, and how many show any (`faulty`)."""
-    found = [faults(answer) for answer in answers]
-    return {
-        "faulty": sum(map(bool, found)),
-        **{name: sum(name in f for f in found) for name in FAULTS},
-    }
+    counts = dict.fromkeys(("faulty", *FAULTS), 0)
+    for answer in answers:
+        found = faults(answer)
+        counts["faulty"] += bool(found)
+        for name in found:
+            counts[name] += 1
+    return counts

@@ -1,30 +1,37 @@
-"""One rung's logits and answers into its figures in metrics/evaluate.json. Knows no model and no
-file.
+"""One rung's logits and answers into its figures in metrics/evaluate.json.
+
+Knows no model, and no file but one temporary.
 """
 
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gemma_finetune.evaluation.bootstrap import interval
 from gemma_finetune.evaluation.dataset import Conversation, Tokens, Turn
 from gemma_finetune.evaluation.liveness import Answer, FollowUp, liveness
-from gemma_finetune.evaluation.scoring import foretold, is_exact, join, score, split_turns, summary
+from gemma_finetune.evaluation.scoring import (
+    greedy_prefix,
+    is_exact,
+    join,
+    score,
+    split_turns,
+    summary,
+)
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Conversations whose turns are the items of exact match, and one long probe on which only
-    logits are compared.
-    """
+    """Conversations to score, and one long probe on which only logits are compared."""
 
     conversations: Sequence[Conversation]
     probe: Tokens
 
-    __test__ = False  # not a test class, whatever pytest makes of its name
+    __test__ = False  # tells pytest that this is not a test class
 
     @property
     def sequences(self) -> list[Tokens]:
@@ -37,37 +44,49 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rung's logits say. `figures`: loss, perplexity, top1_agreement, kl, max_logit_diff;
-    `argmax`: per turn.
+    """What a rung's logits show.
+
+    figures: loss, perplexity, top1_agreement, kl, max_logit_diff.
+    argmax: for each turn (T,), the largest logit at each scored position.
     """
 
     figures: dict[str, float]
     argmax: list[np.ndarray]
 
 
-def keep(logits: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """Every sequence's logits, held in a temporary file: the reference that each rung is compared
-    with.
+@dataclass(frozen=True)
+class RuntimeAnswers:
+    """What a runtime answered.
+
+    answers: one a turn, each after the reference conversation before it.
+    follow_ups: second answers, in chats that the runtime held itself.
     """
+
+    answers: Sequence[Answer]
+    follow_ups: Sequence[FollowUp]
+
+
+def keep(logits: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Holds every sequence's logits in a temporary file: each rung is compared with them."""
     file, lengths = tempfile.TemporaryFile(), []
-    for part in (
-        logits
-    ):  # written, then mapped: on a full disk a write fails, a map ends Python with SIGBUS
+    # The file is written first and mapped then: if the disk is full, a write raises an error, where
+    # a map would end Python with SIGBUS.
+    for part in logits:
         file.write(np.ascontiguousarray(part, np.float32).data)
         lengths.append(len(part))
     file.flush()
-    stored = np.memmap(file, np.float32, "r").reshape(sum(lengths), -1)
+    stored = np.memmap(file, np.float32, "r").reshape(sum(lengths), -1)  # (all positions, V)
     return np.split(stored, np.cumsum(lengths[:-1]))
 
 
 def measure(
     test: TestSet, logits: Iterable[np.ndarray], reference: Sequence[np.ndarray]
 ) -> Outcome:
-    """Scores a rung's logits, a (P, V) array a sequence, against the test set and the reference
-    model's.
-    """
-    pairs = zip(test.sequences, logits, reference, strict=True)
-    *parts, probe = [score(values, tokens.labels, kept) for tokens, values, kept in pairs]
+    """Scores a rung's logits, (P, V) a sequence, by the test set and the reference model's."""
+    parts = []
+    for tokens, values, expected in zip(test.sequences, logits, reference, strict=True):
+        parts.append(score(values, tokens.labels, expected))
+    *parts, probe = parts
     scores = join(parts)
     figures = summary(scores)
     figures["max_logit_diff"] = max(figures["max_logit_diff"], float(probe.diff.max()))
@@ -75,83 +94,84 @@ def measure(
 
 
 def exact_by_logits(test: TestSet, outcome: Outcome, stop_ids: Sequence[int]) -> np.ndarray:
-    """(turns,) bool: which turns greedy decoding gets exactly right."""
-    return np.array(
-        [is_exact(a, t.labels, stop_ids) for a, t in zip(outcome.argmax, test.turns, strict=True)]
-    )
+    """(turns,) bool: the turns for which greedy decoding gives the reference."""
+    pairs = zip(outcome.argmax, test.turns, strict=True)
+    return np.array([is_exact(argmax, turn.labels, stop_ids) for argmax, turn in pairs])
 
 
 def exact_by_text(test: TestSet, answers: Sequence[Answer]) -> np.ndarray:
-    """(turns,) bool: which answers are the reference's text, spaces around it aside."""
-    return np.array(
-        [a.text.strip() == t.answer.strip() for a, t in zip(answers, test.turns, strict=True)]
-    )
+    """(turns,) bool: the answers that are the reference's text, apart from the space around it."""
+    pairs = zip(answers, test.turns, strict=True)
+    return np.array([answer.text.strip() == turn.answer.strip() for answer, turn in pairs])
 
 
 def exact_match(test: TestSet, exact: np.ndarray, merged: np.ndarray) -> dict[str, float]:
-    """Share of exact turns, and its change against the merged model on paired draws; each with its
-    95 % interval.
+    """Share of exact turns, and its change against the merged model, each with its 95 % interval.
+
+    exact, merged: (turns,) bool, of the rung and of the merged model.
     """
     change = exact.astype(float) - merged
-    return _with_interval(test, "exact_match", exact, (0.0, 1.0)) | _with_interval(
-        test, "exact_match_change", change, (-1.0, 1.0)
-    )
+    return {
+        **_with_interval(test, "exact_match", exact, (0.0, 1.0)),
+        **_with_interval(test, "exact_match_change", change, (-1.0, 1.0)),
+    }
 
 
-def _with_interval(test, name, values, bounds):
+def _with_interval(
+    test: TestSet, name: str, values: np.ndarray, bounds: tuple[float, float]
+) -> dict[str, float]:
     low, high = interval(values, [turn.conversation for turn in test.turns], bounds)
     return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
-@dataclass(frozen=True)
-class Spoken:
-    """What a runtime said: to each turn after its reference conversation, and second answers in
-    chats of its own.
+def runtime(
+    test: TestSet, answered: RuntimeAnswers, outcome: Outcome, tokenizer: GemmaTokenizer
+) -> dict:
+    """A runtime's answers compared with the logits of its model file, and what is wrong with them.
+
+    runtime_agreement: share of answers that are what greedy decoding of the logits gives.
+    follow_up_agreement: share of second answers that are the same in a chat that the runtime holds
+      itself as after the reference conversation, among chats whose first answer was the
+      reference's; absent if there are none.
+    faulty_answers, faults: see liveness.
     """
+    agreeing, after_reference = 0, {}
+    for answer, argmax, turn in zip(answered.answers, outcome.argmax, test.turns, strict=True):
+        ids, whole = greedy_prefix(argmax, turn.labels, tokenizer.stop_ids)
+        agreeing += _agrees(answer.text, ids, whole, tokenizer)
+        after_reference[turn.conversation, len(turn.messages)] = answer.text
 
-    answers: Sequence[Answer]
-    follow_ups: Sequence[FollowUp]
+    same = []
+    for chat in answered.follow_ups:
+        if chat.same_start:
+            expected = after_reference[chat.turn.conversation, len(chat.turn.messages)]
+            same.append(chat.answer.text == expected)
 
-
-def runtime(test: TestSet, spoken: Spoken, outcome: Outcome, tokenizer: GemmaTokenizer) -> dict:
-    """How a runtime's answers compare with its own model file's logits, `outcome`, and what is
-    wrong with them.
-
-    `follow_up_agreement`: share of second answers that are the same in a chat the runtime holds
-    itself as after the reference conversation, where the first answers agree; absent where none do.
-    """
-    agrees = [
-        _agrees(answer.text, *foretold(argmax, turn.labels, tokenizer.stop_ids), tokenizer)
-        for answer, argmax, turn in zip(spoken.answers, outcome.argmax, test.turns, strict=True)
-    ]
-    after_reference = {
-        id(turn): answer.text for turn, answer in zip(test.turns, spoken.answers, strict=True)
-    }
-    same = [f.answer.text == after_reference[id(f.turn)] for f in spoken.follow_ups if f.same_start]
-    answers = [*spoken.answers, *(f.answer for f in spoken.follow_ups)]
+    answers = [*answered.answers, *(chat.answer for chat in answered.follow_ups)]
     faults = liveness(answers)
-    figures = {
-        "runtime_agreement": sum(agrees) / len(agrees),
+    figures: dict[str, Any] = {
+        "runtime_agreement": agreeing / len(answered.answers),
         "faulty_answers": faults.pop("faulty") / len(answers),
         "faults": faults,
     }
-    return figures | ({"follow_up_agreement": sum(same) / len(same)} if same else {})
+    if same:
+        figures["follow_up_agreement"] = sum(same) / len(same)
+    return figures
 
 
-def _agrees(text, ids, whole, tokenizer):
-    """Whether an answer begins (`whole`: is) as foretold. A character cut in its bytes, U+FFFD, is
-    not compared.
+def _agrees(text: str, ids: list[int], whole: bool, tokenizer: GemmaTokenizer) -> bool:
+    """Whether `ids` are the answer (`whole`), or its beginning.
+
+    A character of which `ids` hold only some bytes decodes to U+FFFD and is not compared.
     """
     expected = tokenizer.decode(ids).rstrip("\ufffd")
-    return (
-        text.strip() == expected.strip() if whole else text.lstrip().startswith(expected.lstrip())
-    )
+    if whole:
+        return text.strip() == expected.strip()
+    return text.lstrip().startswith(expected.lstrip())
 
 
-def rounded(value):
-    """Floats to 6 significant digits: what two runs of different thread counts can still agree
-    on.
-    """
+def rounded(value: Any) -> Any:
+    """Floats to 6 significant digits, which runs on different numbers of threads agree on."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     return float(f"{value:.6g}") if isinstance(value, float) else value

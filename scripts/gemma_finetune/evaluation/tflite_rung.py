@@ -11,8 +11,9 @@ from gemma_finetune.runtime.threads import thread_count
 
 
 def tflite_logits(path: str | Path, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
-    """For each sequence its logits (P, V) float32 at its positions. Needs sequences within the
-    cache length.
+    """For each sequence its logits (P, V) float32 at its positions.
+
+    No sequence may be longer than the model's cache.
     """
     model = TFLiteModel(path, thread_count(path))
     for sequence in sequences:
@@ -20,5 +21,5 @@ def tflite_logits(path: str | Path, sequences: Sequence[Tokens]) -> Iterator[np.
         rows = []
         for position in sequence.positions:
             model.prefill(sequence.ids[model.position : position].tolist())
-            rows.append(model.decode(int(sequence.ids[position])))
+            rows.append(model.decode(int(sequence.ids[position])))  # (V,)
         yield np.stack(rows)

@@ -1,6 +1,4 @@
-"""The merged directory as transformers reads it: config, weights, tokenizer and chat template, all
-by its own code.
-"""
+"""The merged directory as transformers reads it: config, weights, tokenizer and chat template."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,21 +10,18 @@ from transformers.utils.logging import disable_progress_bar
 
 from gemma_finetune.evaluation.dataset import Tokens
 
-disable_progress_bar()
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def torch_logits(directory: str | Path, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
     """For each sequence its logits (P, V) float32 at its positions."""
+    disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **LOCAL).eval()
     for sequence in sequences:
+        ids = torch.from_numpy(sequence.ids).long()[None]  # (1, T)
+        positions = torch.from_numpy(sequence.positions).long()
         with torch.inference_mode():
-            positions = torch.from_numpy(sequence.positions).long()
-            output = model(
-                torch.from_numpy(sequence.ids).long()[None],
-                logits_to_keep=positions,
-                use_cache=False,
-            )
+            output = model(ids, logits_to_keep=positions, use_cache=False)
         yield output.logits[0].numpy()
 
 
@@ -35,7 +30,10 @@ def torch_prompt_ids(
 ) -> list[list[int]]:
     """Token ids of each prompt by transformers' own tokenizer and the directory's chat template."""
     tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
-    return [
-        tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False)  # type: ignore[misc]
-        for prompt in prompts
-    ]
+    found: list = []
+    for prompt in prompts:
+        ids = tokenizer.apply_chat_template(
+            list(prompt), add_generation_prompt=True, return_dict=False
+        )
+        found.append(ids)
+    return found

@@ -1,7 +1,8 @@
-"""The one interface of inference: Keras, TFLite and the bundle answer a conversation the same way.
+"""Opens a model on Keras, TFLite or LiteRT-LM: the three answer a conversation the same way.
 
 with open_backend("bundle", "models/bundle/int8.task", config) as backend:
-    for piece in backend.generate([{"role": "user", "content": "Turn on the lamp"}], Sampler(), max_tokens=64):
+    messages = [{"role": "user", "content": "Turn on the lamp"}]
+    for piece in backend.generate(messages, Sampler(), max_tokens=64):
         print(piece, end="", flush=True)
 """
 
@@ -24,14 +25,15 @@ _STAGE = {"keras": "merge", "tflite": "quantize", "bundle": "bundle"}
 def open_backend(
     kind: str | None, path: str | None, config: GenerateConfig, tokenizer: str | None = None
 ) -> Backend:
-    """The model at `path` on "keras", "tflite" or "bundle"; without a kind what `path` looks like,
-    or the bundle.
+    """The model at `path` on a backend. UserError if it is missing or cannot be used.
 
-    Without a path the pipeline's own model. `tokenizer` is for a bare .tflite of another pipeline.
-    Only what the kind needs is imported.
+    kind: "keras", "tflite", "bundle", or None to tell it by `path`.
+    path: None for the pipeline's own model of that kind.
+    tokenizer: a tokenizer.model, for a bare .tflite of another pipeline.
     """
     kind = kind or _kind(path)
     model = _find(path or DEFAULT_MODEL[kind], _STAGE[kind])
+    # Each backend is imported only when it is asked for: Keras takes seconds to import.
     if kind == "keras":
         from gemma_finetune.inference.keras_inference import open_keras
 
@@ -46,16 +48,14 @@ def open_backend(
     return BundleBackend(model, threads)
 
 
-def _kind(path):
+def _kind(path: str | None) -> str:
     if path and Path(path).is_dir():
         return "keras"
     return "tflite" if path and Path(path).suffix == ".tflite" else "bundle"
 
 
-def _find(path, stage):
-    """`path`, if it exists. What the pipeline makes is told how to get; anything else is just not
-    there.
-    """
+def _find(path: str, stage: str) -> Path:
+    """`path`, if it exists. UserError says how to get what the pipeline makes."""
     if not Path(path).is_absolute() and Path(path).parts[0] == "models":
         return require(path, stage)
     if not Path(path).exists():

@@ -1,6 +1,4 @@
-"""Answering a file of conversations: its rows, and the unfinished output that a second run goes on
-from.
-"""
+"""Answering a file of conversations: its rows, and the unfinished output, which can be resumed."""
 
 import json
 import os
@@ -8,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gemma_finetune.formats.chat_template import parse, render_prompt
 from gemma_finetune.inference.interface import Backend, PromptTooLong
@@ -17,9 +16,7 @@ from gemma_finetune.utils.files import aside, read_jsonl
 
 @dataclass(frozen=True)
 class Request:
-    """Messages that end with the user's. `reference` is the answer the file already had, if it had
-    one.
-    """
+    """Messages that end with the user's. `reference` is the answer that the file had, if any."""
 
     messages: list[dict]
     id: str | None
@@ -27,16 +24,15 @@ class Request:
 
     def answered(self, text: str) -> dict:
         """The output row: ChatML, which the data stages read, and what came with the request."""
-        row = {
-            "id": self.id,
-            "messages": [*self.messages, {"role": "assistant", "content": text.strip()}],
-        }
-        return {k: v for k, v in (row | {"reference": self.reference}).items() if v is not None}
+        answer = {"role": "assistant", "content": text.strip()}
+        row = {"id": self.id, "messages": [*self.messages, answer], "reference": self.reference}
+        return {key: value for key, value in row.items() if value is not None}
 
 
 def read_requests(path: str | Path) -> list[Request]:
-    """Rows `{"messages": [...]}` (ChatML) or `{"text": "<start_of_turn>..."}` (the format
-    stage's).
+    """The file's rows, by their `messages` (ChatML), or else their `text` ("<start_of_turn>...").
+
+    Rows of the format stage have both. UserError names the first row that is not a conversation.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
@@ -44,8 +40,9 @@ def read_requests(path: str | Path) -> list[Request]:
 
 
 def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | Path) -> None:
-    """UserError names the first request that leaves no room for an answer: before hours are spent
-    on the others.
+    """UserError names the first request that leaves no room for an answer.
+
+    Called before any is answered, which may take hours.
     """
     for number, request in enumerate(requests, 1):
         tokens = backend.count_tokens(render_prompt(request.messages))
@@ -53,10 +50,10 @@ def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | P
             raise UserError(f"{path}:{number}: {PromptTooLong(tokens, backend.context_length)}")
 
 
-def _request(row, place):
+def _request(row: Any, place: str) -> Request:
     try:
-        messages = row["messages"] if "messages" in row else parse(row["text"])
-        messages = [{"role": m["role"], "content": _text(m["content"])} for m in messages]
+        found = row["messages"] if "messages" in row else parse(row["text"])
+        messages = [{"role": m["role"], "content": _text(m["content"])} for m in found]
         reference = messages.pop()["content"] if messages[-1]["role"] == "assistant" else None
         render_prompt(messages)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
@@ -65,41 +62,44 @@ def _request(row, place):
     return Request(messages, row.get("id"), reference)
 
 
-def _text(content):
+def _text(content: Any) -> str:
     if not isinstance(content, str):
         raise ValueError(f"content is a {type(content).__name__}, not text")
-    content.encode()  # a lone surrogate is no text: ValueError
+    content.encode()  # ValueError for a lone surrogate
     return content
 
 
 class UnfinishedOutput:
-    """Rows on their way to `path`, kept beside it until all are there.
+    """Answered rows, kept in `path`.partial until all of them are there.
 
-    `settings` is what the answers depend on; the file's first line holds them. UserError where rows
-    are there already that were made with others: they may have taken hours, so nobody but the user
-    throws them away.
+    The file's first line holds `settings`, which are what the answers depend on. UserError if there
+    are answers already that were made with different settings: they may have taken hours, so only
+    the user deletes them.
     """
 
     def __init__(self, path: str | Path, settings: dict):
         self._path, self._partial = Path(path), Path(f"{path}.partial")
         header = json.dumps({"settings": settings}, sort_keys=True).encode() + b"\n"
         found = self._partial.read_bytes() if self._partial.exists() else b""
-        if header.startswith(found):  # new, or stopped while it began
-            try:
-                self._partial.parent.mkdir(parents=True, exist_ok=True)
-                self._partial.write_bytes(header)
-            except OSError as error:
-                raise UserError(f"{self._partial}: cannot be written ({error.strerror})")
+        if header.startswith(found):  # a new file, or a run that was killed in its first line
+            self._begin(header)
             found = header
-        whole = [
-            line for line in found.splitlines(keepends=True) if line.endswith(b"\n")
-        ]  # the last may be cut short
+
+        # The last line may be cut short.
+        whole = [line for line in found.splitlines(keepends=True) if line.endswith(b"\n")]
         if whole[:1] != [header]:
             raise UserError(
-                f"{self._partial}: {_difference(found, settings)}; delete it to begin anew"
+                f"{self._partial}: {_difference(found, settings)}; delete it to start over"
             )
         os.truncate(self._partial, sum(map(len, whole)))
         self.rows = len(whole) - 1
+
+    def _begin(self, header: bytes) -> None:
+        try:
+            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            self._partial.write_bytes(header)
+        except OSError as error:
+            raise UserError(f"{self._partial}: cannot be written ({error.strerror})")
 
     def append(self, row: dict) -> None:
         with open(self._partial, "a", encoding="utf-8") as file:
@@ -107,26 +107,22 @@ class UnfinishedOutput:
         self.rows += 1
 
     def finish(self) -> None:
-        """Puts the rows at `path`."""
-        with (
-            open(self._partial, "rb") as rows,
-            aside(self._path) as temporary,
-            open(temporary, "wb") as whole,
-        ):
-            rows.readline()
-            shutil.copyfileobj(rows, whole)
+        """Puts the rows at `path`, without the first line."""
+        with aside(self._path) as temporary:
+            with open(self._partial, "rb") as rows, open(temporary, "wb") as whole:
+                rows.readline()
+                shutil.copyfileobj(rows, whole)
         self._partial.unlink()
 
 
-def _difference(found, settings):
-    """What speaks against going on with the rows in `found`."""
+def _difference(found: bytes, settings: dict) -> str:
+    """Why the answers in `found` cannot be continued."""
     try:
         was = json.loads(found.split(b"\n")[0])["settings"]
-        changed = [
-            f"{key} was {was.get(key)}, is {settings[key]}"
-            for key in settings
-            if was.get(key) != settings[key]
-        ]
+        changed = []
+        for key, value in settings.items():
+            if was.get(key) != value:
+                changed.append(f"{key} was {was.get(key)}, is {value}")
     except (ValueError, TypeError, KeyError, AttributeError):
         return "not the unfinished answers of generate.py"
     return f"its answers were made with other settings ({'; '.join(changed)})"

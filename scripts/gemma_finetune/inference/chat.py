@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gemma_finetune.config import find_control
 from gemma_finetune.formats.chat_template import render, render_prompt
@@ -20,15 +21,16 @@ from gemma_finetune.utils.files import read_jsonl, write_jsonl
 
 @dataclass(frozen=True)
 class Stats:
-    """What the last answer took. Seconds are of this machine, now."""
+    """What the last answer took: tokens, and seconds on this machine."""
 
     usage: Usage
     first_token: float  # seconds from the question to the first text
     total: float  # seconds from the question to the end
 
     def tokens_per_second(self) -> float:
-        """Tokens of the answer by the time from question to end: LiteRT-LM hands out text late and
-        in lumps.
+        """Tokens of the answer by the time from the question to the end.
+
+        The time between pieces would not do: LiteRT-LM hands out text late and in lumps.
         """
         return self.usage.answer / self.total
 
@@ -42,7 +44,7 @@ class ChatSession:
         self._backend, self._sampler, self._max_tokens = backend, sampler, max_tokens
         self._system = [{"role": "system", "content": as_text(system)}] if system else []
         self._turns: list[dict] = []
-        self.dropped = 0  # turns that `ask` dropped last, for the context to hold the rest
+        self.dropped = 0  # how many turns the last `ask` dropped to make room
         self.stats: Stats | None = None
 
     @property
@@ -50,26 +52,24 @@ class ChatSession:
         return self._system + self._turns
 
     def ask(self, text: str) -> Generator[str, None, None]:
-        """The answer to `text` in pieces. Closed early, it leaves what was said so far in the
-        history.
+        """The answer to `text` in pieces. If closed early, the history keeps what came so far.
 
-        PromptTooLong, with the history untouched, where `text` alone does not fit the context.
+        PromptTooLong if `text` alone does not fit the context; the history is then unchanged.
         """
-        kept = self._fit([*self._turns, {"role": "user", "content": as_text(text)}])
-        self.dropped = len(self._turns) + 1 - len(kept)
-        started, first, pieces = time.perf_counter(), None, []
+        turns = [*self._turns, {"role": "user", "content": as_text(text)}]
+        kept = self._fit(turns)
+        self.dropped = len(turns) - len(kept)
         self.stats = None
+        started, first, pieces = time.perf_counter(), None, []
+        answer = self._backend.generate(self._system + kept, self._sampler, self._max_tokens)
         try:
-            for piece in self._backend.generate(
-                self._system + kept, self._sampler, self._max_tokens
-            ):
+            for piece in answer:
                 first = first or time.perf_counter()
                 pieces.append(piece)
                 yield piece
             ended = time.perf_counter()
-            # Set, since an answer has ended
-            usage: Usage = self._backend.usage  # type: ignore[assignment]
-            self.stats = Stats(usage, (first or ended) - started, ended - started)
+            assert self._backend.usage  # set when an answer ends
+            self.stats = Stats(self._backend.usage, (first or ended) - started, ended - started)
         finally:
             if pieces or self.stats:
                 self._turns = [*kept, {"role": "assistant", "content": as_text("".join(pieces))}]
@@ -79,13 +79,13 @@ class ChatSession:
         self._turns, self.stats = [], None
 
     def undo(self) -> bool:
-        """Forgets the last question and its answer; False where there is none."""
+        """Forgets the last question and its answer. False if there is none."""
         found = bool(self._turns)
         self._turns, self.stats = self._turns[:-2], None
         return found
 
     def context_used(self) -> tuple[int, int]:
-        """Tokens of the conversation so far, and how many the context holds."""
+        """Number of tokens of the conversation so far, and how many the context holds."""
         return self._backend.count_tokens(render(self.messages)), self._backend.context_length
 
     def save(self, path: str | Path) -> None:
@@ -96,7 +96,7 @@ class ChatSession:
         write_jsonl(path, [*earlier, {"messages": self.messages}])
 
     def load(self, path: str | Path) -> None:
-        """Goes on with the last conversation of a ChatML JSONL file."""
+        """Continues the last conversation of a ChatML JSONL file."""
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file")
         rows = list(read_jsonl(path))
@@ -104,35 +104,35 @@ class ChatSession:
         systems = [m for m in messages if m["role"] == "system"]
         self._system, self._turns = systems, messages[len(systems) :]
 
-    def _fit(self, turns):
-        """The latest of `turns` that leave room for an answer; whole turns, a question with its
-        answer, go first.
+    def _fit(self, turns: list[dict]) -> list[dict]:
+        """The latest of `turns` that leave room for an answer.
+
+        The oldest are dropped in pairs, a question with its answer.
         """
         context = self._backend.context_length
         room = min(self._max_tokens, context // 4)
-        while (tokens := self._count(turns)) + room > context and len(turns) > 2:
+        tokens = self._count(turns)
+        while tokens + room > context and len(turns) > 2:
             turns = turns[2:]
+            tokens = self._count(turns)
         if tokens >= context:
             raise PromptTooLong(tokens, context)
         return turns
 
-    def _count(self, turns):
+    def _count(self, turns: list[dict]) -> int:
         return self._backend.count_tokens(render_prompt(self._system + turns))
 
 
 def as_text(content: str) -> str:
-    """`content` with every control piece broken by a space: what a person types is text, never a
-    turn.
-    """
-    content = (
-        content.strip().encode(errors="replace").decode()
-    )  # a broken byte of the keyboard's is no text
+    """`content` with every control piece broken by a space: what is typed is text, never a turn."""
+    # A broken byte from the keyboard cannot be encoded and becomes a question mark.
+    content = content.strip().encode(errors="replace").decode()
     while piece := find_control(content):
         content = content.replace(piece, f"{piece[0]} {piece[1:]}")
     return content
 
 
-def _messages(path, row):
+def _messages(path: str | Path, row: Any) -> list[dict]:
     """The messages of a ChatML row that ends with an answer."""
     try:
         messages = [{"role": m["role"], "content": m["content"]} for m in row["messages"]]

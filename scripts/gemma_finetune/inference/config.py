@@ -10,6 +10,8 @@ from gemma_finetune.inference.sampler import Sampler
 
 @section
 class GenerateConfig:
+    """How answers are generated, and on how many threads and in which precision."""
+
     max_tokens: Annotated[int, Field(ge=1)]
     temperature: Annotated[Float, Field(ge=0)]
     top_k: Annotated[int, Field(ge=1)] | None

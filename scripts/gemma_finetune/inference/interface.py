@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
@@ -11,14 +12,18 @@ from gemma_finetune.utils.cli import UserError
 
 @dataclass(frozen=True)
 class Usage:
-    """What the last answer took, in tokens: the whole prompt, what of it was newly read, the
-    answer.
+    """How many tokens the last answer took.
+
+    prompt: the whole prompt.
+    read: the part of it that was not in the KV cache yet.
+    answer: the answer.
+    complete: False if it was cut off, by `max_tokens` or by the end of the context.
     """
 
     prompt: int
     read: int
     answer: int
-    complete: bool  # False: it was cut off by `max_tokens` or by the end of the context
+    complete: bool
 
 
 class PromptTooLong(UserError):
@@ -26,30 +31,34 @@ class PromptTooLong(UserError):
 
     def __init__(self, tokens: int, context_length: int):
         super().__init__(
-            f"the prompt is too long: {tokens} tokens, and the model's context holds {context_length}; shorten it, or "
-            "make a model with a larger export.cache_length"
+            f"the prompt is too long: {tokens} tokens, and the model's context holds "
+            f"{context_length}; shorten it, or make a model with a larger export.cache_length"
         )
 
 
 class Backend(ABC):
-    """A loaded model. `usage` is set when an answer ends; `description` says what computes, for
-    people.
+    """A loaded model.
+
+    description: what computes, in words for people.
+    weights: the file that holds the model's weights.
+    context_length: how many tokens of prompt and answer fit.
+    usage: what the last complete call of `generate` took.
     """
 
     description: str
-    weights: Path  # the file that holds the model's weights
+    weights: Path
     context_length: int
     usage: Usage | None = None
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:
-        """Tokens of a rendered conversation or prompt, BOS included."""
+        """Number of tokens of a rendered conversation or prompt, BOS included."""
 
     @abstractmethod
     def generate(self, messages: list[dict], sampler: Sampler, max_tokens: int) -> Iterator[str]:
-        """The answer in pieces of text. What is still known of an earlier prompt is not read again.
+        """The answer in pieces of text. What the KV cache holds of the prompt is not read again.
 
-        PromptTooLong where no token of an answer would fit; ValueError for content with a control
+        PromptTooLong if no token of an answer would fit; ValueError if content holds a control
         piece.
         """
 
@@ -57,8 +66,8 @@ class Backend(ABC):
     def close(self) -> None:
         """Frees the model."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()

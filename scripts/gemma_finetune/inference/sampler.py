@@ -1,6 +1,4 @@
-"""From logits to the next token: greedy, or drawn with temperature, top-k, top-p and a repetition
-penalty.
-"""
+"""From logits to the next token: greedy, or drawn with temperature, top-k and top-p."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +8,13 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """How a token is chosen. `temperature` 0 is greedy; `top_k` None keeps all tokens, `top_p` 1
-    all of their mass.
+    """How a token is chosen.
 
-    `repetition_penalty` r divides a positive logit by r and multiplies a negative one, for each
-    token the answer already holds (Keskar et al. 2019, CTRL), as LiteRT-LM does.
+    temperature: 0 is greedy; top_k and top_p then do nothing.
+    top_k: only the k largest logits are drawn from; None: all.
+    top_p: only the fewest tokens that hold this probability mass are drawn from; 1: all.
+    repetition_penalty: r divides a positive logit by r and multiplies a negative one, for each
+      token that the answer already holds (Keskar et al. 2019, CTRL), as in LiteRT-LM.
     """
 
     temperature: float = 0.0
@@ -24,25 +24,25 @@ class Sampler:
     seed: int = 0
 
     def choose(self, logits: np.ndarray, answer: Sequence[int], random: np.random.Generator) -> int:
-        """The next token id. logits: (V,); `answer`: the ids chosen so far; `random`: where draws
-        come from.
+        """The next token id.
+
+        logits: (V,).
+        answer: the ids chosen so far.
+        random: what draws come from.
         """
         scores = _penalize(logits, answer, self.repetition_penalty)
         if self.temperature == 0:
             return int(scores.argmax())
-        candidates = _largest(scores, self.top_k)  # (K,), best first
+        candidates = _largest(scores, self.top_k)  # (K,) ids, best first
         weights = np.exp((scores[candidates] - scores[candidates[0]]) / self.temperature)
         cumulative = np.cumsum(weights / weights.sum())
-        kept = (
-            int(np.searchsorted(cumulative, self.top_p)) + 1
-        )  # the fewest whose mass reaches top_p
+        kept = int(np.searchsorted(cumulative, self.top_p)) + 1  # the fewest that reach top_p
         cumulative = cumulative[:kept]
-        return int(
-            candidates[np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")]
-        )
+        drawn = np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")
+        return int(candidates[drawn])
 
 
-def _penalize(logits, answer, penalty):
+def _penalize(logits: np.ndarray, answer: Sequence[int], penalty: float) -> np.ndarray:
     scores = logits.astype(np.float64)
     if penalty != 1 and answer:
         seen = np.unique(answer)
@@ -50,7 +50,7 @@ def _penalize(logits, answer, penalty):
     return scores
 
 
-def _largest(scores, count):
+def _largest(scores: np.ndarray, count: int | None) -> np.ndarray:
     """Indices of the `count` largest, best first; ties go to the lower index."""
     if count is None or count >= len(scores):
         return np.argsort(-scores, kind="stable")

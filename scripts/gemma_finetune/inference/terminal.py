@@ -1,12 +1,12 @@
-"""The chat's screen and keyboard: lines and commands, colours, Ctrl-C. The conversation itself is
-ChatSession's.
-"""
+"""The chat's screen and keyboard: lines, commands, colours, Ctrl-C. ChatSession has the history."""
 
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TextIO
 
 from gemma_finetune.inference.chat import ChatSession
 from gemma_finetune.utils.cli import UserError
@@ -15,7 +15,7 @@ HELP = """\
 /reset        forget the conversation
 /undo         forget the last question and its answer
 /save FILE    add the conversation to a ChatML JSONL file, which `data.raw` can name
-/load FILE    go on with the last conversation of such a file
+/load FILE    continue the last conversation of such a file
 /stats        what the last answer took, and how full the context is
 /exit         leave, as Ctrl-D does; Ctrl-C stops an answer, a second one leaves"""
 
@@ -27,13 +27,11 @@ class Leave(Exception):
 
 
 class SecondInterrupt(KeyboardInterrupt):
-    """Ctrl-C was pressed again while an answer was being stopped: the session is to end."""
+    """Ctrl-C was pressed again while an answer was being stopped: the session ends."""
 
 
 def converse(session: ChatSession) -> None:
-    """Reads lines from the terminal and answers them, until /exit or Ctrl-D. A mistake is told and
-    forgiven.
-    """
+    """Answers lines from the terminal until /exit or Ctrl-D. A mistake does not end the session."""
     import readline  # noqa: F401 - gives input() line editing and history
 
     with suppress(Leave):
@@ -44,13 +42,14 @@ def converse(session: ChatSession) -> None:
                 print(_style(f"error: {error}", _RED, sys.stderr), file=sys.stderr)
             except SecondInterrupt:
                 raise
-            except KeyboardInterrupt:  # around a command, or before an answer has begun
+            except KeyboardInterrupt:  # during a command, or before an answer has begun
                 print()
 
 
 def converse_piped(session: ChatSession, lines: Iterable[str]) -> None:
-    """Answers each line of a file or pipe, in one conversation; only answers go to stdout. A
-    mistake ends it.
+    """Answers each line of a file or pipe, in one conversation. A mistake ends it.
+
+    Only the answers go to standard output.
     """
     with suppress(Leave):
         for line in lines:
@@ -66,8 +65,9 @@ def respond(session: ChatSession, line: str) -> None:
 
 
 def answer(session: ChatSession, text: str) -> None:
-    """Prints the answer to `text` as it comes. On a terminal Ctrl-C ends the answer, not the
-    session.
+    """Prints the answer to `text` as it comes.
+
+    On a terminal Ctrl-C ends the answer and not the session.
     """
     pieces = session.ask(text)
     with _interrupts() as interrupted:
@@ -82,96 +82,107 @@ def answer(session: ChatSession, text: str) -> None:
         _note("cut off by generate.max_tokens or the end of the context")
 
 
-def _command(session, line):
+def _command(session: ChatSession, line: str) -> None:
     name, _, argument = line.partition(" ")
     argument = argument.strip()
-    if name not in _COMMANDS | _FILE_COMMANDS:
-        raise UserError(f"no command {name}; /help lists them")
-    if name in _FILE_COMMANDS and not argument:
-        raise UserError(f"{name} needs a file: {name} FILE")
-    if name in _COMMANDS and argument:
-        raise UserError(f"{name} takes nothing after it, not {argument!r}")
     if name in _COMMANDS:
+        if argument:
+            raise UserError(f"{name} takes nothing after it, not {argument!r}")
         _COMMANDS[name](session)
-    else:
+    elif name in _FILE_COMMANDS:
+        if not argument:
+            raise UserError(f"{name} needs a file: {name} FILE")
         _FILE_COMMANDS[name](session, os.path.expanduser(argument))
+    else:
+        raise UserError(f"no command {name}; /help lists them")
 
 
-def _leave(session):
+def _reset(session: ChatSession) -> None:
+    session.reset()
+    _note("conversation forgotten")
+
+
+def _undo(session: ChatSession) -> None:
+    _note("last question and answer forgotten" if session.undo() else "nothing to undo")
+
+
+def _show_stats(session: ChatSession) -> None:
+    used, size = session.context_used()
+    context = f"context {used} of {size} tokens"
+    if session.stats is None:
+        _note(context)
+        return
+    usage, speed = session.stats.usage, session.stats.tokens_per_second()
+    _note(
+        f"answer {usage.answer} tokens at {speed:.0f} tokens/s, "
+        f"the first after {session.stats.first_token:.2f} s; "
+        f"prompt {usage.prompt} tokens, {usage.read} of them new; {context}"
+    )
+
+
+def _help(session: ChatSession) -> None:
+    print(HELP, file=sys.stderr)
+
+
+def _leave(session: ChatSession) -> None:
     raise Leave
 
 
-def _save(session, file):
+def _save(session: ChatSession, file: str) -> None:
     with _file_errors(file):
         session.save(file)
     _note(f"{len(session.messages)} messages saved to {file}")
 
 
-def _load(session, file):
+def _load(session: ChatSession, file: str) -> None:
     with _file_errors(file):
         session.load(file)
     _note(f"{len(session.messages)} messages loaded from {file}")
 
 
-def _reset(session):
-    session.reset()
-    _note("conversation forgotten")
-
-
-def _undo(session):
-    _note("last question and answer forgotten" if session.undo() else "nothing to undo")
-
-
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[[ChatSession], None]] = {
     "/reset": _reset,
     "/undo": _undo,
-    "/stats": lambda session: _note(_describe(session)),
-    "/help": lambda session: print(HELP, file=sys.stderr),
+    "/stats": _show_stats,
+    "/help": _help,
     "/exit": _leave,
 }
-_FILE_COMMANDS = {"/save": _save, "/load": _load}
+_FILE_COMMANDS: dict[str, Callable[[ChatSession, str], None]] = {"/save": _save, "/load": _load}
 
 
 @contextmanager
-def _file_errors(file):
-    """A file that cannot be read or written is the user's mistake."""
+def _file_errors(file: str) -> Iterator[None]:
+    """Turns an error of the file system into a UserError that names the file."""
     try:
         yield
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}")
 
 
-def _describe(session):
-    used, size = session.context_used()
-    context = f"context {used} of {size} tokens"
-    if not (stats := session.stats):
-        return context
-    usage = stats.usage
-    return (
-        f"answer {usage.answer} tokens at {stats.tokens_per_second():.0f} tokens/s, the first after "
-        f"{stats.first_token:.2f} s; prompt {usage.prompt} tokens, {usage.read} of them new; {context}"
-    )
-
-
-def _read_line():
+def _read_line() -> str | None:
     """A line from the terminal; empty after Ctrl-C, None after Ctrl-D."""
     prompt = _style("> ", _BOLD, sys.stdout)
+    # \001 and \002 tell readline which bytes take no room on the screen.
+    prompt = prompt.replace("\033[", "\001\033[").replace("m", "m\002")
     try:
-        # \001 and \002 tell readline which bytes take no room on the screen.
-        return input(prompt.replace("\033[", "\001\033[").replace("m", "m\002")).strip()
-    except (EOFError, KeyboardInterrupt) as end:
+        return input(prompt).strip()
+    except EOFError:
         print()
-        return None if isinstance(end, EOFError) else ""
+        return None
+    except KeyboardInterrupt:
+        print()
+        return ""
 
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C on a terminal into a flag, so that an answer stops between two pieces;
-    a second raises.
+    """Yields a function that tells whether Ctrl-C was pressed, so that an answer stops in order.
+
+    Only on a terminal. A second Ctrl-C raises SecondInterrupt at once.
     """
     seen = []
 
-    def note(signal_number, frame):
+    def note(signal_number: int, frame: FrameType | None) -> None:
         if seen:
             raise SecondInterrupt
         seen.append(signal_number)
@@ -186,12 +197,12 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _note(text):
+def _note(text: str) -> None:
     print(_style(f"({text})", _DIM, sys.stderr), file=sys.stderr, flush=True)
 
 
-def _style(text, code, stream):
-    """`text` in a colour where `stream` is a terminal whose user wants colours."""
-    return (
-        f"\033[{code}m{text}\033[0m" if stream.isatty() and "NO_COLOR" not in os.environ else text
-    )
+def _style(text: str, code: str, stream: TextIO) -> str:
+    """`text` in a colour, if `stream` is a terminal and NO_COLOR is not set."""
+    if stream.isatty() and "NO_COLOR" not in os.environ:
+        return f"\033[{code}m{text}\033[0m"
+    return text

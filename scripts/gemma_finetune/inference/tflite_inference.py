@@ -1,4 +1,4 @@
-"""A .tflite on the CPU, on LiteRT alone: no TensorFlow, no Keras, no torch."""
+"""A .tflite on the CPU, on LiteRT alone: without TensorFlow, Keras or torch."""
 
 from pathlib import Path
 
@@ -12,15 +12,18 @@ TOKENIZER = "models/merged/tokenizer.model"
 
 
 def open_tflite(path: str | Path, tokenizer: str | Path | None, threads: int) -> TokenBackend:
-    """The model at `path` with `tokenizer`, or the tokenizer.model beside it, or the pipeline's
-    own.
-    """
-    beside = Path(path).parent / "tokenizer.model"
-    if tokenizer and not Path(tokenizer).is_file():
-        raise UserError(f"{tokenizer}: no such file")
-    tokenizer_path = (
-        Path(tokenizer) if tokenizer else beside if beside.exists() else require(TOKENIZER, "merge")
-    )
+    """The model at `path` with `tokenizer`, else the one beside it, else the pipeline's own."""
+    path = Path(path)
+    tokenizer_path = _find_tokenizer(path, tokenizer)
     model, pieces = TFLiteModel(path, threads), GemmaTokenizer(tokenizer_path)
     check_vocabulary(path, model.vocabulary_size, tokenizer_path, pieces)
-    return TokenBackend(model, pieces, Path(path), f"TFLite on the CPU, {threads} threads: {path}")
+    return TokenBackend(model, pieces, path, f"TFLite on the CPU, {threads} threads: {path}")
+
+
+def _find_tokenizer(path: Path, tokenizer: str | Path | None) -> Path:
+    if tokenizer:
+        if not Path(tokenizer).is_file():
+            raise UserError(f"{tokenizer}: no such file")
+        return Path(tokenizer)
+    beside = path.parent / "tokenizer.model"
+    return beside if beside.exists() else require(TOKENIZER, "merge")

@@ -1,8 +1,6 @@
-"""Conversations on a model that maps token ids to logits: template, tokenizer, KV cache reuse,
-stop, text stream.
+"""Conversations on a model that maps token ids to logits, which Keras and TFLite both do.
 
-Keras and TFLite share all of this; each brings a model with `cache_length`, `position`, `rewind`,
-`prefill`, `decode`.
+Knows the template, the tokenizer, KV cache reuse, where an answer ends and how it becomes text.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +12,7 @@ import numpy as np
 from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
+from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
 
 
@@ -35,48 +34,50 @@ class TokenBackend(Backend):
         self._model = model
         self._tokenizer = tokenizer
         self._cached: list[int] = []  # the ids whose keys and values the model's cache holds
-        self._text, self._ids = (
-            "",
-            [],
-        )  # the last prompt with its answer, and the ids as the model saw and chose them
+        # The last prompt with its answer: its text, and its ids as the model saw and chose them.
+        self._text = ""
+        self._ids: list[int] = []
         self.weights, self.description = weights, description
         self.context_length = model.cache_length
 
-    def count_tokens(self, text):
+    def count_tokens(self, text: str) -> int:
         return len(self._encode(text))
 
-    def generate(self, messages, sampler, max_tokens) -> Iterator[str]:
+    def generate(self, messages: list[dict], sampler: Sampler, max_tokens: int) -> Iterator[str]:
         text = render_prompt(messages)
         prompt = self._encode(text)
         room = self.context_length - len(prompt)
         if room <= 0:
             raise PromptTooLong(len(prompt), self.context_length)
-        read = self._read(prompt[:-1])
-        answer, pieces, limit = [], [], min(max_tokens, room)
-        for piece in to_text(self._tokens(prompt[-1], answer, sampler, limit), self._tokenizer):
-            pieces.append(piece)
+        limit = min(max_tokens, room)
+
+        read = self._read(prompt[:-1]) + 1  # the last one is read by the first decode step
+        answer: list[int] = []
+        tokens = self._tokens(prompt[-1], answer, sampler, limit)
+        for piece in to_text(tokens, self._tokenizer):
+            text += piece
             yield piece
+
         complete = len(answer) < limit
-        self._text, self._ids = (
-            ("".join([text, *pieces]), prompt + answer) if complete else ("", [])
-        )
-        self.usage = Usage(prompt=len(prompt), read=read + 1, answer=len(answer), complete=complete)
+        self._text, self._ids = (text, prompt + answer) if complete else ("", [])
+        self.usage = Usage(prompt=len(prompt), read=read, answer=len(answer), complete=complete)
 
-    def close(self):
-        self._model = None
+    def close(self) -> None:
+        self._model = None  # type: ignore[assignment]
 
-    def _encode(self, text):
-        """As in training: BOS first, each turn by itself. The last answer keeps the ids it was
-        chosen with.
+    def _encode(self, text: str) -> list[int]:
+        """As in training: BOS first, each turn by itself.
+
+        The last answer keeps the ids that the model chose, so that its cache can be used again.
         """
         if self._text and text.startswith(self._text):
-            return self._ids + self._tokenizer.encode_conversation(text[len(self._text) :])[0][1:]
-        return self._tokenizer.encode_conversation(text)[0]
+            rest, _ = self._tokenizer.encode_conversation(text[len(self._text) :])
+            return self._ids + rest[1:]  # without its BOS
+        ids, _ = self._tokenizer.encode_conversation(text)
+        return ids
 
-    def _read(self, ids):
-        """Brings the cache to hold `ids`, keeping what it shares with them; returns how many it had
-        to read.
-        """
+    def _read(self, ids: list[int]) -> int:
+        """Makes the cache hold `ids`; returns how many of them were not in it already."""
         shared = _shared(self._cached, ids)
         self._model.rewind(shared)
         del self._cached[shared:]
@@ -84,9 +85,10 @@ class TokenBackend(Backend):
         self._cached += ids[shared:]
         return len(ids) - shared
 
-    def _tokens(self, token, answer, sampler, limit):
-        """Decodes from `token` on; yields each chosen id and puts it into `answer`, until a stop
-        token or `limit`.
+    def _tokens(self, token: int, answer: list[int], sampler: Sampler, limit: int) -> Iterator[int]:
+        """Decodes from `token` on, until a stop token or `limit`.
+
+        Yields each id that is chosen and appends it to `answer`.
         """
         random = np.random.default_rng(sampler.seed)
         while len(answer) < limit:
@@ -100,9 +102,7 @@ class TokenBackend(Backend):
 
 
 def to_text(tokens: Iterable[int], tokenizer: GemmaTokenizer) -> Iterator[str]:
-    """Token ids to whole characters as they complete: a character may be spread over up to four
-    byte tokens.
-    """
+    """Token ids to whole characters: one character may take up to four byte tokens."""
     pending: list[int] = []
     for token in tokens:
         pending.append(token)
@@ -119,18 +119,18 @@ def to_text(tokens: Iterable[int], tokenizer: GemmaTokenizer) -> Iterator[str]:
 def check_vocabulary(
     path: str | Path, size: int, tokenizer_path: str | Path, tokenizer: GemmaTokenizer
 ) -> None:
-    """UserError unless the model at `path`, with `size` logits, and the tokenizer have one
-    vocabulary.
-    """
+    """UserError unless the model at `path`, with `size` logits, has the tokenizer's vocabulary."""
     if tokenizer.vocabulary_size != size:
         raise UserError(
-            f"{path} has a vocabulary of {size} tokens, {tokenizer_path} one of {tokenizer.vocabulary_size}: they are "
-            "of different models. Give the model's own with --tokenizer, or make both anew with `dvc repro`"
+            f"{path} has a vocabulary of {size} tokens, {tokenizer_path} one of "
+            f"{tokenizer.vocabulary_size}: they are of different models. Give the model's own with "
+            "--tokenizer, or make both again with `dvc repro`"
         )
 
 
-def _shared(a, b):
+def _shared(a: list[int], b: list[int]) -> int:
     """Length of the common prefix of two lists."""
-    return next(
-        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
-    )
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))

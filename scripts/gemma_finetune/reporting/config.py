@@ -1,6 +1,6 @@
 """The `check` section of params.yaml."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -10,7 +10,8 @@ Share = Annotated[Float, Field(ge=0, le=1)]
 Positive = Annotated[Float, Field(gt=0)]
 
 
-def _text_keys(value):
+def _text_keys(value: Any) -> Any:
+    """YAML reads a quantization that is named `8` as a number; names are text."""
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
@@ -19,7 +20,7 @@ PerQuantization = Annotated[dict[str, Positive], BeforeValidator(_text_keys)]
 
 @section
 class CheckConfig:
-    """Thresholds. Those by quantization need an entry for each name in export.quantizations."""
+    """Thresholds. The two tables need an entry for each name in export.quantizations."""
 
     min_exact_match: Share
     max_logit_diff: Positive

@@ -1,0 +1,114 @@
+"""Metrics as the stages before `check` leave them, and a way to run a script on them."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gemma_finetune.config import BUNDLE_KINDS
+from gemma_finetune.reporting import ladder
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("int8", "int4")
+
+CHANGE = {
+    "exact_match_change": 0.0,
+    "exact_match_change_low": -0.01,
+    "exact_match_change_high": 0.01,
+}
+
+
+def healthy() -> dict[str, dict]:
+    """metrics/evaluate.json's content with nothing wrong."""
+    rung = {
+        "loss": 0.1,
+        "perplexity": 1.105,
+        "kl": 1e-4,
+        "top1_agreement": 0.99,
+        "max_logit_diff": 1e-5,
+        "exact_match": 0.95,
+        "exact_match_low": 0.92,
+        "exact_match_high": 0.98,
+        "bytes": 5_000_000,
+    }
+    bundle = {"runtime_agreement": 1.0, "follow_up_agreement": 0.98, "faulty_answers": 0.0}
+    rungs = {name: rung | CHANGE for name in ladder.rungs(NAMES)}
+    for name in rungs:
+        if name.startswith(BUNDLE_KINDS):
+            rungs[name] |= bundle | {"sha256": f"digest of {name}"}
+    for key in CHANGE:
+        del rungs["merged"][key]
+    return rungs
+
+
+class Folder:
+    """A working folder with params.yaml, metrics/ and models/bundle/."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def run(self, script: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, ROOT / f"scripts/{script}.py"]
+        return subprocess.run(command, cwd=self.path, capture_output=True, text=True, timeout=120)
+
+    def read(self, name: str) -> dict:
+        return json.loads((self.path / f"metrics/{name}.json").read_text())
+
+    def write(self, name: str, content: dict) -> None:
+        (self.path / f"metrics/{name}.json").write_text(json.dumps(content))
+
+    def edit(self, rung: str, **figures: float) -> None:
+        """Changes figures of a rung in metrics/evaluate.json."""
+        metrics = self.read("evaluate")
+        metrics[rung] |= figures
+        self.write("evaluate", metrics)
+
+    def report(self) -> str:
+        return (self.path / "metrics/report.md").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path, write_params) -> Folder:
+    write_params({"export.quantizations": list(NAMES), "check.min_exact_match": 0.85})
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "models/bundle").mkdir(parents=True)
+    folder = Folder(tmp_path)
+
+    split = {"rows": 1500, "turns": 1900, "supervised_fraction": 0.4, "formats": {"alpaca": 700}}
+    splits = {"train": split, "test": split}
+    folder.write("data", {"splits": splits, "overlong": 0, "rows": {"raw": 1600}})
+    folder.write("train", {"examples": 1500, "steps": 600, "val_loss": 0.05})
+    folder.write("evaluate", healthy())
+    for name in NAMES:
+        path = tmp_path / f"models/bundle/{name}.json"
+        path.write_text(json.dumps(manifest(name)))
+    with open(tmp_path / "metrics/training_log.csv", "w", newline="") as file:
+        log = csv.writer(file)
+        log.writerow(["step", "loss", "val_loss"])
+        for step in range(1, 20):
+            log.writerow([step, 3 / step, "" if step < 5 else 2 / step])
+    return folder
+
+
+def manifest(name: str) -> dict:
+    adapter = {
+        "rank": 16,
+        "alpha": 32.0,
+        "use_rslora": True,
+        "dropout": 0.1,
+        "targets": ["q_proj", "o_proj"],
+    }
+    bundles = {}
+    for kind in BUNDLE_KINDS:
+        bundles[f"{name}.{kind}"] = {"bytes": 2_000_000, "sha256": f"{name} {kind}"}
+    return {"adapter": adapter, "bundles": bundles}
+
+
+def holds_a_list(value) -> bool:
+    """Whether there is a list anywhere in a JSON value."""
+    if isinstance(value, dict):
+        return any(holds_a_list(item) for item in value.values())
+    return isinstance(value, list)

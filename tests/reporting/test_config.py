@@ -1,0 +1,33 @@
+import pytest
+
+from gemma_finetune.config import load_section
+from gemma_finetune.reporting.config import CheckConfig
+from gemma_finetune.utils.cli import UserError
+
+
+def test_the_committed_parameters_load(write_params):
+    write_params({})
+    config = load_section("check", CheckConfig)
+    assert set(config.max_kl) >= {"int8", "int4"}
+    assert set(config.max_exact_match_loss) >= {"int8", "int4"}
+
+
+def test_a_threshold_from_the_command_line_may_be_written_with_an_exponent(write_params):
+    write_params({"check.max_logit_diff": "1e-05", "check.max_kl": {"int8": "2e-3"}})
+    config = load_section("check", CheckConfig)
+    assert (config.max_logit_diff, config.max_kl) == (1e-5, {"int8": 2e-3})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("check.min_exact_match", 1.5, "check.min_exact_match: .*less than or equal to 1"),
+        ("check.max_kl", {"int8": 0}, "check.max_kl.int8: .*greater than 0"),
+        ("check.max_kl", 0.1, "check.max_kl: "),
+        ("check.max_kl_int8", 0.1, "check.max_kl_int8: no such parameter"),
+    ],
+)
+def test_a_value_out_of_range_is_named(write_params, key, value, message):
+    write_params({key: value})
+    with pytest.raises(UserError, match=message):
+        load_section("check", CheckConfig)
