@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import orjson
@@ -22,6 +23,7 @@ from gemma_finetune.formats.npz import read_arrays
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, read_json, require, write_json
 
+FORMATTED = Path("data/formatted")
 HELD_OUT = ("validation", "test")
 SAMPLE = 1000  # held-out rows that are compared, each with every training row
 
@@ -30,17 +32,15 @@ def main() -> None:
     # Imported here: worker processes import this file, too, and pandas takes 40 MB in each.
     from gemma_finetune.data import statistics
 
-    validate = read_json(require("metrics/validate.json", "validate"))
-    dedup = read_json(require("metrics/dedup.json", "dedup"))
-    folder = require("data/formatted/facts.npz", "format").parent
-    with made_by("format", folder):
-        facts = statistics.facts_table(read_arrays(folder / "facts.npz"))
-        with open(folder / "overlong.jsonl", "rb") as file:
+    validate = read_counts("validate", "read", "accepted", "rejected")
+    dedup = read_counts("dedup", "rows", "kept")
+    with made_by("format", FORMATTED):
+        facts = statistics.facts_table(read_arrays(require(FORMATTED / "facts.npz", "format")))
+        with open_formatted("overlong") as file:
             overlong = sum(1 for _ in file)
-        splits, similarity = compare_held_out(folder, int((facts["split"] != "train").sum()))
-    with made_by("validate", "metrics/validate.json"), made_by("dedup", "metrics/dedup.json"):
-        flow = statistics.row_flow(validate, dedup, overlong)
+        splits, similarity = compare_held_out(int((facts["split"] != "train").sum()))
 
+    flow = statistics.row_flow(validate, dedup, overlong)
     nearest = statistics.nearest_table(splits, similarity)
     tables = {
         "rows": flow,
@@ -67,31 +67,44 @@ def main() -> None:
         print(f"{split}: similarity to the nearest training row {shown}")
 
 
-def compare_held_out(folder: Path, count: int) -> tuple[list[str], np.ndarray]:
+def read_counts(stage: str, *names: str) -> dict[str, int]:
+    """Numbers from the metrics of a stage."""
+    path = require(f"metrics/{stage}.json", stage)
+    metrics = read_json(path)
+    with made_by(stage, path):
+        return {name: int(metrics[name]) for name in names}
+
+
+def open_formatted(name: str) -> BinaryIO:
+    """A JSONL file that `format` wrote."""
+    return open(require(FORMATTED / f"{name}.jsonl", "format"), "rb")
+
+
+def compare_held_out(count: int) -> tuple[list[str], np.ndarray]:
     """Compares a sample of the `count` held-out rows with every training row.
 
     Returns the split of each sampled row, and its highest similarity to a training row, float64
     (sampled rows,).
     """
     step = max(1, -(-count // SAMPLE))
-    rows = list(islice(held_out_lines(folder), 0, None, step))
+    rows = list(islice(held_out_lines(), 0, None, step))
     splits = [split for split, _ in rows]
     if not rows:
         return splits, np.zeros(0)
 
     held_out = index_held_out([spoken_text(line) for _, line in rows])
     nearest = np.zeros(len(rows))
-    with open(folder / "train.jsonl", "rb") as file:
+    with open_formatted("train") as file:
         work = partial(nearest_in_chunk, held_out=held_out)
         for similarity in map_ordered(work, chunks(file)):
             nearest = np.maximum(nearest, similarity)
     return splits, nearest
 
 
-def held_out_lines(folder: Path) -> Iterator[tuple[str, bytes]]:
+def held_out_lines() -> Iterator[tuple[str, bytes]]:
     """(split, line) of every held-out row."""
     for split in HELD_OUT:
-        with open(folder / f"{split}.jsonl", "rb") as file:
+        with open_formatted(split) as file:
             for line in file:
                 yield split, line
 

@@ -280,7 +280,7 @@ def pick_intent(rng: random.Random) -> str:
 
 
 def conversations(split: str, size: int) -> list[list[Turn]]:
-    """`size` different conversations of one split. Each split has a random generator of its own."""
+    """`size` different conversations of one split. Each split has its own random generator."""
     rng = random.Random(f"sample {split}")
     found: dict[tuple, list[Turn]] = {}
     while len(found) < size:

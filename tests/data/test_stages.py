@@ -327,17 +327,26 @@ def test_a_sample_of_the_held_out_rows_is_compared(params, monkeypatch):
 def test_a_missing_input_names_its_stage(params):
     with pytest.raises(UserError, match="dvc repro validate"):
         run("convert")
-    write_raw([conversation(1, "train")])
-    run()
-    Path("data/formatted/facts.npz").unlink()
-    with pytest.raises(UserError, match="dvc repro format"):
-        run("describe")
-
-
-def test_a_damaged_input_names_its_stage(params):
     write_raw([conversation(1, "train"), conversation(2, "test")])
     run()
-    rows = Path("data/formatted/test.jsonl")
-    rows.write_text(rows.read_text()[:20])
-    with pytest.raises(UserError, match="not what the stage `format` writes"):
+    for name in ("train.jsonl", "overlong.jsonl", "facts.npz"):
+        Path("data/formatted", name).unlink()
+        with pytest.raises(UserError, match=f"{name} is missing: .*dvc repro format"):
+            run("describe")
+
+
+@pytest.mark.parametrize("name, content, stage", [
+    ("data/formatted/test.jsonl", '{"id": 1}', "format"),
+    ("data/formatted/test.jsonl", '{"id": "1", "mess', "format"),
+    ("data/formatted/facts.npz", "x", "format"),
+    ("metrics/validate.json", "[]", "validate"),
+    ("metrics/dedup.json", "{}", "dedup"),
+])  # fmt: skip
+def test_a_damaged_input_names_its_stage(params, name, content, stage):
+    write_raw([conversation(1, "train"), conversation(2, "test")])
+    run()
+    Path(name).write_text(content)
+    before = files_of("metrics")
+    with pytest.raises(UserError, match=f"not what the stage `{stage}` writes"):
         run("describe")
+    assert files_of("metrics") == before

@@ -89,10 +89,10 @@ def batch_of(row, config, vocabulary):
     """(ids of the batch, turns) of a raw row; None if it was rejected."""
     path, _ = vocabulary
     checked = check_rows([("raw.jsonl", 1, json.dumps(row).encode())], "auto", REPAIRS)
-    lines = convert_lines(checked.records.splitlines(), REPAIRS).splitlines()
+    lines = convert_lines(checked.records.splitlines()).splitlines()
     if not lines:
         return None
-    formatted = format_lines(lines, config, str(path), LENGTH, ())
+    formatted = format_lines(lines, config, str(path))
     rows = [json.loads(line) for line in formatted.lines]
     packed = pack(tokenize(rows, GemmaTokenizer(path), LENGTH, "train.jsonl"), LENGTH)
     inputs, _, _ = Batches(packed, batch_size=1)[0]

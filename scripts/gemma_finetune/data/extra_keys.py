@@ -15,7 +15,7 @@ WHY = {
     "tool_call": "which Gemma's template has no place for",
     "reasoning": "which Gemma's template has no place for",
     "non_text_part": "which a text model cannot see",
-    "ambiguous": "beside another key for the same; leave one",
+    "ambiguous": "next to another key with the same meaning; keep one of them",
     "weight": "but all answers are trained on alike, and nothing else is; drop or split the row",
 }
 MEDIA = dict.fromkeys(
