@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(made, tmp_path, stage
         stage, folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, SIZE))
     )
     assert done.returncode == 1 and done.stderr.startswith(
-        "error: the disk is full: free some of it"
+        "error: the disk is full: free some space"
     )
     assert done.stderr.count("\n") == 1 and dag.digest(folder) == before
 
