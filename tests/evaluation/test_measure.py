@@ -94,10 +94,11 @@ def test_the_change_is_against_the_merged_model(test_set):
 
 def answered(test_set, **changes):
     """The references as answers, with changes {number of the turn: text}, and no follow-ups."""
-    texts = {str(i): turn.answer for i, turn in enumerate(test_set.turns)} | changes
-    return RuntimeAnswers(
-        [Answer(texts[str(i)], stopped=True, turn=1) for i in range(len(test_set.turns))], []
-    )
+    answers = []
+    for number, turn in enumerate(test_set.turns):
+        text = changes.get(str(number), turn.answer)
+        answers.append(Answer(text, stopped=True, turn=1))
+    return RuntimeAnswers(answers, [])
 
 
 def test_answers_are_compared_as_text_but_for_the_space_around(test_set):
