@@ -40,9 +40,7 @@ def models(tmp_path_factory, talkative, float32) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def backends(models) -> dict:
-    """An opened backend of each kind. What a test leaves in their caches must not matter to the
-    next.
-    """
+    """An opened backend of each kind, shared: what a test leaves in its cache must not matter."""
     opened = {kind: open_backend(None, str(path), CONFIG) for kind, path in models.items()}
     yield opened
     for backend in opened.values():
