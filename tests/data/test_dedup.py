@@ -15,11 +15,10 @@ LONG = " ".join(f"word{n}" for n in range(100))
 NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def shared_text(tmp_path_factory):
+@pytest.fixture(autouse=True, scope="module")
+def _shared_text(nothing_shared):
     global SHARED_TEXT
-    SHARED_TEXT = str(tmp_path_factory.mktemp("dedup") / "shared_text.npz")
-    NOTHING_SHARED.save(SHARED_TEXT)
+    SHARED_TEXT = nothing_shared
 
 
 def chat(text):

@@ -19,7 +19,7 @@ import numpy as np
 from rensa import RMinHash
 
 from gemma_finetune.data.shingles import WORD, WORDS_PER_SHINGLE
-from gemma_finetune.formats.npz import read_arrays
+from gemma_finetune.utils.npz import read_arrays
 
 SHARED_BY = 10  # rows; text in more of them than this is shared text
 FRAME = 12  # shingles; a sentence of at least so many is a frame ...
