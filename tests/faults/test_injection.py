@@ -23,6 +23,8 @@ from gemma_finetune.data.validation import check_rows, convert_lines
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.training.data_pipeline import Batches, pack, tokenize
 
+pytestmark = pytest.mark.slow
+
 PIECES = [*CONTROL_PIECES, *(f"<unused{n}>" for n in range(99))]
 LENGTH = 2048
 
