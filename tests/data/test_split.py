@@ -63,7 +63,7 @@ def _shared_text(nothing_shared):
 
 def similarity(text, other):
     pair = [canonical([("human", said)], None, {}) for said in (text, other)]
-    return evidence_similarity(*(evidence_of(row, NOTHING_SHARED) for row in pair))
+    return evidence_similarity(*evidence_of(pair, NOTHING_SHARED))
 
 
 def splits_of_kept(rows, threshold=0.5):
@@ -71,8 +71,8 @@ def splits_of_kept(rows, threshold=0.5):
     conversations = [canonical([("human", text)], split, {}) for text, split in rows]
     lines = [json.dumps(conversation).encode() for conversation in conversations]
     index = features(lines, threshold, SHARED_TEXT)
-    evidence = [evidence_of(row, NOTHING_SHARED) for row in conversations]
-    twin, _ = find_twins(index, evidence.__getitem__, threshold)
+    evidence = evidence_of(conversations, NOTHING_SHARED)
+    twin, _ = find_twins(index, lambda rows: [evidence[n] for n in rows], threshold)
     return {rows[n]: split_of(conversations[n], 0.3, 0.3) for n in range(len(rows)) if twin[n] < 0}
 
 
