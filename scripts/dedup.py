@@ -1,7 +1,8 @@
 """Removes conversations that are the same as another one, or nearly the same.
 
 data/converted/conversations.jsonl -> data/deduped/kept.jsonl, data/deduped/removed.jsonl (each row
-with the twin it was removed for, and their similarity), metrics/dedup.json
+with the twin it was removed for, and their similarity), data/deduped/shared_text.npz (the text that
+many rows share, which is no evidence), metrics/dedup.json
 
     python scripts/dedup.py
 """
@@ -17,25 +18,33 @@ from tqdm import tqdm
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.dedup import Features, features, find_twins, summarize
+from gemma_finetune.data.dedup import Features, count_text, features, find_twins, summarize
+from gemma_finetune.data.evidence import SharedText, SharedTextCounter, evidence_of
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
-from gemma_finetune.data.shingles import turn_texts
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
+
+BYTES_A_WORD = 6
 
 
 def main() -> None:
     threshold = load_section("data", DataConfig).dedup_threshold
     source = require("data/converted/conversations.jsonl", "convert")
-    with open(source, "rb") as file, made_by("convert", source):
-        index = build_index(file, threshold)
-        row = random_access(file, index.size)
-        twin, similarity = find_twins(index, lambda number: turn_texts(row(number)), threshold)
+    with (
+        open(source, "rb") as file,
+        aside("data/deduped") as folder,
+        made_by("convert", source),
+    ):
+        folder.mkdir()
+        shared = find_shared_text(file, source.stat().st_size)
+        shared.save(folder / "shared_text.npz")
         file.seek(0)
-        with aside("data/deduped") as folder:
-            folder.mkdir()
-            write(folder, file, row, twin, similarity)
+        index = build_index(file, threshold, folder / "shared_text.npz")
+        row = random_access(file, index.size)
+        twin, similarity = find_twins(index, lambda n: evidence_of(row(n), shared), threshold)
+        file.seek(0)
+        write(folder, file, row, twin, similarity)
     summary = summarize(index, twin)
     write_json("metrics/dedup.json", summary)
     print(
@@ -45,9 +54,23 @@ def main() -> None:
     )
 
 
-def build_index(file: BinaryIO, threshold: float) -> Features:
+def find_shared_text(file: BinaryIO, size: int) -> SharedText:
+    """The text that many different rows of the file share; `size`: its bytes."""
+    counter = SharedTextCounter(words=size // BYTES_A_WORD)
+    seen: set[int] = set()  # hashes of whole texts: copies of one row are not many rows
+    for exact, prefixes, rows in map_ordered(partial(count_text, bits=counter.bits), chunks(file)):
+        is_new = np.zeros(len(exact), bool)
+        for number, text in enumerate(exact.tolist()):
+            is_new[number] = text not in seen
+            seen.add(text)
+        counter.add(prefixes[is_new[rows]])
+    return counter.shared()
+
+
+def build_index(file: BinaryIO, threshold: float, shared_text: Path) -> Features:
     """The features of every row of the file."""
-    parts = map_ordered(partial(features, threshold=threshold), chunks(file))
+    work = partial(features, threshold=threshold, shared_text=str(shared_text))
+    parts = map_ordered(work, chunks(file))
     return Features(*map(np.concatenate, zip(*parts, strict=True)))
 
 

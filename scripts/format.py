@@ -18,16 +18,17 @@ import orjson
 from gemma_finetune.config import load_section
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.evidence import evidence_of, load_shared_text
 from gemma_finetune.data.formatter import Formatted, format_lines
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
-from gemma_finetune.data.shingles import turn_texts
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require
 
 TOKENIZER = "models/base/tokenizer.model"
+SHARED_TEXT = "data/deduped/shared_text.npz"
 SHOWN = 5  # rows that a message names
 
 
@@ -36,9 +37,12 @@ def main() -> None:
     limit = load_section("train", TrainingConfig).sequence_length
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
+    require(SHARED_TEXT, "dedup")
     with open(source, "rb") as file, aside("data/formatted") as folder, made_by("dedup", source):
         folder.mkdir()
-        work = partial(format_lines, config=config, tokenizer_path=TOKENIZER)
+        work = partial(
+            format_lines, config=config, tokenizer_path=TOKENIZER, shared_text=SHARED_TEXT
+        )
         facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
         row = random_access(file, sizes)
         fits = facts["tokens"] <= limit
@@ -118,7 +122,8 @@ def refuse_leaks(
     splits: np.ndarray, bands: np.ndarray, row: Callable[[int], dict], threshold: float
 ) -> None:
     """Prints how many rows have a near-twin in another split. UserError if any has."""
-    leaks = leakage.find_leaks(bands, splits, lambda number: turn_texts(row(number)), threshold)
+    shared = load_shared_text(SHARED_TEXT)
+    leaks = leakage.find_leaks(bands, splits, lambda n: evidence_of(row(n), shared), threshold)
     counts = leakage.summarize(leaks, splits)
     shown = ", ".join(f"{pair} {count}" for pair, count in counts.items())
     print(f"near-twins between splits: {shown}")

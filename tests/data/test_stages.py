@@ -104,7 +104,7 @@ def test_twice_the_same_bytes(params):
     run()
     first = files_of("data", "metrics")
     run()
-    assert files_of("data", "metrics") == first and len(first) == 18
+    assert files_of("data", "metrics") == first and len(first) == 19
 
 
 def test_worker_processes_write_the_same_bytes(params, monkeypatch):
@@ -143,7 +143,9 @@ def test_old_rows_that_stay_keep_their_split_among_longer_twins(params):
     params({"train.sequence_length": 8192})
     texts = [" ".join(f"w{n}x{k}" for k in range(60)) for n in range(60)]
     old = [canonical([("human", text), ("gpt", "Yes.")], None, {}) for text in texts]
-    longer = [canonical([("human", text), ("gpt", "Yes, so.")], None, {}) for text in texts[:30]]
+    longer = [
+        canonical([("human", f"{text} more"), ("gpt", "Yes.")], None, {}) for text in texts[:30]
+    ]
     write_raw(old)
     run()
     before = split_of_rows()

@@ -12,9 +12,8 @@ TARGETS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 
 @pytest.fixture(scope="module", params=TARGETS)
 def dense(request, base_dir):
-    (_, parent, attribute), *_ = target_modules(
-        load_gemma_model(base_dir, dtype="bfloat16"), [request.param]
-    )
+    backbone = load_gemma_model(base_dir, dtype="bfloat16")
+    (_, parent, attribute), *_ = target_modules(backbone, [request.param])
     return getattr(parent, attribute)
 
 

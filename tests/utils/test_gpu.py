@@ -28,9 +28,7 @@ def test_a_large_model_keeps_the_usual_settings(monkeypatch):
 
 
 def test_freed_memory_serves_the_next_step():
-    """64 MB of temporary buffers a step are 16,000 pages; the kernel clears them for the first
-    steps only.
-    """
+    """64 MB of buffers a step are 16,000 pages; the kernel clears them only for the first steps."""
     done = subprocess.run(
         [sys.executable, "-c", STEPS], cwd=ROOT / "scripts", capture_output=True, text=True
     )
