@@ -86,7 +86,7 @@ def _read_content(name: str, open_file: Callable[[], Any]) -> Iterator[Placed]:
         sniff.refuse(head, suffix)
         text_kind = sniff.text_kind(head, len(head) < BUFFER, suffix)
         watch = texts.Utf8Watch(stream)
-        text = io.BufferedReader(watch, BUFFER)
+        text: io.BufferedReader = io.BufferedReader(watch, BUFFER)  # type: ignore[assignment]
         if head.startswith(b"\xef\xbb\xbf"):
             text.read(3)
         if text_kind == "members":

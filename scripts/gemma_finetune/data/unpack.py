@@ -31,8 +31,10 @@ _OPENERS: dict[bytes, Callable[[Any], Any]] = {
 }
 ZIP = b"PK\x03\x04"
 EMPTY_ZIP = b"PK\x05\x06"
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError)
-DAMAGED += (zipfile.BadZipFile, NotImplementedError)  # the latter: an unknown compression
+DAMAGED = (
+    EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile,
+    NotImplementedError,  # an unknown compression in a ZIP archive
+)  # fmt: skip
 
 
 def unpack(file: Any) -> io.BufferedReader:
