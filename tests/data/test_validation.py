@@ -170,6 +170,19 @@ def test_a_record_holds_the_repaired_turns():
     ]
 
 
+def test_the_name_of_a_file_is_the_split_of_its_rows():
+    rows = [
+        ("raw/test.jsonl", 1, row()),
+        ("raw/test.jsonl", 2, row(split="test")),
+        ("raw/test.jsonl", 3, row(split="train")),
+        ("raw/a.jsonl", 1, row(split="dev")),
+    ]
+    outcome = check_rows(rows, "auto", REPAIRS, raw="raw")
+    assert [record["split"] for record in parsed(outcome.records)] == ["test", "test", "validation"]
+    (rejected,) = parsed(outcome.rejected)
+    assert (rejected["line"], rejected["reason"]) == (3, "split_conflict")
+
+
 def test_records_convert_to_canonical_conversations():
     rows = [("f", 7, turns("Hello ")), ("f", 8, row(split="test", system="Be brief."))]
     outcome = check_rows(rows, "auto", REPAIRS)

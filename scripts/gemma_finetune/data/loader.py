@@ -44,6 +44,8 @@ def survey(raw: str) -> Survey:
     root = Path(raw)
     tracked.require_no_dead_link(root)
     tracked.require_pulled(root)
+    if not root.exists():
+        raise UserError(f"data.raw: {raw}: no such file or folder")
     files, not_data = ([root], []) if root.is_file() else _walk(root)
     for path in files:
         tracked.require_no_link(path)

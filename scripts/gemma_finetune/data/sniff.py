@@ -60,7 +60,7 @@ def refuse(head: bytes, suffix: str) -> None:
         raise ValueError("is a tar archive; unpack it, and put the files into data.raw")
     _refuse_wide(head[:1024])
     control = sum(byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in head[:512])
-    if control > len(head[:512]) / 10:
+    if control > 0.3 * len(head[:512]):
         raise ValueError(
             f"is neither text nor a table (it begins with {head[:8]!r}); convert it to JSON Lines"
         )
@@ -102,7 +102,7 @@ def text_kind(head: bytes, complete: bool, suffix: str) -> str:
     if text.startswith("["):
         return _array_kind(text)
     if text.startswith("{"):
-        return _object_kind(text, complete)
+        return _object_kind(text, complete, suffix)
     if suffix in (".csv", ".tsv"):
         return "csv"
     _refuse_other_text(text, suffix)
@@ -137,7 +137,7 @@ def _array_kind(text: str) -> str:
     return "array"
 
 
-def _object_kind(text: str, complete: bool) -> str:
+def _object_kind(text: str, complete: bool, suffix: str) -> str:
     """Of text that begins with `{`: lines, objects (over several lines each) or members."""
     end = _end(text)
     alone = complete and end is not None and not text[end:].strip()
@@ -148,8 +148,9 @@ def _object_kind(text: str, complete: bool) -> str:
                 "lines=True)"
             )
         keys = _keys_of_rows(text)
-        # A small object that does not end is broken: a row, if no key says otherwise.
-        if keys and (alone or not complete or keys & CONTAINERS):
+        # One object in a file for one row a line, or an object that is broken, is a row.
+        one_value = suffix == ".json" and (alone or not complete)
+        if keys and (one_value or keys & CONTAINERS):
             return "members"
     if end is None:
         return "objects" if text.partition("\n")[0].rstrip() == "{" else "lines"
@@ -159,6 +160,7 @@ def _object_kind(text: str, complete: bool) -> str:
 _KEY = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:\s*', re.DOTALL)
 _COMMA = re.compile(r"\s*,")
 _OPENING = re.compile(r"\[\s*")
+UNFINISHED = object()
 
 
 def _keys_of_rows(text: str) -> set[str]:
@@ -169,7 +171,9 @@ def _keys_of_rows(text: str) -> set[str]:
     found = set()
     position = 1
     while key := _KEY.match(text, position):
-        has_rows = _has_rows(text, key.end())
+        first = _first_element(text, key.end())
+        # A first element that does not end in the part that was looked at is a long turn, or a row.
+        has_rows = key[1] not in FORMAT_OF_KEY if first is UNFINISHED else _is_row(first)
         if key[1] in FORMAT_OF_KEY and not has_rows:
             return set()
         if has_rows:
@@ -182,17 +186,23 @@ def _keys_of_rows(text: str) -> set[str]:
     return found
 
 
-def _has_rows(text: str, position: int) -> bool:
-    """Whether an array of rows begins at a position."""
+def _first_element(text: str, position: int) -> Any:
+    """The first element of the array at a position. None if there is no array, or no element.
+
+    UNFINISHED if it is an object that does not end.
+    """
     opening = _OPENING.match(text, position)
     if not opening:
-        return False
-    first = _decode(text, opening.end())
-    if first is None:  # it does not end in the part that was looked at
-        return text.startswith("{", opening.end())
-    if isinstance(first, list):
-        return bool(first) and is_turn(first[0])
-    return isinstance(first, dict) and not is_turn(first)
+        return None
+    element = _decode(text, opening.end())
+    unfinished = element is None and text.startswith("{", opening.end())
+    return UNFINISHED if unfinished else element
+
+
+def _is_row(element: Any) -> bool:
+    if isinstance(element, list):
+        return bool(element) and is_turn(element[0])
+    return isinstance(element, dict) and not is_turn(element)
 
 
 def is_turn(value: Any) -> bool:

@@ -159,7 +159,7 @@ def _refuse_more(rest: bytes, count: int) -> None:
 
 # Bytes that Western text in Windows-1252 or Latin-1 has outside ASCII: typographic marks and the
 # frequent letters. Bytes that damaged UTF-8 is left with, such as 0xC3, are not among them.
-_WESTERN = set("€…‘’“”•–—™¡£©«®°±´·»¿ÀÄÅÇÉÈÖØÜßàáäåæçèéêëìíîïñòóôöøùúûü".encode("cp1252"))
+_WESTERN = set("…‘’“”•–—™¡£©«®°±´·»¿ÀÄÅÇÉÈÖØÜßàáäåæçèéêëìíîïñòóôöøùúûü".encode("cp1252"))
 _INVALID = re.compile("[\udc80-\udcff]+")
 _VALID = re.compile("[^\0-\x7f\udc80-\udcff]")
 MANY = 20  # places that are not UTF-8, from which a file is not just damaged
@@ -198,9 +198,10 @@ class Utf8Watch(io.RawIOBase):
             self._western += len(wrong) <= 3 and _WESTERN.issuperset(wrong)
             if not self._first:
                 line = self._lines + text.count("\n", 0, found.start()) + 1
-                around = text[max(0, found.start() - 15) : found.end() + 5]
-                around = around.rpartition("\n")[2] if "\n" in around[:15] else around
-                self._first = f"line {line}: {around.encode('utf-8', 'surrogateescape')!r}"
+                before = text[max(0, found.start() - 15) : found.start()].rpartition("\n")[2]
+                after = text[found.end() : found.end() + 5].partition("\n")[0]
+                around = f"{before}{found.group()}{after}".encode("utf-8", "surrogateescape")
+                self._first = f"line {line}: {around!r}"
         if not self._first:
             self._lines += text.count("\n")
 
