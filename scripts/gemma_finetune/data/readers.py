@@ -20,7 +20,15 @@ from gemma_finetune.data import sniff, tables, texts
 from gemma_finetune.data.kinds import kind
 from gemma_finetune.data.split import SPLIT_OF_WORD
 from gemma_finetune.data.texts import Row
-from gemma_finetune.data.unpack import BUFFER, DAMAGED, is_zip, list_members, seekable, unpack
+from gemma_finetune.data.unpack import (
+    BUFFER,
+    DAMAGED,
+    is_damage,
+    is_zip,
+    list_members,
+    seekable,
+    unpack,
+)
 from gemma_finetune.utils.cli import UserError
 
 Placed = tuple[str, int, bytes]  # (file, number, bytes)
@@ -64,10 +72,8 @@ def _read(name: str, open_file: Callable[[], Any]) -> Iterator[Placed]:
     try:
         for part, number, row in _read_content(name, open_file):
             yield part, number, _as_object(row)
-    except DAMAGED as error:
-        raise UserError(f"{name}: damaged after row {number} ({error}); fetch the file again")
-    except OSError as error:
-        if error.errno is not None:  # the system's, such as missing rights
+    except (*DAMAGED, OSError) as error:
+        if not is_damage(error):
             raise
         raise UserError(f"{name}: damaged after row {number} ({error}); fetch the file again")
     except ValueError as error:

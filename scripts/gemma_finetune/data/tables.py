@@ -132,6 +132,7 @@ def _rows(schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch"]) ->
     names_of_labels = _class_labels(schema.metadata or {})
     number = 0
     for batch in batches:
+        batch.validate(full=True)  # damaged offsets would end the process, not raise
         for offset in range(0, batch.num_rows, BATCH_ROWS):
             for values in batch.slice(offset, BATCH_ROWS).to_pylist(maps_as_pydicts="strict"):
                 number += 1

@@ -4,10 +4,12 @@ The first bytes decide how a file is packed, not its name.
 """
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -33,8 +35,18 @@ ZIP = b"PK\x03\x04"
 EMPTY_ZIP = b"PK\x05\x06"
 DAMAGED = (
     EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile,
-    NotImplementedError,  # an unknown compression in a ZIP archive
+    struct.error, NotImplementedError,  # the latter: an unknown compression in a ZIP archive
 )  # fmt: skip
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that a packed file is damaged, not that the system refuses a request.
+
+    bz2 and pyarrow raise OSError without a number. A place before the start of a file is EINVAL.
+    """
+    if isinstance(error, OSError) and not isinstance(error, DAMAGED):
+        return error.errno in (None, errno.EINVAL)
+    return isinstance(error, DAMAGED)
 
 
 def unpack(file: Any) -> io.BufferedReader:
@@ -68,8 +80,10 @@ def list_members(path: Path) -> tuple[list[str], list[str]]:
     """The names of the files in a ZIP archive, sorted: those that hold data, and the others."""
     try:
         with zipfile.ZipFile(path) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-    except DAMAGED as error:
+            infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
+    except (*DAMAGED, OSError, ValueError) as error:
+        if not is_damage(error) and not isinstance(error, ValueError):
+            raise
         raise UserError(f"{path}: a damaged ZIP archive ({error}); fetch the file again")
     names = sorted(info.filename for info in infos)
     if "[Content_Types].xml" in names or "mimetype" in names:
