@@ -117,9 +117,9 @@ def _read_table(head: bytes, file: Any) -> Iterator[Row]:
         reader = tables.read_parquet if head.startswith(PARQUET) else tables.read_arrow
         for number, row in reader(file):
             yield number, row
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        first = str(error).partition("\n")[0]
-        raise ValueError(f"damaged after row {number} ({first}); fetch the file again")
+    except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        reason = str(error).partition("\n")[0] or "too large for the memory"
+        raise ValueError(f"damaged after row {number} ({reason}); fetch the file again")
 
 
 def _read_members(name: str, text: io.BufferedReader) -> Iterator[Placed]:
