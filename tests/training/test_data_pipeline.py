@@ -13,6 +13,8 @@ from gemma_finetune.training.data_pipeline import (
 )
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def make_examples(lengths, seed=0):
     rng = np.random.default_rng(seed)
