@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import describe
@@ -191,6 +193,114 @@ def test_no_usable_row_stops_the_run(params):
     append_raw('{"bad": 1}')
     with pytest.raises(UserError, match="no row of data.raw can be used"):
         run("validate")
+
+
+TWO = [conversation(1), conversation(2)]
+
+
+def write_table(name, rows):
+    """A table as Parquet, or as the Arrow stream that `datasets` saves."""
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows)
+    if name.endswith(".parquet"):
+        pq.write_table(table, name)
+        return
+    with pa.ipc.new_stream(name, table.schema) as writer:
+        writer.write_table(table)
+
+
+def converted_splits():
+    run("validate", "convert")
+    rows = read("data/converted/conversations.jsonl")
+    return [(row["source"]["file"], row["source"]["line"], row.get("split")) for row in rows]
+
+
+def test_a_repository_of_hugging_face(params, capsys):
+    rows = [converter.to_chatml(row) for row in TWO]
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        write_table(f"data/raw/data/{name}.parquet", rows)
+    for name in ("README.md", ".gitattributes", "dataset_infos.json"):
+        Path("data/raw", name).write_text("{}")
+    assert converted_splits() == [
+        (f"data/raw/data/{name}.parquet", number, split)
+        for name, split in (
+            ("test-00000-of-00001", "test"),
+            ("train-00000-of-00002", "train"),
+            ("train-00001-of-00002", "train"),
+        )
+        for number in (1, 2)
+    ]
+    printed = capsys.readouterr().out
+    left_out = "data/raw/.gitattributes, data/raw/README.md, data/raw/dataset_infos.json"
+    assert printed.count(f"not data, left out: {left_out}\n") == 1
+    assert "4  rows of files named for train" in printed
+    assert "only" not in printed and "note" not in printed
+
+
+def test_a_saved_dataset_dict(params):
+    for split in ("train", "validation"):
+        folder = f"data/raw/{split}"
+        write_table(f"{folder}/data-00000-of-00001.arrow", [converter.to_alpaca(TWO[0])])
+        write_table(f"{folder}/cache-0a1b.arrow", [{"indices": 0}])
+        Path(folder, "state.json").write_text("{}")
+        Path(folder, "dataset_info.json").write_text("{}")
+    Path("data/raw/dataset_dict.json").write_text('{"splits": ["train", "validation"]}')
+    assert [split for _, _, split in converted_splits()] == ["train", "validation"]
+
+
+def test_keys_of_a_json_file_name_splits(params, capsys):
+    rows = [converter.to_sharegpt(row) for row in TWO]
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/a.json").write_text(json.dumps({"train": rows, "test": rows[:1]}))
+    assert converted_splits() == [
+        ("data/raw/a.json#train", 1, "train"),
+        ("data/raw/a.json#train", 2, "train"),
+        ("data/raw/a.json#test", 1, "test"),
+    ]
+    assert "no row in" not in capsys.readouterr().out
+
+
+def test_a_conflict_with_the_file_of_a_row_is_refused_by_name(params):
+    write_raw(TWO, "data/raw/dev.jsonl")
+    append_raw(json.dumps(converter.to_sharegpt(conversation(3, "train"))), "data/raw/dev.jsonl")
+    assert [split for _, _, split in converted_splits()] == ["validation", "validation"]
+    (rejected,) = read("data/validated/rejected.jsonl")
+    assert rejected["reason"] == "split_conflict" and rejected["line"] == 3
+
+
+def test_a_name_of_two_splits_stops_the_run(params):
+    write_raw(TWO, "data/raw/train_test.jsonl")
+    with pytest.raises(UserError, match="train_test.jsonl: the name 'train_test.jsonl' says"):
+        run("validate")
+    assert not Path("data/validated").exists()
+
+
+def test_training_files_alone_hold_nothing_out_and_shards_may_be_missing(params, capsys):
+    write_raw(TWO, "data/raw/train-00001-of-00002.jsonl")
+    run("validate")
+    printed = capsys.readouterr().out
+    assert "note: all rows are in files named for train" in printed
+    assert "note: only 1 of 2 files data/raw/train-*-of-00002.jsonl are here" in printed
+
+
+def test_rows_are_numbered_in_rejections(params):
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/a.csv").write_text('instruction,output\n"a\n\nb",c\nd,\ne,f\n')
+    Path("data/raw/b.json").write_text(json.dumps([converter.to_alpaca(TWO[0]), {"bad": 1}]))
+    run("validate")
+    rejected = read("data/validated/rejected.jsonl")
+    assert [(row["file"], row["line"]) for row in rejected] == [
+        ("data/raw/a.csv", 2),
+        ("data/raw/b.json", 2),
+    ]
+
+
+def test_data_that_is_not_there_stops_the_run_and_leaves_nothing(params):
+    write_raw(TWO)
+    Path("data/raw/b.jsonl.dvc").write_text("outs:\n- path: b.jsonl\n")
+    with pytest.raises(UserError, match="b.jsonl is missing, but data/raw/b.jsonl.dvc tracks it"):
+        run("validate")
+    assert not Path("data/validated").exists()
 
 
 def test_files_without_a_row_are_named(params, capsys):

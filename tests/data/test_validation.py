@@ -67,7 +67,7 @@ def test_good_row():
         (b'{"conversations": []}', "no_turns"),
         (b'{"instruction": "x"}', "schema"),
         (b'{"instruction": "x", "output": "y", "history": [["a"]]}', "schema"),
-        (row(split="dev"), "schema"),
+        (row(split="holdout"), "schema"),
         (row(system=5), "schema"),
         (turns(5), "schema"),
         (turns(None), "empty_turn"),
@@ -86,8 +86,8 @@ def test_bad_rows_are_rejected_by_reason(data, expected):
 def test_schema_message_names_the_key_and_what_was_found():
     _, message = reason(turns(5))
     assert message == "conversations.1.value: input should be a valid string; found 5"
-    _, message = reason(row(split="dev"))
-    assert message == "split: input should be 'train', 'validation' or 'test'; found 'dev'"
+    _, message = reason(row(split="holdout"))
+    assert message == "split: input should be 'train', 'validation' or 'test'; found 'holdout'"
     _, message = reason(b'{"instruction": "x"}')
     assert message == "output: field required"
 
@@ -168,6 +168,19 @@ def test_a_record_holds_the_repaired_turns():
             "turns": [["system", "Be brief."], ["human", "Hi"], ["gpt", "Hello"]],
         }
     ]
+
+
+def test_the_name_of_a_file_is_the_split_of_its_rows():
+    rows = [
+        ("raw/test.jsonl", 1, row()),
+        ("raw/test.jsonl", 2, row(split="test")),
+        ("raw/test.jsonl", 3, row(split="train")),
+        ("raw/a.jsonl", 1, row(split="dev")),
+    ]
+    outcome = check_rows(rows, "auto", REPAIRS, raw="raw")
+    assert [record["split"] for record in parsed(outcome.records)] == ["test", "test", "validation"]
+    (rejected,) = parsed(outcome.rejected)
+    assert (rejected["line"], rejected["reason"]) == (3, "split_conflict")
 
 
 def test_records_convert_to_canonical_conversations():

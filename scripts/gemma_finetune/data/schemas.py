@@ -6,11 +6,12 @@ conversation may hold is decided in `converter`.
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.split import canonical_split
 
-Split = Literal["train", "validation", "test"]
+Split = Annotated[Literal["train", "validation", "test"], BeforeValidator(canonical_split)]
 
 
 class Schema(BaseModel):

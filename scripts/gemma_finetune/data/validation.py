@@ -21,6 +21,7 @@ from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import MAX_ROW_BYTES, Placed
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import repair
+from gemma_finetune.data.split import agreed_split, split_in_name
 
 COUNTED = ("rows", "formats", "reasons", "repairs", "ignored_keys")
 
@@ -61,13 +62,17 @@ class Outcome(NamedTuple):
     counts: dict[str, Counter]  # one for each name in COUNTED
 
 
-def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Outcome:
-    """Checks a chunk of rows. Each row becomes one line of `records` or one of `rejected`."""
+def check_rows(rows: list[Placed], format: str, allowed: Collection[str], raw: str = "") -> Outcome:
+    """Checks a chunk of rows. Each row becomes one line of `records` or one of `rejected`.
+
+    raw: the folder of data.raw; names of files and folders below it may name the rows' split.
+    """
     records, rejected = [], []
     counts: dict[str, Counter] = {name: Counter() for name in COUNTED}
     for file, line, data in rows:
         try:
             checked = check(data, format, allowed)
+            split = agreed_split(checked.split, split_in_name(file, raw))
         except Rejection as rejection:
             rejected.append(
                 {
@@ -86,7 +91,7 @@ def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Out
                 "line": line,
                 "format": checked.format,
                 "repairs": checked.repairs,
-                "split": checked.split,
+                "split": split,
                 "turns": checked.turns,
             }
         )
