@@ -238,7 +238,7 @@ def compared_shingles(
 
 
 def evidence_of(conversations: list[dict], shared: SharedText) -> list[Evidence]:
-    """What each of these canonical conversations is compared by. Many at once take less time each."""
+    """What each of these canonical conversations is compared by. Many at once are faster."""
     sentences = split_sentences(conversations)
     lengths = np.diff(sentences.starts)
     row_of = np.repeat(sentences.rows, lengths)  # of each shingle, ascending
