@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from gemma_finetune.formats.chat_template import untrained_answers
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 
@@ -41,12 +42,14 @@ class PackedRows(NamedTuple):
 def tokenize(
     rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str
 ) -> list[Example]:
-    """Examples of formatted rows ({"text": …}). UserError if one is too long, or none or all tokens
-    are supervised.
+    """Examples of formatted rows {"messages", "text"}. Not all answers are trained on: see messages.
+
+    UserError if a row is too long, or if none or all tokens are supervised.
     """
     examples = []
     for number, row in enumerate(rows, 1):
-        ids, supervised = tokenizer.encode_conversation(row["text"])
+        untrained = untrained_answers(row.get("messages", []))
+        ids, supervised = tokenizer.encode_conversation(row["text"], untrained)
         if len(ids) > sequence_length:
             raise UserError(
                 f"{name}:{number}: {len(ids)} tokens, over train.sequence_length = {sequence_length}; "
