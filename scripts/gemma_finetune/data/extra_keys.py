@@ -21,8 +21,6 @@ WHY = {
     "non_text_part": "which a text model cannot see",
     "ambiguous": "next to another key with the same meaning; keep one of them",
     "preference": "which is preference data (DPO): keep the better answer alone",
-    "lost_text": "which would be lost: write it into the question, or name it as `input` in "
-    "data.columns",
 }
 MEDIA = dict.fromkeys(
     "image images image_url image_urls image_path image_paths video videos video_path audio "
@@ -68,7 +66,10 @@ def check_extra_keys(
 def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
     loss_mask.refuse_untrained_row(row.model_extra)
-    for key, value in _extras(row, REFUSED_IN_ROWS, ""):
+    refused = REFUSED_IN_ROWS
+    if _is_named(row, columns):
+        refused = {key: reason for key, reason in refused.items() if reason != "preference"}
+    for key, value in _extras(row, refused, ""):
         if key in LIKED and str(value).strip().lower() in ("false", "0", "0.0"):
             raise Rejection(
                 "preference", f"has `{key}` {value!r:.20}: an answer that people did not like (KTO)"
@@ -81,17 +82,29 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     return ignored
 
 
+def _is_named(row: schemas.Row, columns: Columns) -> bool:
+    """Whether `data.columns` names what is read: the rest is left out on purpose."""
+    return "user" in columns and isinstance(row, schemas.Alpaca)
+
+
 def _check_text(row: schemas.Row, key: str, value: object, columns: Columns) -> None:
     """Rejection if a key holds text of the conversation that is not read."""
     if key in (columns.get("system"), columns.get("split"), columns.get("messages")):
         raise Rejection("ambiguous", f"has `{key}`, {WHY['ambiguous']}")
-    if "user" in columns and isinstance(row, schemas.Alpaca):
-        return  # data.columns names what is read; the rest is left out on purpose
+    if _is_named(row, columns):
+        return
     name = key.strip().lower()
     if isinstance(row, schemas.Alpaca) and name in PARTS_OF_A_QUESTION:
-        raise Rejection("lost_text", f"has `{key}`, {WHY['lost_text']}")
+        hint = ", or name it as `input` in data.columns" if isinstance(value, str) else ""
+        raise Rejection(
+            "lost_text", f"has `{key}`, which would be lost: write it into the question{hint}"
+        )
     if is_turn_list(value) or (name in TEXT_KEYS and not _repeats(row, name, value)):
-        raise Rejection("ambiguous", f"has `{key}`, {WHY['ambiguous']}")
+        raise Rejection(
+            "ambiguous",
+            f"has `{key}`, which says something else than the keys that are read; "
+            "keep one of them, or name those to read in data.columns",
+        )
 
 
 def _repeats(row: schemas.Row, name: str, value: object) -> bool:
@@ -120,7 +133,9 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
         if is_answer and key == "channel" and value in ("analysis", "commentary"):
             raise Rejection("reasoning", f"{place} has `channel` {value!r}, which is no answer")
         if reasoning.is_reasoning(key, value):
-            _refuse_reasoning(key, f"{where} ", rule if is_answer else "refuse")
+            if not is_answer:
+                raise Rejection("reasoning", f"{place} has `{key}`, which only an answer can have")
+            _refuse_reasoning(key, f"{where} ", rule)
         elif key not in loss_mask.KEYS or trained == is_answer:
             ignored.add(f"turn.{_printable(key)}")
     return ignored

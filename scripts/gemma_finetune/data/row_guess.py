@@ -30,7 +30,7 @@ def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejec
     keys = listed(row)
     if not row:
         return Rejection("unknown_format", "is an empty object")
-    if PREFERENCES & row.keys():
+    if _has_preferences(row):
         return Rejection(
             "preference",
             f"has no answer: its keys are {keys}: this looks like preference data (DPO); "
@@ -42,27 +42,35 @@ def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejec
     if all(map(is_nothing, row.values())):
         return Rejection("unknown_format", f"holds nothing: {keys} are empty")
 
-    guess = next(
-        (look for key, look in LOOKS.items() if key in row), f"no format has these; {ADVICE}"
-    )
-    turns = next((key for key, value in row.items() if is_turn_list(value)), None)
-    if turns:
-        guess = f"`{turns:.40}` is a list of turns; name it as `messages` in data.columns"
-    elif question:
-        guess = f"`{question}` looks like a question, but no key like its answer; {ADVICE}"
-    elif answer:
-        guess = f"`{answer}` looks like an answer, but no key like its question; {ADVICE}"
-    return Rejection("unknown_format", f"its keys are {keys}: {guess}")
+    return Rejection("unknown_format", f"its keys are {keys}: {_guess(row, question, answer)}")
+
+
+def _guess(row: dict, question: str | None, answer: str | None) -> str:
+    for key, look in LOOKS.items():
+        if key in row:
+            return look
+    for key, value in row.items():
+        if is_turn_list(value):
+            return f"`{key:.40}` is a list of turns; name it as `messages` in data.columns"
+    if question:
+        return f"`{question}` looks like a question, but no key like its answer; {ADVICE}"
+    if answer:
+        return f"`{answer}` looks like an answer, but no key like its question; {ADVICE}"
+    return f"no format has these; {ADVICE}"
 
 
 def missing(key: str, row: dict, detected: str | None) -> Rejection:
     """The rejection of a row that lacks a key of its format. detected: the format it looks like."""
-    if PREFERENCES & row.keys():
+    if _has_preferences(row):
         return unknown_format(row, None, None)
     guess = f"this looks like {detected or 'no format'}; see data.format and data.columns"
     if key == "output" and detected == "alpaca":
         guess = "this looks like alpaca without its answer"
     return Rejection("schema", f"{key}: field required; the row's keys are {listed(row)}: {guess}")
+
+
+def _has_preferences(row: dict) -> bool:
+    return any(not is_nothing(row[key]) for key in PREFERENCES & row.keys())
 
 
 def listed(keys: Iterable[str]) -> str:
