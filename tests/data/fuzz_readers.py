@@ -27,6 +27,8 @@ with atheris.instrument_imports(include=["gemma_finetune"]):
     from gemma_finetune.utils.cli import UserError
 
 FORMATS = ("auto", "sharegpt", "alpaca", "chatml")
+RULES = ("refuse", "drop", "keep")
+COLUMNS: dict[str, str] = {"user": "a", "assistant": "b", "split": "c"}
 SEEDS = (
     b'\0{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], '
     b'"system": "S"}\n',
@@ -42,20 +44,26 @@ SEEDS = (
     b'\0{\n "instruction": "a",\n "output": "b",\n "system_prompt": "c"\n}\n{\n "x": [1]\n}\n',
     b'\0{"messages": [{"role": "developer", "content": "a", "name": ""}, '
     b'{"role": "user", "content": "x", "loss": 0}]}',
+    b'\0{"Question": "a", "context": "b", "Answer": "c", "rationale": "d"}\n'
+    b'\0[{"role": "User", "content": "a"}, {"role": "AI", "content": "<think>b</think>c"}]\n',
+    b'\x18{"a": "x\\r\\ny", "b": "\\u200bz", "c": "test", "chosen": "w", "label": true}\n',
+    b'\0{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", '
+    b'"weight": 0}, {"role": "user", "content": "c"}, {"role": "bot", "content": null}]}\n',
 )
 FILE = Path(tempfile.mkdtemp()) / "data"
 loader.BUFFER = 64  # so that small inputs are longer than the buffer, too
 
 
 def target(data: bytes) -> None:
-    """The first byte chooses the format and whether the rest is packed."""
+    """The first byte chooses the parameters and whether the rest is packed."""
     choice, content = (data[0], data[1:]) if data else (0, b"")
     FILE.write_bytes(zstd.compress(content) if choice & 4 else content)
     try:
         rows = list(loader.read_files([FILE]))
     except UserError:
         return
-    outcome = check_rows(rows, FORMATS[choice & 3], REPAIRS)
+    columns = COLUMNS if choice & 8 else {}
+    outcome = check_rows(rows, FORMATS[choice & 3], REPAIRS, columns, RULES[(choice >> 4) % 3])
     counts = outcome.counts["rows"]
     assert counts["accepted"] + counts["rejected"] == len(rows)
     assert outcome.rejected.count(b"\n") == counts["rejected"]

@@ -153,7 +153,7 @@ def test_named_columns_that_occur_are_counted():
     ({"conversations": [USER, ANSWER], "messages": [USER, ANSWER]}, "ambiguous", "messages"),
     ({"prompt": "a", "question": "b", "answer": "c"}, "ambiguous", "has `question`"),
     ({"instruction": "a", "output": "b", "response": "c"}, "ambiguous", "has `response`"),
-    ({"instruction": "a", "input": "b", "context": "c", "output": "d"}, "ambiguous", "has `context`"),
+    ({"question": "a", "input": "b", "context": "c", "answer": "d"}, "ambiguous", "has `context`"),
     ({"question": "a", "choices": ["b", "c"], "answer": "b"}, "lost_text", "has `choices`"),
     ({"question": "a", "passage": "b", "answer": "c"}, "lost_text", "as `input` in data.columns"),
     ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference",
@@ -210,7 +210,7 @@ answers = st.sampled_from(["completion", "response", "answer", "output", "Answer
 @settings(derandomize=True, deadline=None)
 @given(questions, answers, word, word, st.none() | word, st.none() | word, st.booleans())
 def test_every_text_of_a_row_is_in_its_conversation(question, answer, q, a, system, context, named):
-    """Whatever the columns are called: each text is in the conversation, whole, or it is refused."""
+    """Whatever the columns are called, each text is in the conversation, whole."""
     row, columns = {question: q, answer: a}, {}
     if named:
         row = {"q": q, "a": a}

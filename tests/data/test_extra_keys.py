@@ -36,7 +36,9 @@ def test_keys_that_hold_nothing_are_not_counted():
     assert check(tools=[], images=None, note="", gpt=nothing) == set()
 
 
-@pytest.mark.parametrize("tools", [None, [], {}, "", "[]", "{}", " [] ", "null", [None], [{}], "\u200b"])
+@pytest.mark.parametrize(
+    "tools", [None, [], {}, "", "[]", "{}", " [] ", "null", [None], [{}], "\u200b"]
+)
 def test_tools_that_hold_nothing_are_none(tools):
     assert check(tools=tools, functions=tools, gpt={"tool_calls": tools}) == set()
 
@@ -100,7 +102,11 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"Response": "Something else"}, "ambiguous", "has `Response`"),
         ({"history": [["a", "b"]]}, "ambiguous", "has `history`"),
         ({"dialog": [HUMAN, GPT]}, "ambiguous", "has `dialog`"),
-        ({"gpt": {"content": [{"text": "Hello", "image_url": "a.png"}]}}, "non_text_part", "turn 2"),
+        (
+            {"gpt": {"content": [{"text": "Hello", "image_url": "a.png"}]}},
+            "non_text_part",
+            "turn 2",
+        ),
     ],
 )
 def test_what_changes_the_meaning_is_refused_by_name(changes, reason, where):

@@ -119,8 +119,8 @@ def test_repaired_turns_are_valid_and_need_no_repair(turns):
 
 # White space and what shows nothing: zero-width, joiners, marks of direction, fillers, selectors.
 NOTHING_TO_SEE = (
-    "\u200b \u200c \u200d \u200e \u2060 \u2063 \ufeff \u00a0 \u3000 \u2003 \u2028 \u00ad \ufe0f \ufe00 "
-    "\u034f \u061c \u180e \u115f \u3164 \uffa0 \u2800 \U000e0100 \U000e0020"
+    "\u200b \u200c \u200d \u200e \u2060 \u2063 \ufeff \u00a0 \u3000 \u2003 \u2028 \u00ad "
+    "\ufe0f \ufe00 \u034f \u061c \u180e \u115f \u3164 \uffa0 \u2800 \U000e0100 \U000e0020"
 ).split(" ")
 
 
@@ -134,7 +134,9 @@ def test_a_text_that_shows_nothing_is_empty(text, place):
     assert rejection.value.reason == "empty_turn"
 
 
-@pytest.mark.parametrize("text", ["\u2764\ufe0f", "می\u200cخواهم", "a\u200b", ".", "\u0301", "\u3164x"])
+@pytest.mark.parametrize(
+    "text", ["\u2764\ufe0f", "می\u200cخواهم", "a\u200b", ".", "\u0301", "\u3164x"]
+)
 def test_a_text_with_something_to_see_keeps_every_character(text):
     assert repair([(H, "Hi"), (G, text)], REPAIRS) == ([(H, "Hi"), (G, text)], [])
 

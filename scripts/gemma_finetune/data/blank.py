@@ -14,6 +14,8 @@ _VISIBLE = re.compile(f"[^{_INVISIBLE}]")
 
 def is_blank(text: str) -> bool:
     """Whether a text has no character that can be seen."""
+    if "!" <= text[:1] <= "~":  # most texts: no need to search
+        return False
     return not _VISIBLE.search(text)
 
 

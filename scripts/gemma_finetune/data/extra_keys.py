@@ -55,11 +55,13 @@ def check_extra_keys(
 
     rule: `data.reasoning`. Raises a Rejection that names the first key that must not be ignored.
     """
-    ignored = _check_row(row, rule, columns)
+    ignored = _check_row(row, rule, columns) if row.model_extra else set()
     for where, turn in numbered(schemas.turns(row)):
-        ignored |= _check_turn(turn, where, rule)
-        for part in turn.content if isinstance(turn.content, list) else []:
-            ignored |= _check_part(part, where)
+        if turn.model_extra:
+            ignored |= _check_turn(turn, where, rule)
+        if isinstance(turn.content, list):
+            for part in turn.content:
+                ignored |= _check_part(part, where)
     return ignored
 
 
@@ -115,8 +117,6 @@ def _repeats(row: schemas.Row, name: str, value: object) -> bool:
 
 
 def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
-    if not turn.model_extra:
-        return set()
     ignored = set()
     place = f"{where} ({turn.role:.40})"
     is_answer = role_of(turn.role) == "gpt"

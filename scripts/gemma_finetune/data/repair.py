@@ -65,6 +65,8 @@ def _not_allowed(name: str, turns: Turns) -> Rejection:
 
 
 def _unify_line_breaks(turns: Turns) -> Turns:
+    if not any("\r" in text for _, text in turns):
+        return turns
     return [(role, text.replace("\r\n", "\n").replace("\r", "\n")) for role, text in turns]
 
 

@@ -7,7 +7,7 @@ conversation may hold is decided in `converter`.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.rejection import Rejection
@@ -39,18 +39,6 @@ class Turn(Schema):
     content: Annotated[
         str | list[Part] | None, Field(validation_alias=AliasChoices("value", "content"))
     ] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_of_each(cls, data: Any) -> Any:
-        """Names in any case; in a table of several sources, those that hold something."""
-        if not isinstance(data, dict):
-            return data
-        if len(data) > 2:
-            data = {key: value for key, value in data.items() if value is not None}
-        if "role" not in data and "from" not in data:
-            data = {known_name(key, TURN_KEYS): value for key, value in data.items()}
-        return data
 
 
 class Row(Schema):
@@ -148,6 +136,9 @@ def _read_chat_pair(data: dict, extra: dict) -> Row:
 def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict) -> Row:
     """`data` as a model. Rejection names the key, by its name in the row: {field: key}."""
     data = {key: value for key, value in data.items() if not _is_left_out(key, value)}
+    for key in ("conversations", "messages"):
+        if isinstance(data.get(key), list):
+            data[key] = [_tidy(turn) for turn in data[key]]
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -156,6 +147,18 @@ def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict)
     if deepest["type"] == "missing" and len(deepest["loc"]) == 1:
         raise missing(str(deepest["loc"][0]), row, _detected(row))
     raise Rejection("schema", _explain(deepest, keys))
+
+
+def _tidy(turn: Any) -> Any:
+    """A raw turn with known keys in small letters; of keys that say the same, those that hold
+    something, as in tables of several sources.
+    """
+    if not isinstance(turn, dict) or (len(turn) == 2 and ("role" in turn or "from" in turn)):
+        return turn
+    tidy = {key: value for key, value in turn.items() if value is not None}
+    if "role" not in tidy and "from" not in tidy:
+        tidy = {known_name(key, TURN_KEYS): value for key, value in tidy.items()}
+    return tidy
 
 
 def _is_left_out(key: str, value: Any) -> bool:

@@ -67,19 +67,26 @@ def _check(
 
 def settle_reasoning(turns: Turns, row: schemas.Row, rule: str) -> tuple[Turns, list[str]]:
     """The turns after `data.reasoning`, and what was done, as it is counted among the repairs."""
-    extras = [row.model_extra, *(turn.model_extra for turn in schemas.turns(row))]
-    beside = any(is_reasoning(*item) for extra in extras if extra for item in extra.items())
-    inside, number, settled = False, 0, []
+    found = rule != "refuse" and has_reasoning_beside(row)
+    number, settled = 0, []
     for role, text in turns:
         number += role != "system"
         if role in ANSWERS and has_reasoning(text):
-            inside = True
+            found = True
             if rule == "refuse":
                 raise Rejection("reasoning", f"turn {number} holds reasoning between tags; {HINT}")
             if rule == "drop":
                 text = without_reasoning(text, f"turn {number}")
         settled.append((role, text))
-    return settled, [f"{rule}_reasoning"] if beside or inside else []
+    return settled, [f"{rule}_reasoning"] if found else []
+
+
+def has_reasoning_beside(row: schemas.Row) -> bool:
+    """Whether a key of the row or of a turn holds reasoning."""
+    for extra in (row.model_extra, *(turn.model_extra for turn in schemas.turns(row))):
+        if extra and any(is_reasoning(key, value) for key, value in extra.items()):
+            return True
+    return False
 
 
 class Outcome(NamedTuple):
