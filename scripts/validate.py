@@ -7,7 +7,7 @@ data/validated/{records,rejected}.jsonl, metrics/validate.json
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,10 @@ def main() -> None:
         folder.mkdir()
         counts, first = validate(config, found, root, folder)
         summary = summarize(counts)
-        problem = too_many_rejected(summary, first, config.max_rejected_fraction)
+        problem = unknown_columns(config.columns, counts["columns"])
+        problem = problem or too_many_rejected(
+            summary, first, config.max_rejected_fraction, counts["messages"]
+        )
         if problem:
             # The rejected rows can still be read. The records must not be mistaken for good data.
             (folder / "records.jsonl").unlink()
@@ -86,7 +89,14 @@ def validate(
     counts["files"] = Counter(dict.fromkeys(found.names, 0))
     first: list[dict] = []
 
-    check = partial(check_rows, format=config.format, allowed=config.repairs, raw=root)
+    check = partial(
+        check_rows,
+        format=config.format,
+        allowed=config.repairs,
+        columns=config.columns,
+        rule=config.reasoning,
+        raw=root,
+    )
     rows = count_by_file(read_files(found.files), counts["files"])
     with (
         open(folder / "records.jsonl", "wb") as records,
@@ -99,7 +109,8 @@ def validate(
             first += map(orjson.loads, outcome.rejected.splitlines()[:missing])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
-            counts["ignored_keys"] = keep_most_common(counts["ignored_keys"])
+            for name in ("ignored_keys", "messages"):
+                counts[name] = keep_most_common(counts[name])
     return counts, first
 
 
@@ -147,6 +158,7 @@ def summarize(counts: Counts) -> dict:
         "formats": dict(counts["formats"]),
         "reasons": dict(counts["reasons"]),
         "repairs": dict(counts["repairs"]),
+        "with_untrained_answers": rows["with_untrained_answers"],
         "ignored_keys": dict(counts["ignored_keys"]),
     }
 
@@ -166,20 +178,45 @@ def table(summary: dict) -> str:
     for name, title in titles.items():
         for value, count in sorted(summary[name].items()):
             lines.append(f"{count:>9,}  {title}: {value}")
+    if summary["with_untrained_answers"]:
+        lines.append(f"{summary['with_untrained_answers']:>9,}  with answers not trained on")
     for file in summary["empty_files"]:
         lines.append(f"no row in {file}: fetch it again, or remove it")
     return "\n".join(lines)
 
 
-def too_many_rejected(summary: dict, first: list[dict], limit: float) -> str | None:
-    """The error message if no row is left or more than the fraction `limit` was rejected."""
+def unknown_columns(columns: Mapping[str, str], found: Counter) -> str | None:
+    """The error message if `data.columns` names a column that no row has."""
+    missing = [f"{name}: {column}" for name, column in columns.items() if not found[column]]
+    if not missing:
+        return None
+    return f"data.columns names columns that no row has ({', '.join(missing)}); correct the names"
+
+
+def too_many_rejected(
+    summary: dict, first: list[dict], limit: float, messages: Counter
+) -> str | None:
+    """The error message if no row is left or more than the fraction `limit` was rejected.
+
+    messages: how often each message of a rejection occurs.
+    """
     if not summary["read"]:
         return "the files of data.raw hold no row"
     if summary["accepted"] and summary["rejected_fraction"] <= limit:
         return None
 
-    found = "no row of data.raw can be used"
+    listed = "data/validated/rejected.jsonl"
+    if not summary["accepted"] and len(messages) == 1 and summary["rejected"] > 1:
+        row = first[0]
+        return (
+            f"no row of data.raw can be used. All {summary['rejected']:,} rows have one fault: "
+            f"{row['reason']}: {row['message']}\n"
+            f"The first is {row['file']}:{row['line']}; all are in {listed}: fix them"
+        )
+
+    found, advice = "no row of data.raw can be used", "fix them"
     if summary["accepted"]:
+        advice = "fix them, or raise the limit"
         found = (
             f"{summary['rejected']:,} of {summary['read']:,} rows rejected "
             f"({summary['rejected_fraction']:.1%}), over data.max_rejected_fraction ({limit:.1%})"
@@ -187,10 +224,7 @@ def too_many_rejected(summary: dict, first: list[dict], limit: float) -> str | N
     shown = "\n".join(
         f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first
     )
-    return (
-        f"{found}. The first:\n{shown}\n"
-        "All are in data/validated/rejected.jsonl: fix them, or raise the limit"
-    )
+    return f"{found}. The first:\n{shown}\nAll are in {listed}: {advice}"
 
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ def zip_archive(name: str, content: bytes) -> bytes:
 TABLE = pa.Table.from_pylist([{"messages": TURNS, "split": "test"}, {"messages": TURNS[:1]}])
 CHATS = pa.Table.from_pylist([{"prompt": "a", "completion": "b", "n": float("nan")}])
 # The first two bytes of an input choose how the rest is read: see `target`.
+RULES = ("refuse", "drop", "keep")
+COLUMNS: dict[str, str] = {"user": "a", "assistant": "b", "split": "c"}
 SEEDS = (
     b'\0\0{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], '
     b'"system": "S"}\n',
@@ -96,6 +98,11 @@ SEEDS = (
     b"\0\6" + arrow_file(CHATS),
     b"\0\7" + zip_archive("a/test.csv", b"text,label\na,b\n"),
     b"\0\1" + '{"text": "é"}'.encode("utf-16-le"),
+    b'\0\0{"Question": "a", "context": "b", "Answer": "c", "rationale": "d"}\n'
+    b'\0\0[{"role": "User", "content": "a"}, {"role": "AI", "content": "<think>b</think>c"}]\n',
+    b'\x18\0{"a": "x\\r\\ny", "b": "\\u200bz", "c": "test", "chosen": "w", "label": true}\n',
+    b'\0\0{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", '
+    b'"weight": 0}, {"role": "user", "content": "c"}, {"role": "bot", "content": null}]}\n',
 )
 FOLDER = Path(tempfile.mkdtemp())
 for module in (readers, texts):  # so that small inputs are longer than the buffer, too
@@ -112,7 +119,9 @@ def target(data: bytes) -> None:
         rows = list(loader.read_files([path]))
     except UserError:
         return
-    outcome = check_rows(rows, FORMATS[choice & 3], REPAIRS, raw=FOLDER.as_posix())
+    columns = COLUMNS if choice & 8 else {}
+    rule = RULES[(choice >> 4) % 3]
+    outcome = check_rows(rows, FORMATS[choice & 3], REPAIRS, columns, rule, raw=FOLDER.as_posix())
     counts = outcome.counts["rows"]
     assert counts["accepted"] + counts["rejected"] == len(rows)
     assert outcome.rejected.count(b"\n") == counts["rejected"]

@@ -187,6 +187,74 @@ def test_too_many_rejections_stop_the_run_and_leave_the_rejected_rows_to_read(pa
         run("convert")
 
 
+def test_one_fault_of_all_rows_is_told_once(params):
+    write_raw([])
+    for n in range(1923):
+        append_raw(json.dumps({"prompt": f"Question {n}", "chosen": "Yes", "rejected": "No"}))
+
+    message = (
+        r"no row of data.raw can be used. All 1,923 rows have one fault: preference: "
+        r"has no answer: its keys are prompt, chosen, rejected: "
+        r"this looks like preference data \(DPO\)"
+    )
+    with pytest.raises(UserError, match=message) as error:
+        run("validate")
+    assert "The first is data/raw/a.jsonl:1; all are in data/validated/rejected.jsonl" in str(
+        error.value
+    )
+    assert str(error.value).count("chosen") == 1
+    assert "limit" not in str(error.value)
+
+
+def test_several_faults_of_all_rows_are_shown_without_the_advice_to_raise_the_limit(params):
+    write_raw([])
+    append_raw('{"bad": 1}')
+    append_raw('{"prompt": "a", "completion": "b", "label": false}')
+    with pytest.raises(UserError, match="no row of data.raw can be used. The first:") as error:
+        run("validate")
+    assert "a.jsonl:1: unknown_format" in str(error.value)
+    assert "a.jsonl:2: preference" in str(error.value)
+    assert "limit" not in str(error.value)
+
+
+def test_named_columns_that_no_row_has_stop_the_run(params):
+    params({"data.columns": {"user": "q", "assistant": "a", "split": "fodl"}})
+    write_raw([])
+    for n in range(3):
+        append_raw(json.dumps({"q": f"Question {n}", "a": "Yes", "fold": "train"}))
+    message = r"data.columns names columns that no row has \(split: fodl\)"
+    with pytest.raises(UserError, match=message):
+        run("validate")
+    assert not Path("data/validated/records.jsonl").exists()
+
+
+def test_masked_answers_reach_the_formatted_rows(params, capsys):
+    write_raw([conversation(n, split) for n, split in enumerate(SPLITS)])
+    turns = [turn for n in range(2) for turn in converter.to_messages(conversation(n + 70))]
+    turns[1]["weight"] = 0
+    append_raw(json.dumps({"messages": turns, "split": "train"}))
+    run("validate", "convert", "dedup", "format")
+    assert metrics("validate")["with_untrained_answers"] == 1
+    assert "1  with answers not trained on" in capsys.readouterr().out
+
+    row = read("data/formatted/train.jsonl")[1]
+    assert [message.get("train") for message in row["messages"]] == [None, False, None, None]
+    assert row["text"] == render(row["messages"])
+
+
+def test_line_breaks_and_dropped_reasoning_are_counted(params):
+    params({"data.reasoning": "drop"})
+    write_raw([])
+    append_raw('{"prompt": "Two\\r\\nlines?", "completion": "Yes."}')
+    append_raw('{"prompt": "Why?", "completion": "So.", "rationale": "Hm."}')
+    run("validate", "convert")
+    assert metrics("validate")["repairs"] == {"line_breaks": 1, "drop_reasoning": 1}
+    assert metrics("validate")["formats"] == {"columns": 2}
+    values = [turn["value"] for row in read("data/converted/conversations.jsonl")
+              for turn in row["conversations"]]  # fmt: skip
+    assert values == ["Two\nlines?", "Yes.", "Why?", "So."]
+
+
 def test_no_usable_row_stops_the_run(params):
     params({"data.max_rejected_fraction": 1.0})
     write_raw([])

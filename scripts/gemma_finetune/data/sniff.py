@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from gemma_finetune.data.schemas import FORMAT_OF_KEY
+from gemma_finetune.data.row_keys import ROW_KEYS
 from gemma_finetune.data.split import SPLIT_OF_WORD
 
 # Keys under which files hold their rows. Other keys do, too, where the file is one object.
@@ -173,8 +173,8 @@ def _keys_of_rows(text: str) -> set[str]:
     while key := _KEY.match(text, position):
         first = _first_element(text, key.end())
         # A first element that does not end in the part that was looked at is a long turn, or a row.
-        has_rows = key[1] not in FORMAT_OF_KEY if first is UNFINISHED else _is_row(first)
-        if key[1] in FORMAT_OF_KEY and not has_rows:
+        has_rows = key[1] not in ROW_KEYS if first is UNFINISHED else _is_row(first)
+        if key[1] in ROW_KEYS and not has_rows:
             return set()
         if has_rows:
             found.add(key[1])
