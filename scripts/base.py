@@ -18,27 +18,36 @@ from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
 BASE = Path("models/base")
 
 
-def main():
+def main() -> None:
     config = load_section("model", ModelConfig)
     with aside(BASE) as temporary:
         if config.preset == "tiny":
-            from gemma_finetune.base.tiny import build_tiny
-
-            prepare_training(weights=0)
-            keep_freed_memory()
-            build_tiny(temporary, config)
+            make_tiny(temporary, config)
         else:
             import_hub_or_local(config.preset, temporary)
     print(f"{config.preset} -> {BASE}")
 
 
+def make_tiny(directory: Path, config: ModelConfig) -> None:
+    """Pretrains the tiny base and writes it to `directory`."""
+    from gemma_finetune.base.tiny import (
+        build_tiny,
+    )  # imports Keras, which a download can do without
+
+    prepare_training(weights=0)
+    keep_freed_memory()
+    build_tiny(directory, config)
+
+
 def import_hub_or_local(preset: str, directory: Path) -> None:
-    """Writes `preset` to `directory`, and of a download its revision: where `preset` states none,
-    it was the latest.
+    """Writes `preset` to `directory`; for a download also which revision it was (source.json).
+
+    If `preset` states no revision, that is the latest.
     """
     source = fetch(preset)
     import_preset(source, directory)
-    if found := revision(preset, source):
+    found = revision(preset, source)
+    if found:
         write_json(directory / "source.json", {"preset": preset, "revision": found})
         print(f"{preset}: revision {found}")
 

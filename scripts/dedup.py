@@ -1,7 +1,8 @@
 """Removes conversations that are the same as another one, or nearly the same.
 
 data/converted/conversations.jsonl -> data/deduped/kept.jsonl, data/deduped/removed.jsonl (each row
-with the twin it was removed for, and their similarity), metrics/dedup.json
+with the twin it was removed for, and their similarity), data/deduped/shared_text.npz (the text that
+many rows share, which is no evidence), metrics/dedup.json
 
     python scripts/dedup.py
 """
@@ -17,37 +18,66 @@ from tqdm import tqdm
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.dedup import Features, features, find_twins, summarize
+from gemma_finetune.data.dedup import Features, count_text, features, find_twins, summarize
+from gemma_finetune.data.evidence import SharedText, SharedTextCounter, evidence_of
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
-from gemma_finetune.data.shingles import turn_texts
-from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
+
+BYTES_A_WORD = 6
+SHOWN = 3  # examples in a message
 
 
 def main() -> None:
-    threshold = load_section("data", DataConfig).dedup_threshold
+    config = load_section("data", DataConfig)
+    threshold = config.dedup_threshold
     source = require("data/converted/conversations.jsonl", "convert")
-    with open(source, "rb") as file, made_by("convert", source):
-        index = build_index(file, threshold)
-        row = random_access(file, index.size)
-        twin, similarity = find_twins(index, lambda number: turn_texts(row(number)), threshold)
+    with (
+        open(source, "rb") as file,
+        aside("data/deduped") as folder,
+        made_by("convert", source),
+    ):
+        folder.mkdir()
+        shared = find_shared_text(file, source.stat().st_size)
+        shared.save(folder / "shared_text.npz")
         file.seek(0)
-        with aside("data/deduped") as folder:
-            folder.mkdir()
-            write(folder, file, row, twin, similarity)
-    summary = summarize(index, twin)
+        index = build_index(file, threshold, folder / "shared_text.npz")
+        row = random_access(file, index.size)
+        twin, similarity = find_twins(index, lambda n: evidence_of(row(n), shared), threshold)
+        file.seek(0)
+        write(folder, file, row, twin, similarity)
+        summary = summarize(index, twin)
+        problem = too_many_lost(summary, similarity, twin, row, config.max_lost_fraction)
+        if problem:  # the removed rows stay to be read; the others must not be trained on
+            (folder / "kept.jsonl").unlink()
     write_json("metrics/dedup.json", summary)
     print(
         f"{summary['rows']:,} conversations, {summary['kept']:,} kept, "
         f"{summary['removed_exact']:,} exact and {summary['removed_near']:,} "
         "near duplicates removed"
     )
+    if problem:
+        raise UserError(problem)
 
 
-def build_index(file: BinaryIO, threshold: float) -> Features:
+def find_shared_text(file: BinaryIO, size: int) -> SharedText:
+    """The text that many different rows of the file share; `size`: its bytes."""
+    counter = SharedTextCounter(words=size // BYTES_A_WORD)
+    seen: set[int] = set()  # hashes of whole texts: copies of one row are not many rows
+    for exact, prefixes, rows in map_ordered(partial(count_text, bits=counter.bits), chunks(file)):
+        is_new = np.zeros(len(exact), bool)
+        for number, text in enumerate(exact.tolist()):
+            is_new[number] = text not in seen
+            seen.add(text)
+        counter.add(prefixes[is_new[rows]])
+    return counter.shared()
+
+
+def build_index(file: BinaryIO, threshold: float, shared_text: Path) -> Features:
     """The features of every row of the file."""
-    parts = map_ordered(partial(features, threshold=threshold), chunks(file))
+    work = partial(features, threshold=threshold, shared_text=str(shared_text))
+    parts = map_ordered(work, chunks(file))
     return Features(*map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -69,6 +99,35 @@ def write(
                 orjson.loads(line), row(twin[number]), float(similarity[number])
             )
             removed.write(orjson.dumps(removal) + b"\n")
+
+
+def too_many_lost(
+    summary: dict,
+    similarity: np.ndarray,
+    twin: np.ndarray,
+    row: Callable[[int], dict],
+    limit: float,
+) -> str | None:
+    """What to tell the person if near-duplicates are more than the fraction `limit`, else None."""
+    near, rows = summary["removed_near"], summary["rows"]
+    if near <= limit * rows:
+        return None
+    examples = []
+    for number in np.flatnonzero((twin >= 0) & (similarity < 1))[:SHOWN].tolist():
+        pair = f"{place(row(number))} is like {place(row(int(twin[number])))}"
+        examples.append(f"  {pair}: {similarity[number]:.2f}")
+    return (
+        f"{near:,} of {rows:,} conversations are near-duplicates ({near / rows:.1%}), over "
+        f"data.max_lost_fraction ({limit:.1%}). For example:\n" + "\n".join(examples) + "\n"
+        "All are in data/deduped/removed.jsonl. Raise data.dedup_threshold to keep more of them, "
+        "or data.max_lost_fraction if they may go"
+    )
+
+
+def place(conversation: dict) -> str:
+    """Where a conversation came from."""
+    source = conversation["source"]
+    return f"{source['file']}:{source['line']}"
 
 
 def describe_removal(conversation: dict, kept: dict, similarity: float) -> dict:

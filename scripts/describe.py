@@ -19,9 +19,9 @@ import orjson
 
 from gemma_finetune.data.nearest import HeldOut, index_held_out, nearest_similarity
 from gemma_finetune.data.parallel import chunks, map_ordered
-from gemma_finetune.formats.npz import read_arrays
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, read_json, require, write_json
+from gemma_finetune.utils.npz import read_arrays
 
 FORMATTED = Path("data/formatted")
 HELD_OUT = ("validation", "test")

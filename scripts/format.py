@@ -18,16 +18,17 @@ import orjson
 from gemma_finetune.config import load_section
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.evidence import evidence_of, load_shared_text
 from gemma_finetune.data.formatter import Formatted, format_lines
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
-from gemma_finetune.data.shingles import turn_texts
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require
 
 TOKENIZER = "models/base/tokenizer.model"
+SHARED_TEXT = "data/deduped/shared_text.npz"
 SHOWN = 5  # rows that a message names
 
 
@@ -36,13 +37,16 @@ def main() -> None:
     limit = load_section("train", TrainingConfig).sequence_length
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
+    require(SHARED_TEXT, "dedup")
     with open(source, "rb") as file, aside("data/formatted") as folder, made_by("dedup", source):
         folder.mkdir()
-        work = partial(format_lines, config=config, tokenizer_path=TOKENIZER)
+        work = partial(
+            format_lines, config=config, tokenizer_path=TOKENIZER, shared_text=SHARED_TEXT
+        )
         facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
         row = random_access(file, sizes)
         fits = facts["tokens"] <= limit
-        set_aside_overlong(folder, facts["tokens"], row, limit, config.overlong)
+        set_aside_overlong(folder, facts["tokens"], row, limit, config)
 
         splits = facts["split"][fits]
         refuse_untrainable(splits)
@@ -78,9 +82,16 @@ def write(
 
 
 def set_aside_overlong(
-    folder: Path, tokens: np.ndarray, row: Callable[[int], dict], limit: int, policy: str
+    folder: Path,
+    tokens: np.ndarray,
+    row: Callable[[int], dict],
+    limit: int,
+    config: DataConfig,
 ) -> None:
-    """Lists rows over `limit` tokens in overlong.jsonl. UserError if `data.overlong` is fail."""
+    """Lists rows over `limit` tokens in overlong.jsonl.
+
+    UserError if `data.overlong` is fail, or if they are more than `data.max_lost_fraction`.
+    """
     overlong = []
     with open(folder / "overlong.jsonl", "wb") as file:
         for number in np.flatnonzero(tokens > limit).tolist():
@@ -97,12 +108,21 @@ def set_aside_overlong(
         return
 
     first = "\n".join(f"  {where(row)}: {row['tokens']} tokens" for row in overlong[:SHOWN])
-    if policy == "fail":
+    found = f"{len(overlong):,} of {len(tokens):,} rows are over train.sequence_length = {limit}"
+    if config.overlong == "fail" or len(overlong) > config.max_lost_fraction * len(tokens):
         raise UserError(
-            f"{len(overlong):,} rows are over train.sequence_length = {limit}; raise it, shorten "
-            f"them, or set data.overlong to drop. The first:\n{first}"
+            f"{found} ({len(overlong) / len(tokens):.1%}; data.overlong is {config.overlong}, "
+            f"data.max_lost_fraction {config.max_lost_fraction:.1%}). The first:\n{first}\n"
+            f"A train.sequence_length of {length_that_keeps(tokens, 0.95)} keeps 95 % of the rows, "
+            f"{length_that_keeps(tokens, 0.99)} keeps 99 %"
         )
-    print(f"{len(overlong):,} rows over train.sequence_length = {limit} left out:\n{first}")
+    print(f"{found} and left out:\n{first}")
+
+
+def length_that_keeps(tokens: np.ndarray, share: float) -> int:
+    """The smallest sequence length, a multiple of 16, that at least this share of the rows fits."""
+    length = int(np.quantile(tokens, share, method="higher"))
+    return -(-length // 16) * 16
 
 
 def refuse_untrainable(splits: np.ndarray) -> None:
@@ -118,7 +138,8 @@ def refuse_leaks(
     splits: np.ndarray, bands: np.ndarray, row: Callable[[int], dict], threshold: float
 ) -> None:
     """Prints how many rows have a near-twin in another split. UserError if any has."""
-    leaks = leakage.find_leaks(bands, splits, lambda number: turn_texts(row(number)), threshold)
+    shared = load_shared_text(SHARED_TEXT)
+    leaks = leakage.find_leaks(bands, splits, lambda n: evidence_of(row(n), shared), threshold)
     counts = leakage.summarize(leaks, splits)
     shown = ", ".join(f"{pair} {count}" for pair, count in counts.items())
     print(f"near-twins between splits: {shown}")

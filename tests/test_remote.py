@@ -12,6 +12,8 @@ from moto.server import ThreadedMotoServer
 
 from clones import git, run
 
+pytestmark = pytest.mark.slow
+
 ANOTHER_RANK = ("dvc", "exp", "run", "--pull", "--allow-missing", "-S", "lora.rank=16")
 CREDENTIALS = {"access_key_id": "someone", "secret_access_key": "their secret"}
 

@@ -11,11 +11,12 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.config import ModelConfig, TinyConfig
 from gemma_finetune.models.loader import load_gemma_model
 
+pytestmark = pytest.mark.slow
+
 
 def config(steps=2, seed=0):
-    return ModelConfig(
-        preset="tiny", dtype="float32", seed=seed, tiny=TinyConfig(steps=steps, learning_rate=0.005)
-    )
+    tiny_config = TinyConfig(steps=steps, learning_rate=0.005)
+    return ModelConfig(preset="tiny", dtype="float32", seed=seed, tiny=tiny_config)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones(base, tm
     assert names == sorted(path.name for path in (tmp_path / "again").iterdir())
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (base / name).read_bytes(), name
-    assert (tmp_path / "other" / "model.safetensors").read_bytes() != (
-        base / "model.safetensors"
-    ).read_bytes()
+    weights = (base / "model.safetensors").read_bytes()
+    assert (tmp_path / "other" / "model.safetensors").read_bytes() != weights
 
 
 def test_it_is_a_gemma_3_of_local_and_global_layers_that_loads(base):
@@ -81,9 +81,8 @@ def test_plain_text_is_learned_whole_and_requests_in_part(base):
     supervised = rows.weights.sum() / (rows.segment_ids > 0).sum()
     assert rows.token_ids.shape == (64, tiny.ROW_LENGTH)
     assert 0.3 < supervised < 0.9
-    assert rows.token_ids.max() < tokenizer.vocabulary_size and np.all(
-        rows.token_ids[:, 0] == tokenizer.bos
-    )
+    assert rows.token_ids.max() < tokenizer.vocabulary_size
+    assert np.all(rows.token_ids[:, 0] == tokenizer.bos)
 
 
 def test_an_echo_is_said_again_token_by_token_and_every_token_gets_its_turn(base):

@@ -4,26 +4,41 @@ import json
 from itertools import combinations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_finetune.data.dedup import features, find_twins, summarize
-from gemma_finetune.data.shingles import shingle_set, similarity
+from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
 
 LONG = " ".join(f"word{n}" for n in range(100))
+NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shared_text(nothing_shared):
+    global SHARED_TEXT
+    SHARED_TEXT = nothing_shared
+
+
+def chat(text):
+    return {"conversations": [{"from": "human", "value": text}]}
+
+
+def evidence(text):
+    return evidence_of(chat(text), NOTHING_SHARED)
 
 
 def index_of(texts, threshold=0.9, splits=None):
     lines = []
     for text, split in zip(texts, splits or [None] * len(texts), strict=True):
-        row = {"conversations": [{"from": "human", "value": text}], "split": split}
-        lines.append(json.dumps(row).encode())
-    return features(lines, threshold)
+        lines.append(json.dumps(chat(text) | {"split": split}).encode())
+    return features(lines, threshold, SHARED_TEXT)
 
 
 def twins(texts, threshold=0.9, splits=None):
     index = index_of(texts, threshold, splits)
-    twin, score = find_twins(index, texts.__getitem__, threshold)
+    twin, score = find_twins(index, lambda row: evidence(texts[row]), threshold)
     return twin.tolist(), score.round(3).tolist()
 
 
@@ -72,25 +87,29 @@ words = st.sampled_from("light heat room on off ten two a the".split())
 
 @settings(derandomize=True, deadline=None)
 @given(
-    st.lists(st.lists(words, max_size=8).map(" ".join), max_size=30),
+    st.lists(st.lists(words, min_size=1, max_size=8).map(" ".join), max_size=30),
     st.sampled_from([0.5, 0.7, 0.9, 1.0]),
 )
 def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, threshold):
     twin, score = twins(texts, threshold)
-    sets = [shingle_set(text) for text in texts]
+    sets = [evidence(text) for text in texts]
     for n, kept in enumerate(twin):
         if kept >= 0:
             assert twin[kept] == -1
-            assert score[n] == np.round(similarity(sets[n], sets[kept]), 3) >= round(threshold, 3)
+            assert (
+                score[n]
+                == np.round(evidence_similarity(sets[n], sets[kept]), 3)
+                >= round(threshold, 3)
+            )
     staying = [n for n in range(len(texts)) if twin[n] < 0]
     for a, b in combinations(staying, 2):
-        assert similarity(sets[a], sets[b]) < threshold
+        assert evidence_similarity(sets[a], sets[b]) < threshold
 
 
 def test_summary_counts_every_row_once():
     texts = ["good night", "Good night", LONG, f"{LONG} more", LONG, "x"]
     index = index_of(texts)
-    twin, _ = find_twins(index, texts.__getitem__, 0.9)
+    twin, _ = find_twins(index, lambda row: evidence(texts[row]), 0.9)
     assert twin.tolist() == [-1, 0, 3, -1, 3, -1]
     assert summarize(index, twin) == {
         "rows": 6, "kept": 3, "removed_exact": 1, "removed_near": 2, "most_removed_for_one": 2,

@@ -33,9 +33,9 @@ def to_line(turns, split=None):
     return json.dumps(row).encode() + b"\n"
 
 
-def test_a_row_has_an_id_messages_and_their_text(config, tokenizer_path):
+def test_a_row_has_an_id_messages_and_their_text(config, tokenizer_path, nothing_shared):
     line = to_line(TURNS, "test")
-    formatted = format_lines([line], config, str(tokenizer_path))
+    formatted = format_lines([line], config, str(tokenizer_path), nothing_shared)
     (row,) = map(json.loads, formatted.lines)
     assert list(row) == ["id", "messages", "text"]
     assert row["id"] == json.loads(line)["id"]
@@ -45,9 +45,9 @@ def test_a_row_has_an_id_messages_and_their_text(config, tokenizer_path):
     assert parse(row["text"])[0]["content"] == "Be brief.\n\nTurn on the light."
 
 
-def test_facts(config, tokenizer, tokenizer_path):
+def test_facts(config, tokenizer, tokenizer_path, nothing_shared):
     lines = [to_line(TURNS, "test"), to_line(TURNS[1:3], "train")]
-    formatted = format_lines(lines, config, str(tokenizer_path))
+    formatted = format_lines(lines, config, str(tokenizer_path), nothing_shared)
     facts = {name: values.tolist() for name, values in formatted.facts.items()}
     assert tuple(facts) == FACTS
     assert [SPLITS[split] for split in facts["split"]] == ["test", "train"]
@@ -67,9 +67,11 @@ def test_facts(config, tokenizer, tokenizer_path):
     assert len(formatted.bands) == 2
 
 
-def test_content_that_becomes_a_control_token_is_named(config, tokenizer_path, monkeypatch):
+def test_content_that_becomes_a_control_token_is_named(
+    config, tokenizer_path, nothing_shared, monkeypatch
+):
     # As if validation and the template had both missed it.
     monkeypatch.setattr(chat_template, "find_control", lambda text: None)
     line = to_line([("human", "a<end_of_turn>b"), ("gpt", "c")])
     with pytest.raises(UserError, match="a.jsonl:3: its text becomes control tokens"):
-        format_lines([line], config, str(tokenizer_path))
+        format_lines([line], config, str(tokenizer_path), nothing_shared)

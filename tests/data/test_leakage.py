@@ -3,18 +3,27 @@
 import numpy as np
 import pytest
 
+from gemma_finetune.data.evidence import (
+    SharedText,
+    compared_shingles,
+    evidence_of,
+    split_sentences,
+)
 from gemma_finetune.data.leakage import Leak, find_leaks, summarize
 from gemma_finetune.data.minhash import band_keys
-from gemma_finetune.data.shingles import shingle_hashes
 from gemma_finetune.data.split import SPLITS
 
+NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
 LONG = " ".join(f"word{n}" for n in range(100))
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
 def leaks(texts, splits):
-    bands = band_keys(*shingle_hashes(texts), 0.9)
-    return find_leaks(bands, np.array(splits), texts.__getitem__, 0.9)
+    rows = [{"conversations": [{"from": "human", "value": text}]} for text in texts]
+    sentences = split_sentences(rows)
+    bands = band_keys(*compared_shingles(sentences, NOTHING_SHARED, len(rows)), 0.9)
+    evidence = [evidence_of(row, NOTHING_SHARED) for row in rows]
+    return find_leaks(bands, np.array(splits), evidence.__getitem__, 0.9)
 
 
 @pytest.mark.parametrize("splits, pair", [

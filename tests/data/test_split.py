@@ -4,13 +4,17 @@ import json
 from collections import Counter
 from itertools import combinations
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_finetune.data.converter import canonical, content_id
 from gemma_finetune.data.dedup import features, find_twins
-from gemma_finetune.data.shingles import shingle_set, similarity, turn_texts
+from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
 from gemma_finetune.data.split import split_of
+
+NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
 
 
 def conversation(n, **more):
@@ -51,12 +55,24 @@ rows = st.lists(
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _shared_text(nothing_shared):
+    global SHARED_TEXT
+    SHARED_TEXT = nothing_shared
+
+
+def similarity(text, other):
+    pair = [canonical([("human", said)], None, {}) for said in (text, other)]
+    return evidence_similarity(*(evidence_of(row, NOTHING_SHARED) for row in pair))
+
+
 def splits_of_kept(rows, threshold=0.5):
     """{(text, named split): split} of the rows that dedup keeps."""
     conversations = [canonical([("human", text)], split, {}) for text, split in rows]
     lines = [json.dumps(conversation).encode() for conversation in conversations]
-    index = features(lines, threshold)
-    twin, _ = find_twins(index, lambda n: turn_texts(conversations[n]), threshold)
+    index = features(lines, threshold, SHARED_TEXT)
+    evidence = [evidence_of(row, NOTHING_SHARED) for row in conversations]
+    twin, _ = find_twins(index, evidence.__getitem__, threshold)
     return {rows[n]: split_of(conversations[n], 0.3, 0.3) for n in range(len(rows)) if twin[n] < 0}
 
 
@@ -70,4 +86,4 @@ def test_no_row_that_stays_changes_its_split_and_none_has_a_twin_in_another(old,
     for (_, named), split in after.items():
         assert named in (None, split)
     for ((text, _), split), ((other, _), other_split) in combinations(after.items(), 2):
-        assert split == other_split or similarity(shingle_set(text), shingle_set(other)) < 0.5
+        assert split == other_split or similarity(text, other) < 0.5

@@ -52,7 +52,8 @@ def params(write_params, tokenizer_path):
     """Parameters in a folder with the tokenizer. Call it again with changes."""
 
     def write(changes):
-        path = write_params({"data.max_rejected_fraction": 0.5, **changes})
+        limits = {"data.max_rejected_fraction": 0.5, "data.max_lost_fraction": 0.5}
+        path = write_params(limits | changes)
         base = path.parent / "models" / "base"
         base.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tokenizer_path, base / "tokenizer.model")
@@ -104,7 +105,7 @@ def test_twice_the_same_bytes(params):
     run()
     first = files_of("data", "metrics")
     run()
-    assert files_of("data", "metrics") == first and len(first) == 18
+    assert files_of("data", "metrics") == first and len(first) == 19
 
 
 def test_worker_processes_write_the_same_bytes(params, monkeypatch):
@@ -143,7 +144,9 @@ def test_old_rows_that_stay_keep_their_split_among_longer_twins(params):
     params({"train.sequence_length": 8192})
     texts = [" ".join(f"w{n}x{k}" for k in range(60)) for n in range(60)]
     old = [canonical([("human", text), ("gpt", "Yes.")], None, {}) for text in texts]
-    longer = [canonical([("human", text), ("gpt", "Yes, so.")], None, {}) for text in texts[:30]]
+    longer = [
+        canonical([("human", f"{text} more"), ("gpt", "Yes.")], None, {}) for text in texts[:30]
+    ]
     write_raw(old)
     run()
     before = split_of_rows()
@@ -245,9 +248,44 @@ def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):
 
 def test_only_overlong_rows_stop_the_run(params):
     write_raw([LONG])
+    params({"data.max_lost_fraction": 1.0})
     with pytest.raises(UserError, match="no row is left to train on"):
         run()
     assert not Path("data/formatted").exists()
+
+
+def test_too_many_overlong_rows_stop_the_run_and_the_message_says_which_length_keeps_them(params):
+    params({"data.max_lost_fraction": 0.1})
+    write_raw([conversation(1, "train"), LONG])
+    with pytest.raises(UserError, match=r"1 of 2 rows are over .* \(50.0%") as error:
+        run()
+    assert "a.jsonl:2: 918 tokens" in str(error.value)
+    assert "928 keeps 95 % of the rows, 928 keeps 99 %" in str(error.value)
+
+
+def test_too_many_near_duplicates_stop_the_run_and_leave_them_to_read(params):
+    params({"data.max_lost_fraction": 0.1})
+    texts = [" ".join(f"w{n}x{k}" for k in range(60)) for n in range(5)]
+    rows = [canonical([("human", text), ("gpt", "Yes.")], None, {}) for text in texts]
+    write_raw(rows + [canonical([("human", f"{texts[0]} so"), ("gpt", "Yes.")], None, {})])
+    message = r"1 of 6 conversations are near-duplicates \(16.7%\)[\s\S]*a.jsonl:1 is like .*:6: 0.9"
+    with pytest.raises(UserError, match=message):
+        run()
+    assert not Path("data/deduped/kept.jsonl").exists()
+    assert len(read("data/deduped/removed.jsonl")) == 1
+
+
+def test_200_rows_with_one_instruction_all_stay(params):
+    """Alpaca's way to ask for a label: they were 1 row after dedup."""
+    instruction = " ".join(f"word{n}" for n in range(60)) + "."
+    rows = []
+    for n in range(200):
+        question = f"{instruction}\n\nThe lid of box {n} came {('broken', 'fine')[n % 2]}."
+        rows.append(canonical([("human", question), ("gpt", ("bad", "good")[n % 2])], None, {}))
+    write_raw(rows)
+    params({"train.sequence_length": 8192})
+    run()
+    assert metrics("dedup")["kept"] == 200
 
 
 def test_a_leak_stops_the_run(params, capsys):

@@ -1,11 +1,19 @@
 """Every pair at the threshold is a candidate, but not every pair of rows that share a template."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.shingles import shingle_set, similarity
+from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
 from gemma_finetune.data.twin_index import TwinIndex
+
+NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
+
+
+def evidence(text):
+    return evidence_of({"conversations": [{"from": "human", "value": text}]}, NOTHING_SHARED)
+
 
 words = st.lists(st.sampled_from("light heat room on off ten".split()), max_size=10).map(" ".join)
 
@@ -17,17 +25,17 @@ words = st.lists(st.sampled_from("light heat room on off ten".split()), max_size
     st.randoms(use_true_random=False),
 )
 def test_no_pair_at_the_threshold_is_missed(texts, threshold, random):
-    sets = [shingle_set(text) for text in texts]
+    sets = [evidence(text) for text in texts]
     rows = list(range(len(texts)))
     random.shuffle(rows)
-    index = TwinIndex(rows, texts.__getitem__, threshold)
+    index = TwinIndex(rows, sets.__getitem__, threshold)
     found = list(index)
     assert [row for row, _ in found] == rows
     for number, (row, candidates) in enumerate(found):
         earlier = rows[:number]
         assert set(candidates.tolist()) <= set(earlier)
         for other in earlier:
-            expected = similarity(sets[row], sets[other])
+            expected = evidence_similarity(sets[row], sets[other])
             assert index.similarity(row, other) == expected
             assert expected < threshold or other in candidates
 
@@ -39,6 +47,7 @@ def test_rows_that_a_long_template_makes_alike_are_not_compared(own):
     texts = []
     for n in range(300):
         texts.append(" ".join(template + [f"own{n}x{k}" for k in range(own)]))
-    assert similarity(shingle_set(texts[0]), shingle_set(texts[1])) > 0.6
-    index = TwinIndex(list(range(300)), texts.__getitem__, 0.9)
+    sets = [evidence(text) for text in texts]
+    assert evidence_similarity(sets[0], sets[1]) > 0.6
+    index = TwinIndex(list(range(300)), sets.__getitem__, 0.9)
     assert sum(len(candidates) for _, candidates in index) == 0

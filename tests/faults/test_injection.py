@@ -8,6 +8,7 @@ whole wherever it stands in a text, which is the worst case.
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -15,11 +16,14 @@ from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from gemma_finetune.config import CONTROL_PIECES, load_section
 from gemma_finetune.data.config import DataConfig
+from gemma_finetune.data.evidence import SharedText
 from gemma_finetune.data.formatter import format_lines
 from gemma_finetune.data.repair import REPAIRS
 from gemma_finetune.data.validation import check_rows, convert_lines
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.training.data_pipeline import Batches, pack, tokenize
+
+pytestmark = pytest.mark.slow
 
 PIECES = [*CONTROL_PIECES, *(f"<unused{n}>" for n in range(99))]
 LENGTH = 2048
@@ -36,6 +40,7 @@ def vocabulary(tokenizer_path, tmp_path_factory):
             model.pieces.add(piece=piece, score=0.0, type=ModelProto.SentencePiece.USER_DEFINED)
     path = tmp_path_factory.mktemp("vocabulary") / "tokenizer.model"
     path.write_bytes(model.SerializeToString())
+    SharedText(20, np.zeros(0, np.uint32)).save(path.with_name("shared_text.npz"))
     return path, {n for n, piece in enumerate(model.pieces) if piece.piece in PIECES}
 
 
@@ -92,7 +97,7 @@ def batch_of(row, config, vocabulary):
     lines = convert_lines(checked.records.splitlines()).splitlines()
     if not lines:
         return None
-    formatted = format_lines(lines, config, str(path))
+    formatted = format_lines(lines, config, str(path), str(path.with_name("shared_text.npz")))
     rows = [json.loads(line) for line in formatted.lines]
     packed = pack(tokenize(rows, GemmaTokenizer(path), LENGTH, "train.jsonl"), LENGTH)
     inputs, _, _ = Batches(packed, batch_size=1)[0]

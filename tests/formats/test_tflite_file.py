@@ -30,5 +30,5 @@ def test_the_embedding_is_also_the_head(float32):
 def test_refuses_another_file(tmp_path, content):
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="no TFLite model"):
+    with pytest.raises(UserError, match="not a TFLite model"):
         TFLiteFile(path)

@@ -1,6 +1,4 @@
-"""The shared model as Hugging Face directory, .tflite, .task and .litertlm, and a backend of each.
-Read only.
-"""
+"""The shared model in each of its four forms, and a backend of each. Read only."""
 
 import shutil
 from pathlib import Path
@@ -28,9 +26,7 @@ CONFIG = GenerateConfig(
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory, talkative, float32) -> dict[str, Path]:
-    """{"keras", "tflite", "task", "litertlm"}: the same model four times; the tokenizer lies beside
-    the .tflite.
-    """
+    """The same model as "keras", "tflite" (with its tokenizer beside it), "task", "litertlm"."""
     folder = tmp_path_factory.mktemp("models")
     model, tokenizer = folder / "float32.tflite", folder / "tokenizer.model"
     shutil.copyfile(float32, model)
@@ -38,16 +34,13 @@ def models(tmp_path_factory, talkative, float32) -> dict[str, Path]:
     parts = Parts(tflite=model, tokenizer=tokenizer, chat_template=LITERTLM_TEMPLATE)
     create_mediapipe_task(parts, folder / "float32.task")
     create_litertlm(parts, folder / "float32.litertlm")
-    return {"keras": talkative} | {
-        kind: folder / f"float32.{kind}" for kind in ("tflite", "task", "litertlm")
-    }
+    files = {kind: folder / f"float32.{kind}" for kind in ("tflite", "task", "litertlm")}
+    return {"keras": talkative, **files}
 
 
 @pytest.fixture(scope="session")
 def backends(models) -> dict:
-    """An opened backend of each kind. What a test leaves in their caches must not matter to the
-    next.
-    """
+    """An opened backend of each kind, shared: what a test leaves in its cache must not matter."""
     opened = {kind: open_backend(None, str(path), CONFIG) for kind, path in models.items()}
     yield opened
     for backend in opened.values():

@@ -1,6 +1,4 @@
-"""The three backends (four files) against each other: one model, one answer, however the
-conversation got there.
-"""
+"""The three backends, on four files of one model, against each other: one model, one answer."""
 
 import itertools
 import subprocess
@@ -18,6 +16,8 @@ from gemma_finetune.utils.cli import UserError
 from imports import ROOT
 
 from .conftest import CONFIG
+
+pytestmark = pytest.mark.slow
 
 KINDS = ("keras", "tflite", "task", "litertlm")
 CONVERSATIONS = [
@@ -73,29 +73,24 @@ def said_in_the_sample_s_test_split():
 def test_every_test_conversation_gets_the_same_greedy_answers(
     backends, kind, expected_in_the_sample
 ):
-    assert (
-        len(expected_in_the_sample) > 150
-        and max(len(questions) for questions, _ in expected_in_the_sample) > 2
-    )
+    assert len(expected_in_the_sample) > 150
+    assert max(len(questions) for questions, _ in expected_in_the_sample) > 2
     for questions, expected in expected_in_the_sample:
         assert converse(backends[kind], questions, max_tokens=8)[0] == expected
 
 
 @pytest.fixture(scope="module")
 def expected_in_the_sample(backends):
-    """Questions and Keras's answers, without those that hold what no C string does, or what only
-    Python strips.
+    """Questions and Keras's answers, but not those that the runtimes could not give back.
+
+    These hold a NUL, which no C string does, or a separator that only Python strips.
     """
-    conversations = list(said_in_the_sample_s_test_split())
-    answered = [
-        (questions, converse(backends["keras"], questions, max_tokens=8)[0])
-        for questions in conversations
-    ]
-    return [
-        (questions, answers)
-        for questions, answers in answered
-        if not set("\0\x1c\x1d\x1e\x1f") & set("".join(answers))
-    ]
+    expected = []
+    for questions in said_in_the_sample_s_test_split():
+        answers, _ = converse(backends["keras"], questions, max_tokens=8)
+        if not set("\0\x1c\x1d\x1e\x1f") & set("".join(answers)):
+            expected.append((questions, answers))
+    return expected
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,14 +110,12 @@ def test_a_later_turn_reads_only_what_is_new(backends, kind):
     backend, turns = backends[kind], 0
     for questions in CONVERSATIONS:
         answers, usage = converse(backend, questions)
-        for answer, (before, after), question in zip(
-            answers, itertools.pairwise(usage), questions[1:], strict=False
-        ):
+        steps = zip(answers, itertools.pairwise(usage), questions[1:], strict=False)
+        for answer, (before, after), question in steps:
             if before.complete and answer == answer.strip():
                 turns += 1
-                new = (
-                    backend.count_tokens("<end_of_turn>\n" + render_prompt(user(question))) - 1
-                )  # it counts a BOS
+                text = "<end_of_turn>\n" + render_prompt(user(question))
+                new = backend.count_tokens(text) - 1  # it counts a BOS
                 assert after.prompt == before.prompt + before.answer + new
                 assert after.read in (new, new - 1)
     assert turns >= 2
@@ -201,9 +194,7 @@ def test_control_pieces_in_content_are_refused(backends, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_piece_holds_half_a_character(backends, kind):
-    """Text of byte tokens comes out whole: pieces that are cut would hold the replacement
-    character.
-    """
+    """The text of byte tokens comes out in whole characters."""
     sampler = Sampler(temperature=3.0, seed=1)
     pieces = list(backends[kind].generate(user("😀"), sampler, 60))
     assert pieces and all(piece for piece in pieces)
@@ -222,7 +213,8 @@ def test_a_light_backend_imports_nothing_heavy(models, kind):
         "import sys; from gemma_finetune.inference.backend import open_backend;"
         "from gemma_finetune.inference.config import GenerateConfig;"
         f"open_backend({kind!r}, {str(path)!r}, {CONFIG!r}).close();"
-        "print(sorted({'tensorflow', 'keras', 'torch', 'jax', 'pandas', 'transformers'} & set(sys.modules)))"
+        "heavy = {'tensorflow', 'keras', 'torch', 'jax', 'pandas', 'transformers'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True
@@ -246,15 +238,12 @@ def test_a_missing_model_says_how_to_get_it(tmp_path, monkeypatch, kind, path, a
 
 
 def test_a_conversation_s_text_is_what_training_saw(backends, tokenizer):
-    """Not only the answers: the ids that the TFLite cache holds are those of the rendered
-    conversation.
-    """
+    """The ids that the TFLite cache holds are those of the rendered conversation."""
     backend = backends["tflite"]
     questions = CONVERSATIONS[1]
     answers, usage = converse(backend, questions)
     assert usage[0].complete
-    text = render_prompt(
-        [*user(questions[0]), {"role": "assistant", "content": answers[0]}, *user(questions[1])]
-    )
+    answer = {"role": "assistant", "content": answers[0]}
+    text = render_prompt([*user(questions[0]), answer, *user(questions[1])])
     held = backend._cached[: usage[1].prompt]
     assert tokenizer.decode(held) == tokenizer.decode(tokenizer.encode_conversation(text)[0])

@@ -2,18 +2,14 @@ import json
 
 import pytest
 
+from gemma_finetune.formats.chat_template import render
 from gemma_finetune.inference.batch import UnfinishedOutput, read_requests, refuse_too_long
 from gemma_finetune.utils.cli import UserError
 
 from .test_chat import EchoBackend
 
-ROWS = [
-    {"messages": [{"role": "user", "content": "one"}]},
-    {
-        "id": "b",
-        "text": "<start_of_turn>user\ntwo<end_of_turn>\n<start_of_turn>model\nTWO<end_of_turn>\n",
-    },
-]
+TEXT = "<start_of_turn>user\ntwo<end_of_turn>\n<start_of_turn>model\nTWO<end_of_turn>\n"
+ROWS = [{"messages": [{"role": "user", "content": "one"}]}, {"id": "b", "text": TEXT}]
 
 
 def write(path, *rows):
@@ -25,11 +21,23 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_reads_chatml_and_formatted_rows(tmp_path):
+def test_reads_messages_and_rendered_text(tmp_path):
     plain, formatted = read_requests(write(tmp_path / "in.jsonl", *ROWS))
     assert plain.messages == [{"role": "user", "content": "one"}]
     assert formatted.messages == [{"role": "user", "content": "two"}]
     assert (formatted.id, formatted.reference) == ("b", "TWO")
+
+
+def test_of_a_row_with_both_the_messages_are_read(tmp_path):
+    """A formatted row: only its messages keep a system text apart from the first question."""
+    system = {"role": "system", "content": "Be brief."}
+    question = {"role": "user", "content": "two"}
+    messages = [system, question, {"role": "assistant", "content": "TWO"}]
+    row = {"id": "c", "messages": messages, "text": render(messages)}
+    [request] = read_requests(write(tmp_path / "in.jsonl", row))
+    assert request.messages == [system, question]
+    assert (request.id, request.reference) == ("c", "TWO")
+    assert request.answered("2")["messages"][0] == system
 
 
 def test_an_answered_row_is_a_conversation(tmp_path):
@@ -43,14 +51,12 @@ def test_an_answered_row_is_a_conversation(tmp_path):
 @pytest.mark.parametrize(
     "row",
     [
-        *(
-            {},
-            [],
-            {"messages": []},
-            {"messages": "hi"},
-            {"text": "hi"},
-            {"messages": [{"role": "user"}]},
-        ),
+        {},
+        [],
+        {"messages": []},
+        {"messages": "hi"},
+        {"text": "hi"},
+        {"messages": [{"role": "user"}]},
         {"messages": [{"role": "user", "content": "\ud800"}]},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
     ],
@@ -75,7 +81,7 @@ def test_output_appears_when_all_rows_are_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-def test_goes_on_after_the_last_whole_row(tmp_path):
+def test_resumes_after_the_last_whole_row(tmp_path):
     UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0}).append(ROWS[0])
     with open(tmp_path / "out.jsonl.partial", "a") as file:
         file.write('{"cut sh')
@@ -87,7 +93,7 @@ def test_goes_on_after_the_last_whole_row(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 1, 20])
-def test_begins_anew_where_the_first_line_is_not_whole(tmp_path, length):
+def test_starts_over_if_the_first_line_is_not_whole(tmp_path, length):
     UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0})
     partial = tmp_path / "out.jsonl.partial"
     header = partial.read_bytes()
@@ -99,9 +105,8 @@ def test_begins_anew_where_the_first_line_is_not_whole(tmp_path, length):
 def test_answers_made_with_other_settings_are_kept_and_the_difference_told(tmp_path):
     UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 0, "top_k": 4}).append(ROWS[0])
     kept = (tmp_path / "out.jsonl.partial").read_bytes()
-    with pytest.raises(
-        UserError, match=r"out.jsonl.partial: .*\(seed was 0, is 1\); delete it to begin anew"
-    ):
+    expected = r"out.jsonl.partial: .*\(seed was 0, is 1\); delete it to start over"
+    with pytest.raises(UserError, match=expected):
         UnfinishedOutput(tmp_path / "out.jsonl", {"seed": 1, "top_k": 4})
     assert (tmp_path / "out.jsonl.partial").read_bytes() == kept
 
@@ -118,9 +123,8 @@ def test_a_request_that_does_not_fit_is_named_before_any_is_answered(tmp_path):
     long = {"messages": [{"role": "user", "content": "x" * 300}]}
     path = write(tmp_path / "in.jsonl", *ROWS, long)
     refuse_too_long(read_requests(path)[:2], EchoBackend(300), path)
-    with pytest.raises(
-        UserError, match="in.jsonl:3: the prompt is too long: 3.. tokens, .* holds 300"
-    ):
+    expected = "in.jsonl:3: the prompt is too long: 3.. tokens, .* holds 300"
+    with pytest.raises(UserError, match=expected):
         refuse_too_long(read_requests(path), EchoBackend(300), path)
 
 

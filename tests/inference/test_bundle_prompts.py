@@ -1,6 +1,4 @@
-"""What LiteRT-LM feeds the model, turn after turn, with the template and tokens of the bundle
-alone, as on a phone.
-"""
+"""What LiteRT-LM feeds the model with the bundle's own template and tokens, as on a phone."""
 
 import litert_lm
 import pytest
@@ -10,8 +8,12 @@ from hypothesis import strategies as st
 from conversations import text, turns, with_system
 from gemma_finetune.formats.chat_template import render, render_prompt
 
+pytestmark = pytest.mark.slow
+
 GREEDY = litert_lm.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
 QUESTIONS = ["Turn on the light in the kitchen, please.", "And the living room?", "ok"]
+TEXTS = st.lists(text(), min_size=1, max_size=7).filter(lambda texts: len(texts) % 2)
+QUESTIONS_AND_ANSWERS = TEXTS.map(turns)  # the last is a question
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +30,10 @@ def engines(models):
 
 
 def chat(engine, questions, system=None):
-    """Yields (messages up to a question, prompt that LiteRT-LM appends for it, tokens it
-    prefilled); then answers.
-    """
+    """For each question: the messages up to it, LiteRT-LM's prompt for it, tokens prefilled."""
     messages = with_system(system, [])
-    with engine.create_conversation(
-        messages=messages or None, sampler_config=GREEDY
-    ) as conversation:
+    history = messages or None
+    with engine.create_conversation(messages=history, sampler_config=GREEDY) as conversation:
         for question in questions:
             messages = [*messages, {"role": "user", "content": question}]
             prompt = conversation.render_message_to_string(question)
@@ -44,9 +43,7 @@ def chat(engine, questions, system=None):
 
 
 def held(messages):
-    """Training's text of what is in the cache before a question: it ends with the answer's
-    <end_of_turn>.
-    """
+    """Training's text of what is in the cache before a question, up to an <end_of_turn>."""
     return render(messages[:-1]).removesuffix("\n") if len(messages) > 2 else ""
 
 
@@ -60,21 +57,15 @@ def test_a_litertlm_feeds_the_model_what_training_did_in_every_turn(
 ):
     engine = engines["litertlm"]
     for messages, prompt, prefilled in chat(engine, questions, system):
-        assert held(messages) + prompt == render_prompt(messages)
-        assert tokenizer.encode(held(messages)) + engine.tokenize(prompt) == tokenizer.encode(
-            render_prompt(messages)
-        )
-        first = messages[-1] is next(m for m in messages if m["role"] == "user")
-        assert prefilled == first + len(
-            engine.tokenize(prompt)
-        )  # the first prompt has a <bos> in front
+        text, ids = render_prompt(messages), engine.tokenize(prompt)
+        assert held(messages) + prompt == text
+        assert tokenizer.encode(held(messages)) + ids == tokenizer.encode(text)
+        is_first = messages[-1] is next(m for m in messages if m["role"] == "user")
+        assert prefilled == is_first + len(ids)  # the first prompt has a <bos> in front
 
 
 @settings(derandomize=True, deadline=None)
-@given(
-    st.none() | text(),
-    st.lists(text(), min_size=1, max_size=7).filter(lambda texts: len(texts) % 2).map(turns),
-)
+@given(st.none() | text(), QUESTIONS_AND_ANSWERS)
 def test_a_litertlm_goes_on_with_any_conversation_as_training_has_it(
     engines, tokenizer, system, conversation
 ):

@@ -31,9 +31,8 @@ class EchoBackend(Backend):
         self.prompts.append(messages)
         pieces = [f"{word} " for word in messages[-1]["content"].upper().split()]
         yield from pieces
-        self.usage = Usage(
-            prompt=prompt, read=prompt, answer=len(pieces), complete=len(pieces) < max_tokens
-        )
+        complete = len(pieces) < max_tokens
+        self.usage = Usage(prompt=prompt, read=prompt, answer=len(pieces), complete=complete)
 
     def close(self):
         pass
@@ -55,13 +54,8 @@ def test_a_question_is_asked_with_all_that_was_said():
     chat = session(system="Be brief.")
     assert ask(chat, " one two ") == "ONE TWO "
     ask(chat, "three")
-    assert [m["role"] for m in chat.messages] == [
-        "system",
-        "user",
-        "assistant",
-        "user",
-        "assistant",
-    ]
+    roles = [message["role"] for message in chat.messages]
+    assert roles == ["system", "user", "assistant", "user", "assistant"]
     assert contents(chat) == ["Be brief.", "one two", "ONE TWO", "three", "THREE"]
     assert chat._backend.prompts[-1] == chat.messages[:-1]
 
@@ -110,13 +104,8 @@ def test_whole_oldest_turns_make_room_and_are_counted():
         assert chat.dropped == 0
     ask(chat, "third " * 8)
     assert chat.dropped == 2
-    assert [m["content"].split()[0] for m in chat.messages] == [
-        "Be",
-        "second",
-        "SECOND",
-        "third",
-        "THIRD",
-    ]
+    first_words = [content.split()[0] for content in contents(chat)]
+    assert first_words == ["Be", "second", "SECOND", "third", "THIRD"]
 
 
 @settings(derandomize=True, deadline=None)
@@ -149,12 +138,9 @@ def test_control_pieces_that_are_typed_stay_text(piece):
 
 
 @settings(derandomize=True, deadline=None)
-@given(
-    st.lists(st.sampled_from([*CONTROL_PIECES, *"<> a\n", "<unused7>", "start_of_turn>"])).map(
-        "".join
-    )
-)
-def test_no_typed_text_becomes_a_turn(text):
+@given(st.lists(st.sampled_from([*CONTROL_PIECES, *"<> a\n", "<unused7>", "start_of_turn>"])))
+def test_no_typed_text_becomes_a_turn(parts):
+    text = "".join(parts)
     safe = as_text(text)
     assert find_control(safe) is None
     assert "".join(safe.split()) == "".join(text.split())
@@ -196,6 +182,9 @@ def test_the_data_stages_read_what_is_saved(tmp_path):
     assert [text for _, text in checked.turns] == contents(chat)
 
 
+ANSWER = '{"role": "assistant", "content": "x"}'
+
+
 @pytest.mark.parametrize(
     "content, at_fault",
     [
@@ -203,14 +192,8 @@ def test_the_data_stages_read_what_is_saved(tmp_path):
         ("{]", "saved.jsonl:1"),
         ('{"text": "hi"}', "not a ChatML conversation"),
         ('{"messages": [{"role": "user", "content": "hi"}]}', "not the assistant's"),
-        (
-            '{"messages": [{"role": "robot", "content": "hi"}, {"role": "assistant", "content": "x"}]}',
-            "robot",
-        ),
-        (
-            '{"messages": [{"role": "user", "content": 7}, {"role": "assistant", "content": "x"}]}',
-            "not a ChatML",
-        ),
+        (f'{{"messages": [{{"role": "robot", "content": "hi"}}, {ANSWER}]}}', "robot"),
+        (f'{{"messages": [{{"role": "user", "content": 7}}, {ANSWER}]}}', "not a ChatML"),
         ("[1]", "not a ChatML conversation"),
     ],
 )

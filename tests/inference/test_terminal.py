@@ -34,16 +34,11 @@ def test_commands(capsys, tmp_path):
     assert contents(chat) == ["one", "ONE"]
     terminal.respond(chat, "/help")
     notes = capsys.readouterr().err
-    for expected in (
-        "last question",
-        "2 messages saved",
-        "context",
-        "tokens/s",
-        "forgotten",
-        "nothing to undo",
-    ):
+    for expected in ("last question", "2 messages saved", "context", "tokens/s", "forgotten"):
         assert expected in notes
-    assert all(name in notes for name in ("/reset", "/undo", "/save", "/load", "/stats", "/exit"))
+    assert "nothing to undo" in notes
+    for name in ("/reset", "/undo", "/save", "/load", "/stats", "/exit"):
+        assert name in notes
 
 
 @pytest.mark.parametrize("command", ["/reset", "/undo", "/stats", "/help", "/exit"])

@@ -1,6 +1,4 @@
-"""The text side of Keras and TFLite, on a model that is a script: what it was fed counts, not what
-it computes.
-"""
+"""The text side of Keras and TFLite, on a scripted model: what it was fed is what counts."""
 
 from pathlib import Path
 
@@ -17,16 +15,14 @@ from gemma_finetune.utils.cli import UserError
 
 
 class ScriptedModel:
-    """Says `answers`, one after the other; `cache` is what it has been fed, and `fed` counts each
-    token.
-    """
+    """Says `answers` in turn; `cache` is what it holds, `fed` how many tokens it was fed."""
 
     def __init__(self, tokenizer, answers, cache_length=200):
         self.cache_length, self.cache, self.fed = cache_length, [], 0
         self._vocabulary = tokenizer.vocabulary_size
-        self._script = [
-            i for answer in answers for i in (*tokenizer.encode(answer), tokenizer.end_of_turn)
-        ]
+        self._script = []
+        for answer in answers:
+            self._script += [*tokenizer.encode(answer), tokenizer.end_of_turn]
 
     @property
     def position(self):
@@ -62,16 +58,11 @@ def ask(backend, *contents, max_tokens=50):
 def test_feeds_the_template_with_one_bos_and_stops_at_the_end_of_the_turn(tokenizer):
     model, scripted = backend(tokenizer, "Turn on", "never said")
     assert ask(scripted, "hello") == "Turn on"
-    prompt = [
-        tokenizer.bos,
-        *tokenizer.encode(render_prompt([{"role": "user", "content": "hello"}])),
-    ]
-    assert model.cache == prompt + tokenizer.encode("Turn on")
+    text = render_prompt([{"role": "user", "content": "hello"}])
+    prompt, said = [tokenizer.bos, *tokenizer.encode(text)], tokenizer.encode("Turn on")
+    assert model.cache == prompt + said
     assert (scripted.usage.prompt, scripted.usage.read) == (len(prompt), len(prompt))
-    assert (scripted.usage.answer, scripted.usage.complete) == (
-        len(tokenizer.encode("Turn on")),
-        True,
-    )
+    assert (scripted.usage.answer, scripted.usage.complete) == (len(said), True)
 
 
 def test_stops_at_max_tokens(tokenizer):
@@ -125,9 +116,8 @@ def test_says_when_a_prompt_leaves_no_room(tokenizer):
 
 def test_refuses_a_tokenizer_of_another_vocabulary(tokenizer):
     check_vocabulary("a.tflite", tokenizer.vocabulary_size, "tokenizer.model", tokenizer)
-    with pytest.raises(
-        UserError, match="a.tflite has a vocabulary of 99 tokens, tokenizer.model one of"
-    ):
+    expected = "a.tflite has a vocabulary of 99 tokens, tokenizer.model one of"
+    with pytest.raises(UserError, match=expected):
         check_vocabulary("a.tflite", 99, "tokenizer.model", tokenizer)
 
 

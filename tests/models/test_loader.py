@@ -9,13 +9,14 @@ import transformers
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_keras_and_transformers_read_the_same_model(base_dir, tokenizer):
     ids = np.random.default_rng(0).integers(4, tokenizer.vocabulary_size, (1, 48)).astype("int32")
     backbone = load_gemma_model(base_dir)
-    ours = np.asarray(
-        logits(backbone, backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}))
-    )
+    hidden = backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)})
+    ours = np.asarray(logits(backbone, hidden))
     reference = transformers.AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32)
     with torch.no_grad():
         theirs = reference(torch.tensor(ids.astype("int64"))).logits.numpy()

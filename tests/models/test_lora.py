@@ -17,6 +17,8 @@ from gemma_finetune.models.lora import (
     target_modules,
 )
 
+pytestmark = pytest.mark.slow
+
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 CONFIG = LoRAConfig(
     rank=4,
@@ -93,30 +95,34 @@ def test_the_adapter_stays_float32_on_a_bfloat16_base(base_dir):
 
 def test_rslora_scales_by_the_root_of_the_rank(base_dir):
     assert (CONFIG.scale, replace(CONFIG, use_rslora=True).scale) == (2, 4)
-    layers = [
-        next(iter(apply_lora(load_gemma_model(base_dir), replace(CONFIG, use_rslora=on)).values()))
-        for on in (False, True)
-    ]
     rng = np.random.default_rng(0)
-    x, B = rng.normal(size=(1, 5, 32)).astype("float32"), rng.normal(size=(64, 4)).astype("float32")
-    for layer in layers:
-        layer.lora_B.assign(B)
-    plain, stabilized = (np.asarray(layer(x) - layer.base(x)) for layer in layers)
+    x = rng.normal(size=(1, 5, 32)).astype("float32")
+    lora_B = rng.normal(size=(64, 4)).astype("float32")
+    updates = []
+    for use_rslora in (False, True):
+        config = replace(CONFIG, use_rslora=use_rslora)
+        layer = next(iter(apply_lora(load_gemma_model(base_dir), config).values()))
+        layer.lora_B.assign(lora_B)
+        updates.append(np.asarray(layer(x) - layer.base(x)))
+    plain, stabilized = updates
     np.testing.assert_allclose(stabilized, 2 * plain, atol=1e-5)
 
 
 def dropped(base_dir, seed, calls=1, **how):
-    """Outputs of one adapter's update for an input of ones, A of ones and B of ones: what is kept
-    of the input.
+    """The share of the input that dropout keeps, at 500 positions; one array for each call.
+
+    It is the update of an adapter for an input of ones, with A and B of ones.
     """
     adapters = apply_lora(load_gemma_model(base_dir), replace(CONFIG, dropout=0.25), seed=seed)
     layer = adapters["model.layers.0.self_attn.q_proj"]
     layer.lora_A.assign(np.ones(layer.lora_A.shape))
     layer.lora_B.assign(np.ones(layer.lora_B.shape))
     x = np.ones((1, 500, 32), "float32")
-    return [
-        np.asarray(layer(x, **how) - layer.base(x))[0, :, 0, 0] / (2 * 4 * 32) for _ in range(calls)
-    ]
+    kept = []
+    for _ in range(calls):
+        update = np.asarray(layer(x, **how) - layer.base(x))
+        kept.append(update[0, :, 0, 0] / (2 * 4 * 32))
+    return kept
 
 
 def test_dropout_keeps_the_mean_and_is_drawn_from_the_seed_anew_each_step(base_dir):
@@ -136,9 +142,7 @@ AWARE = replace(CONFIG, quantization_aware=True)
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_quantization_aware_adapter_is_rounded_with_its_base(base_dir, dtype):
-    """Adapters on some projections or on all: the output is that of a model whose every weight is
-    rounded.
-    """
+    """With adapters on some or on all projections, the output is that of a fully rounded model."""
     outputs = []
     for config in (AWARE, replace(AWARE, targets=ALL)):
         backbone = load_gemma_model(base_dir, dtype=dtype)
@@ -150,10 +154,8 @@ def test_a_quantization_aware_adapter_is_rounded_with_its_base(base_dir, dtype):
         dense.kernel.assign(rounded_kernel(dense, dense.kernel.value, bits_of(path)))
     embeddings = rounded.token_embedding.embeddings
     embeddings.assign(fake_quantized_embedding(np.asarray(embeddings, "float32")))
-    wanted, plain = (
-        call(rounded).astype("float32"),
-        call(load_gemma_model(base_dir, dtype=dtype)).astype("float32"),
-    )
+    wanted = call(rounded).astype("float32")
+    plain = call(load_gemma_model(base_dir, dtype=dtype)).astype("float32")
     for output in outputs:
         np.testing.assert_allclose(output, wanted, atol=1e-5 if dtype == "float32" else 0.1)
     assert np.abs(wanted - plain).max() > 0.3
@@ -161,9 +163,7 @@ def test_a_quantization_aware_adapter_is_rounded_with_its_base(base_dir, dtype):
 
 @pytest.mark.parametrize("target", ALL)
 def test_its_gradient_takes_the_rounding_for_the_identity(base_dir, target):
-    """By x, A and B, that of the layer with the rounded kernel, and of the plain adapter's part
-    beside it.
-    """
+    """By A and B, it is the plain adapter's; by x, that of a layer with the rounded kernel."""
     layers = {}
     for name, config in (("aware", AWARE), ("plain", CONFIG)):
         adapters = apply_lora(load_gemma_model(base_dir), replace(config, targets=(target,)))
@@ -171,11 +171,8 @@ def test_its_gradient_takes_the_rounding_for_the_identity(base_dir, target):
         weights = random_weights({"": layers[name]})
         layers[name].lora_A.assign(weights[".lora_A"])
         layers[name].lora_B.assign(weights[".lora_B"])
-    wide = (
-        layers["plain"].base.kernel.shape[:2]
-        if target == "o_proj"
-        else (layers["plain"].in_features,)
-    )
+    plain = layers["plain"]
+    wide = plain.base.kernel.shape[:2] if target == "o_proj" else (plain.in_features,)
     x = jnp.asarray(np.random.default_rng(2).normal(size=(1, 5, *wide)), "float32")
 
     def gradients(layer):

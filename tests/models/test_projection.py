@@ -7,14 +7,15 @@ from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import target_modules
 from gemma_finetune.models.projection import project
 
+pytestmark = pytest.mark.slow
+
 TARGETS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 
 
 @pytest.fixture(scope="module", params=TARGETS)
 def dense(request, base_dir):
-    (_, parent, attribute), *_ = target_modules(
-        load_gemma_model(base_dir, dtype="bfloat16"), [request.param]
-    )
+    backbone = load_gemma_model(base_dir, dtype="bfloat16")
+    (_, parent, attribute), *_ = target_modules(backbone, [request.param])
     return getattr(parent, attribute)
 
 

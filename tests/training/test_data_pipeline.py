@@ -13,12 +13,16 @@ from gemma_finetune.training.data_pipeline import (
 )
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def make_examples(lengths, seed=0):
     rng = np.random.default_rng(seed)
-    return [
-        Example(rng.integers(4, 99, n).astype("int32"), np.arange(n) >= n // 2) for n in lengths
-    ]
+    examples = []
+    for length in lengths:
+        ids = rng.integers(4, 99, length).astype("int32")
+        examples.append(Example(ids, np.arange(length) >= length // 2))
+    return examples
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=200))
@@ -40,9 +44,7 @@ def test_labels_are_the_supervised_tokens_and_positions_come_one_before():
     examples = make_examples([10, 7, 30, 16])
     packed = pack(examples, 32)
     found = []
-    for ids, positions, labels, weights in zip(
-        packed.token_ids, packed.positions, packed.labels, packed.weights, strict=True
-    ):
+    for ids, _, positions, labels, weights, _ in zip(*packed, strict=True):
         used = weights > 0
         np.testing.assert_array_equal(ids[positions[used] + 1], labels[used])
         found += labels[used].tolist()
@@ -52,9 +54,7 @@ def test_labels_are_the_supervised_tokens_and_positions_come_one_before():
 
 def test_a_prediction_never_crosses_into_another_conversation():
     packed = pack(make_examples([16, 16, 16, 16]), 32)
-    for segments, positions, weights in zip(
-        packed.segment_ids, packed.positions, packed.weights, strict=True
-    ):
+    for _, segments, positions, _, weights, _ in zip(*packed, strict=True):
         used = positions[weights > 0]
         np.testing.assert_array_equal(segments[used], segments[used + 1])
 
@@ -90,9 +90,8 @@ def test_a_batch_knows_its_conversations():
     assert sorted(n for some in numbers for n in some) == [1, 2, 3, 4, 5, 6]
     for index, some in enumerate(numbers):
         tokens = batches[index][0]["token_ids"]
-        assert sorted(tokens[tokens > 0]) == sorted(
-            np.concatenate([examples[n - 1].ids for n in some])
-        )
+        wanted = np.concatenate([examples[n - 1].ids for n in some])
+        assert sorted(tokens[tokens > 0]) == sorted(wanted)
 
 
 GOOD = {"text": "<start_of_turn>user\nhello<end_of_turn>\n<start_of_turn>model\nhi<end_of_turn>\n"}
@@ -100,17 +99,15 @@ GOOD = {"text": "<start_of_turn>user\nhello<end_of_turn>\n<start_of_turn>model\n
 
 def test_an_overlong_row_is_named_not_cut(tokenizer):
     rows = [GOOD, {"text": GOOD["text"].replace("hello", "hello " * 100)}]
-    with pytest.raises(
-        UserError, match=r"train.jsonl:2: \d+ tokens, over train.sequence_length = 64"
-    ):
+    message = r"train.jsonl:2: \d+ tokens, over train.sequence_length = 64"
+    with pytest.raises(UserError, match=message):
         tokenize(rows, tokenizer, 64, "train.jsonl")
 
 
 def test_rows_without_an_answer_are_refused(tokenizer):
+    row = {"text": "<start_of_turn>user\nhello<end_of_turn>\n"}
     with pytest.raises(UserError, match="0% of the tokens are supervised"):
-        tokenize(
-            [{"text": "<start_of_turn>user\nhello<end_of_turn>\n"}], tokenizer, 64, "train.jsonl"
-        )
+        tokenize([row], tokenizer, 64, "train.jsonl")
 
 
 def test_the_supervised_fraction_counts_tokens(tokenizer):

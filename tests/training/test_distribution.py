@@ -1,5 +1,6 @@
-"""Four simulated devices train as one does. In a process of its own: devices are counted when JAX
-starts.
+"""Four simulated devices train as one does.
+
+In a process of its own, because JAX counts devices when it starts.
 """
 
 import json
@@ -13,6 +14,8 @@ import pytest
 
 from gemma_finetune.training.distribution import set_distribution
 from gemma_finetune.utils.cli import UserError
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 TRAIN = """
@@ -29,10 +32,12 @@ from gemma_finetune.training.distribution import set_distribution
 from gemma_finetune.training.trainer import GemmaTrainer
 
 base, kinds = Path(sys.argv[1]), sys.argv[2:]
-config = replace(load_section("train", TrainingConfig), epochs=2, batch_size=4, gradient_accumulation_steps=2,
-                 sequence_length=64, warmup_steps=1, learning_rate=0.01)
-lora = LoRAConfig(rank=4, alpha=8, use_rslora=False, dropout=0.1, targets=("q_proj", "v_proj", "o_proj", "down_proj"),
-                  quantization_aware=False)
+config = replace(
+    load_section("train", TrainingConfig), epochs=2, batch_size=4, gradient_accumulation_steps=2,
+    sequence_length=64, warmup_steps=1, learning_rate=0.01)
+lora = LoRAConfig(
+    rank=4, alpha=8, use_rslora=False, dropout=0.1,
+    targets=("q_proj", "v_proj", "o_proj", "down_proj"), quantization_aware=False)
 ids = np.random.default_rng(0).integers(10, 60, (60, 20)).astype("int32")
 rows = pack([Example(row, np.arange(20) > 2 + number % 17) for number, row in enumerate(ids)], 64)
 results = {"devices": jax.device_count()}
@@ -43,12 +48,17 @@ for kind in kinds:
     trainer = GemmaTrainer(backbone, lora, replace(config, rematerialization=kind != "none"))
     result = trainer.fit(rows, rows)
     block = backbone.transformer_layers[0]
-    kernels = {"embedding": backbone.token_embedding.embeddings, "query": block.attention.query_dense.base.kernel,
-               "value": block.attention.value_dense.base.kernel, "up": block.gating_ffw_2.kernel}
-    results[kind] = {
-        "losses": [row[2] for row in result.log.rows] + [result.metrics["val_loss"]],
-        "parts": {name: list(kernel.value.sharding.shard_shape(kernel.shape)) for name, kernel in kernels.items()},
+    kernels = {
+        "embedding": backbone.token_embedding.embeddings,
+        "query": block.attention.query_dense.base.kernel,
+        "value": block.attention.value_dense.base.kernel,
+        "up": block.gating_ffw_2.kernel,
     }
+    parts = {}
+    for name, kernel in kernels.items():
+        parts[name] = list(kernel.value.sharding.shard_shape(kernel.shape))
+    losses = [row[2] for row in result.log.rows] + [result.metrics["val_loss"]]
+    results[kind] = {"losses": losses, "parts": parts}
 print(json.dumps(results))
 """
 
@@ -59,15 +69,8 @@ def results(base_dir):
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",
         "PYTHONPATH": str(ROOT / "scripts"),
     }
-    command = [
-        sys.executable,
-        "-c",
-        TRAIN,
-        str(base_dir),
-        "none",
-        "data_parallel",
-        "model_parallel",
-    ]
+    kinds = ("none", "data_parallel", "model_parallel")
+    command = [sys.executable, "-c", TRAIN, str(base_dir), *kinds]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,5 +1,6 @@
-"""Two processes, two simulated devices each, meet on loopback and train as one device does; one of
-them writes.
+"""Two processes with two simulated devices each meet on loopback and train as one device does.
+
+One of them writes.
 """
 
 import json
@@ -15,18 +16,20 @@ import pytest
 
 from gemma_finetune.utils.files import write_jsonl
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TEXT = "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n{}<end_of_turn>\n"
 
 
 def make_project(folder, base_dir):
-    """A folder with all that `python scripts/train.py` reads, but for params.yaml."""
+    """A folder with all that `python scripts/train.py` reads except params.yaml."""
     shutil.copytree(base_dir, folder / "models" / "base")
     for split, count in (("train", 40), ("validation", 9)):
-        rows = [
-            {"id": str(n), "text": TEXT.format(f"light {n}", f"kitchen {n * 7}")}
-            for n in range(count)
-        ]
+        rows = []
+        for n in range(count):
+            text = TEXT.format(f"light {n}", f"kitchen {n * 7}")
+            rows.append({"id": str(n), "text": text})
         write_jsonl(folder / "data" / "formatted" / f"{split}.jsonl", rows)
     return folder
 
@@ -40,23 +43,21 @@ def set_params(write_params, folder, lora=DROPOUT, **changes):
         "train.batch_size": 4,
         "train.sequence_length": 64,
         "train.warmup_steps": 1,
+        "train.gradient_accumulation_steps": 2,
+        **lora,
     }
-    settings |= {"train.gradient_accumulation_steps": 2} | lora
     params = write_params(settings | {f"train.{key}": value for key, value in changes.items()})
     shutil.copyfile(params, folder / "params.yaml")
 
 
 def start(folder, number=None, port=None):
-    job = {"ADDRESSES": f"127.0.0.1:{port}", "NUM_PROCESSES": "2", "PROCESS_ID": str(number)}
-    job = {
-        f"KERAS_DISTRIBUTION_{'JOB_' * (key == 'ADDRESSES')}{key}": value
-        for key, value in job.items()
-    }
-    environment = (
-        os.environ
-        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-        | (job if port else {})
-    )
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    if port:
+        environment |= {
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+            "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
+        }
     command = [sys.executable, str(ROOT / "scripts" / "train.py")]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
@@ -109,7 +110,5 @@ def test_processes_that_differ_are_refused(projects, write_params):
     for number, folder in enumerate(projects):
         set_params(write_params, folder, distribution="data_parallel", seed=number)
     for status, _, errors in run_both(projects):
-        assert (
-            status == 1
-            and "error: train.distribution: the processes differ in parameters" in errors
-        )
+        assert status == 1
+        assert "error: train.distribution: the processes differ in parameters" in errors

@@ -1,10 +1,13 @@
 import keras
 import numpy as np
+import pytest
 
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import apply_lora
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
+
+pytestmark = pytest.mark.slow
 
 
 def rates(train_config, steps, **changes):
@@ -32,28 +35,39 @@ def test_a_run_shorter_than_its_warm_up_still_decays(train_config):
 def test_weights_of_the_adapter_decay_and_norms_do_not(base_dir, train_config):
     """With no gradient at all, only what AdamW decays moves: W (1 - rate x decay)."""
     backbone = load_gemma_model(base_dir)
-    adapters = apply_lora(
-        backbone,
-        LoRAConfig(
-            rank=2,
-            alpha=4,
-            use_rslora=False,
-            dropout=0.0,
-            targets=("q_proj", "v_proj"),
-            quantization_aware=False,
-        ),
+    lora = LoRAConfig(
+        rank=2,
+        alpha=4,
+        use_rslora=False,
+        dropout=0.0,
+        targets=("q_proj", "v_proj"),
+        quantization_aware=False,
     )
+    adapters = apply_lora(backbone, lora)
     before = [np.array(v) for v in backbone.variables]
     optimizer = make_optimizer(
         train_config(learning_rate=0.1, warmup_steps=0, weight_decay=0.5), steps=10
     )
     trained = backbone.trainable_variables
     optimizer.apply([keras.ops.zeros(v.shape) for v in trained], trained)
-    moved = {
-        id(v)
-        for v, old in zip(backbone.variables, before, strict=True)
-        if not np.array_equal(v, old)
-    }
+    pairs = list(zip(backbone.variables, before, strict=True))
+    moved = {id(v) for v, old in pairs if not np.array_equal(v, old)}
     assert moved == {id(layer.lora_A) for layer in adapters.values()}  # B is zero, and stays so
-    for v, old in zip(backbone.variables, before, strict=True):
-        np.testing.assert_allclose(v, old * (1 - 0.1 * 0.5 if id(v) in moved else 1), rtol=1e-6)
+    for v, old in pairs:
+        factor = 1 - 0.1 * 0.5 if id(v) in moved else 1
+        np.testing.assert_allclose(v, old * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta_2", [0.9, 0.99])
+def test_beta_2_and_clip_norm_are_the_settings(train_config, beta_2):
+    """The second of two steps, by AdamW's formula."""
+    config = train_config(beta_2=beta_2, learning_rate=0.1, warmup_steps=0, weight_decay=0.0)
+    optimizer = make_optimizer(config, steps=10**6)  # the rate hardly decays
+    variable = keras.Variable(np.zeros(1, "float32"))
+    optimizer.apply([np.array([0.5], "float32")], [variable])
+    first = float(variable[0])
+    optimizer.apply([np.array([3.0], "float32")], [variable])  # clipped to 1
+
+    mean = (0.9 * 0.1 * 0.5 + 0.1 * 1) / (1 - 0.9**2)
+    square = (beta_2 * (1 - beta_2) * 0.25 + (1 - beta_2) * 1) / (1 - beta_2**2)
+    np.testing.assert_allclose(float(variable[0]) - first, -0.1 * mean / square**0.5, rtol=1e-3)

@@ -1,7 +1,9 @@
-"""A run that is stopped and started again ends as one that was not: in one process, and killed for
-real.
+"""A run that is stopped and started again ends as one that was not.
+
+Once stopped in one process, and once killed for real.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -12,14 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.config import load_section
+from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training import resume
+from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import Example, pack
-from gemma_finetune.training.resume import RunFile, SaveState, run_key
+from gemma_finetune.training.resume import RunFile, run_key, run_settings
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.files import write_jsonl
+from imports import imported_files
+
+pytestmark = pytest.mark.slow
 
 LORA = LoRAConfig(
     rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj",), quantization_aware=False
@@ -56,14 +64,14 @@ class Stopped(Exception):
 
 def stop_at_save(monkeypatch, number):
     """Ends the run right after its state was saved for the `number`th time."""
-    save, count = SaveState._save, iter(range(1, 99))
+    write, count = RunFile.write, iter(range(1, 99))
 
-    def save_and_stop(self):
-        save(self)
+    def write_and_stop(self, arrays, facts):
+        write(self, arrays, facts)
         if next(count) == number:
             raise Stopped
 
-    monkeypatch.setattr(SaveState, "_save", save_and_stop)
+    monkeypatch.setattr(RunFile, "write", write_and_stop)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +81,7 @@ def uninterrupted(base_dir, train_config):
 
 # 4 steps an epoch, saved after steps 3, 4 (an epoch's end), 6, 8, 9 and 12, which is the last.
 @pytest.mark.parametrize("number", [1, 2, 6])
-def test_it_goes_on_to_the_same_result(
+def test_it_resumes_and_ends_with_the_same_result(
     base_dir, train_config, here, monkeypatch, uninterrupted, number
 ):
     file = RunFile("key")
@@ -84,9 +92,11 @@ def test_it_goes_on_to_the_same_result(
     result = make_trainer(base_dir, train_config).fit(make_rows(48, 0), make_rows(9, 1), file)
     assert result.metrics == uninterrupted.metrics
     assert result.log.rows == uninterrupted.log.rows
-    assert {k: v.tobytes() for k, v in result.weights.items()} == {
-        k: v.tobytes() for k, v in uninterrupted.weights.items()
-    }
+    assert as_bytes(result) == as_bytes(uninterrupted)
+
+
+def as_bytes(result):
+    return {name: array.tobytes() for name, array in result.weights.items()}
 
 
 def test_the_file_is_whole_or_not_there_and_leaves_nothing(here, capsys):
@@ -95,31 +105,98 @@ def test_the_file_is_whole_or_not_there_and_leaves_nothing(here, capsys):
     file.write({"a/b": np.arange(3)}, {"best": float("inf")})
     arrays, facts = file.read()
     assert arrays["a/b"].tolist() == [0, 1, 2] and facts == {"best": float("inf")}
-    file.path.with_name(
-        f".{file.path.name}.4194305.tmp"
-    ).mkdir()  # as `kill -9` leaves it; no process has that id
+    # As `kill -9` leaves it; no process has that id
+    file.path.with_name(f".{file.path.name}.4194305.tmp").mkdir()
     file.path.write_bytes(file.path.read_bytes()[:-30])
     assert file.read() is None and "damaged" in capsys.readouterr().err
     file.remove()
     assert list(here.iterdir()) == []
 
 
-def test_another_run_has_another_key(here, monkeypatch, train_config):
-    data = here / "train.jsonl"
+def test_another_run_has_another_key(here, monkeypatch, write_params):
+    """Each change of a setting, an input, the device or the imported code gives another key."""
+    data, code = here / "train.jsonl", here / "optimizer.py"
     data.write_text("a")
-    keys = [run_key([train_config()], [data])]
-    assert run_key([train_config()], [data]) == keys[0]
-    keys.append(run_key([train_config(seed=1)], [data]))
+    shutil.copyfile(resume.PACKAGE / "training" / "optimizer.py", code)
+    monkeypatch.setattr(resume, "PACKAGE", here)
+    monkeypatch.setattr(resume, "imported_code", lambda: [code])
+
+    def key(**changes):
+        write_params({f"train.{name}": value for name, value in changes.items()})
+        return run_key(settings_now(), [data])
+
+    keys = [key()]
+    assert key() == key(save_every_steps=7) == keys[0]
+    keys.append(key(seed=1))
     data.write_text("b")
-    keys.append(run_key([train_config()], [data]))
+    keys.append(key())
     monkeypatch.setenv("XLA_FLAGS", "--other")
-    keys.append(run_key([train_config()], [data]))
-    shutil.copytree(resume.PACKAGE / "training", here / "package")
-    monkeypatch.setattr(resume, "PACKAGE", here / "package")
-    keys.append(run_key([train_config()], [data]))
-    (here / "package" / "optimizer.py").write_text("# edited")
-    keys.append(run_key([train_config()], [data]))
+    keys.append(key())
+    code.write_text("# edited")
+    keys.append(key())
     assert len(set(keys)) == len(keys)
+
+
+def settings_now():
+    """The settings of a run by params.yaml in the working folder."""
+    model, lora = load_section("model", ModelConfig), load_section("lora", LoRAConfig)
+    return run_settings(model, lora, load_section("train", TrainingConfig))
+
+
+def test_the_key_and_dvc_yaml_name_the_same_settings(write_params):
+    write_params({})
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    listed = set()
+    for key in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["params"]:
+        whole_section = "." not in key
+        listed |= {f"{key}.{name}" for name in params[key]} if whole_section else {key}
+    assert set(settings_now()) == listed
+
+
+# As `python scripts/train.py` at the point where it computes the key
+LOADED = """
+import json, train
+from gemma_finetune.training.resume import PACKAGE, imported_code
+print(json.dumps([file.relative_to(PACKAGE.parents[1]).as_posix() for file in imported_code()]))
+"""
+
+
+def test_the_key_covers_the_code_that_training_imports_and_no_other():
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], cwd=ROOT / "scripts", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    wanted = {file for file in imported_files(ROOT / "scripts/train.py") if file.endswith(".py")}
+    found = json.loads(done.stdout)
+    assert found == sorted(wanted - {"scripts/train.py"})  # which is among the run's files
+    assert "scripts/gemma_finetune/training/optimizer.py" in found
+    assert not any("/inference/" in file for file in found)
+
+
+def test_a_training_removes_what_other_runs_left_a_week_ago(here, capsys):
+    names = ("own", "old", "recent")
+    files = {name: RunFile(name) for name in names}
+    for file in files.values():
+        file.write({"a": np.arange(3)}, {})
+    killed = files["old"].path.with_name(f".{files['old'].path.name}.4194305.tmp")
+    killed.mkdir()
+    long_ago = time.time() - 8 * 24 * 3600
+    for path in (files["own"].path, files["old"].path, killed):
+        os.utime(path, (long_ago, long_ago))
+
+    files["own"].remove_old_ones()
+    assert sorted(path.name for path in resume.FOLDER.iterdir()) == [
+        "train-own.npz",
+        "train-recent.npz",
+    ]
+    assert ".resume/ holds 1 unfinished run" in capsys.readouterr().err
+
+
+def test_without_other_runs_nothing_is_said(here, capsys):
+    RunFile("own").remove_old_ones()
+    RunFile("own").write({}, {})
+    RunFile("own").remove_old_ones()
+    assert capsys.readouterr().err == ""
 
 
 SETTINGS = {"lora.rank": 2, "lora.dropout": 0.1, "train.max_steps": 60, "train.epochs": None}
@@ -176,17 +253,13 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
 
 
 def test_ctrl_c_ends_it_with_one_line(project, write_params):
-    write_params(
-        SETTINGS | {"train.max_steps": 100_000}
-    )  # it must not be done before the key is pressed
+    # It must not be done before the key is pressed.
+    write_params(SETTINGS | {"train.max_steps": 100_000})
     process = start(project)
     while not list((project / ".resume").glob("train-*.npz")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     errors = process.communicate()[1]
-    assert (process.returncode, errors[-12:], "Traceback" in errors) == (
-        130,
-        "interrupted\n",
-        False,
-    ), errors
+    assert process.returncode == 130, errors
+    assert errors.endswith("interrupted\n") and "Traceback" not in errors, errors

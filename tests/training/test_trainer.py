@@ -12,6 +12,8 @@ from gemma_finetune.training.data_pipeline import Batches, Example, pack
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 LORA = LoRAConfig(
     rank=4,
     alpha=8,
@@ -31,19 +33,15 @@ def make_rows(count, seed):
 
 @pytest.fixture(scope="module")
 def fit(base_dir, train_config):
-    """Trains with changed settings; `again` is no setting, but asks for a second run of the
-    same.
-    """
+    """Trains with changed settings. `again` asks for a second run with the same settings."""
 
     @cache
     def run(dtype="float32", lora=LORA, again=False, **changes):
-        settings = (
-            dict(epochs=3, batch_size=4, sequence_length=64, warmup_steps=2, learning_rate=0.01)
-            | changes
+        settings = dict(
+            epochs=3, batch_size=4, sequence_length=64, warmup_steps=2, learning_rate=0.01
         )
-        trainer = GemmaTrainer(
-            load_gemma_model(base_dir, dtype=dtype), lora, train_config(**settings)
-        )
+        config = train_config(**settings | changes)
+        trainer = GemmaTrainer(load_gemma_model(base_dir, dtype=dtype), lora, config)
         return trainer.fit(make_rows(48, 0), make_rows(9, 1))
 
     return run
@@ -58,19 +56,17 @@ def test_it_learns_and_counts(fit, tmp_path):
     result.log.write(tmp_path / "log.csv")
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert [row["step"] for row in rows] == [str(n) for n in range(1, 13)]
-    assert all(
-        float(row[k]) >= 0
-        for row in rows
-        for k in ("loss", "val_loss", "learning_rate", "grad_norm", "tokens")
-    )
+    for name in ("loss", "val_loss", "learning_rate", "grad_norm", "tokens"):
+        assert all(float(row[name]) >= 0 for row in rows), name
 
 
 def test_the_same_seed_gives_the_same_adapter_to_the_bit_and_another_does_not(fit):
-    first, again, other = fit(), fit(again=True), fit(seed=1)
-    assert {k: v.tobytes() for k, v in first.weights.items()} == {
-        k: v.tobytes() for k, v in again.weights.items()
-    }
-    assert any(v.tobytes() != other.weights[k].tobytes() for k, v in first.weights.items())
+    first, again, other = as_bytes(fit()), as_bytes(fit(again=True)), as_bytes(fit(seed=1))
+    assert first == again != other
+
+
+def as_bytes(result):
+    return {name: array.tobytes() for name, array in result.weights.items()}
 
 
 def test_max_steps_ends_within_an_epoch(fit):
@@ -87,9 +83,8 @@ def test_steps_alone_can_say_how_long(fit):
 
 
 def test_it_stops_early_when_the_validation_loss_no_longer_falls(fit):
-    metrics = fit(
-        learning_rate=1e-30, early_stopping_patience=1
-    ).metrics  # too low to change anything
+    too_low = 1e-30  # to change anything
+    metrics = fit(learning_rate=too_low, early_stopping_patience=1).metrics
     assert (metrics["best_epoch"], metrics["steps"]) == (1, 2 * 4)
 
 
@@ -127,13 +122,9 @@ def test_a_broken_gradient_is_as_bad(logs, says):
 
 
 def test_dropout_acts_in_training_from_its_seed(fit):
-    plain, first, again = (
-        fit(),
-        *(fit(lora=replace(LORA, dropout=0.3), again=again) for again in (False, True)),
-    )
-    assert {k: v.tobytes() for k, v in first.weights.items()} == {
-        k: v.tobytes() for k, v in again.weights.items()
-    }
+    lora = replace(LORA, dropout=0.3)
+    plain, first, again = fit(), fit(lora=lora), fit(lora=lora, again=True)
+    assert as_bytes(first) == as_bytes(again)
     assert first.metrics["base_val_loss"] == plain.metrics["base_val_loss"]  # none in evaluation
     assert first.metrics["loss"] != plain.metrics["loss"]
     assert first.metrics["val_loss"] < first.metrics["base_val_loss"] - 0.5
@@ -144,6 +135,4 @@ def test_it_learns_through_the_rounding(fit, dtype):
     aware = replace(LORA, quantization_aware=True, targets=("q_proj", "v_proj", "down_proj"))
     first, again = fit(dtype, lora=aware), fit(dtype, lora=aware, again=True)
     assert first.metrics["val_loss"] < first.metrics["base_val_loss"] - 0.5
-    assert {k: v.tobytes() for k, v in first.weights.items()} == {
-        k: v.tobytes() for k, v in again.weights.items()
-    }
+    assert as_bytes(first) == as_bytes(again)

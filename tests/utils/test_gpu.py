@@ -7,6 +7,8 @@ import pytest
 
 from gemma_finetune.utils.gpu import SMALL_MODEL, prepare_training
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,9 +30,7 @@ def test_a_large_model_keeps_the_usual_settings(monkeypatch):
 
 
 def test_freed_memory_serves_the_next_step():
-    """64 MB of temporary buffers a step are 16,000 pages; the kernel clears them for the first
-    steps only.
-    """
+    """64 MB of buffers a step are 16,000 pages; the kernel clears them only for the first steps."""
     done = subprocess.run(
         [sys.executable, "-c", STEPS], cwd=ROOT / "scripts", capture_output=True, text=True
     )

@@ -1,3 +1,1 @@
-"""Where a base model comes from: the tiny one is made here, a real Gemma is downloaded or
-copied.
-"""
+"""Where a base model comes from: a tiny one is made here, a real Gemma is downloaded or copied."""

@@ -1,10 +1,9 @@
-"""The tiny base's pretraining text, drawn from a seed: everyday household English and plain
-records.
+"""The tiny base's pretraining text, drawn from a seed: everyday English and plain records.
 
-It holds nothing of the sample's task: no request is answered by a call, and no function is named.
-What it practises is what a fine-tuned model builds on: requests of other kinds answered by a record
-of their values, follow-ups that change one value, copying, numbers and times, fixed questions. The
-sentences are in corpus.yaml.
+It contains nothing of the sample's task: no request is answered by a call, and no function is
+named. It practises what a fine-tuned model builds on: requests of other kinds that are answered by
+a record of their values, follow-ups that change one value, copying, numbers and times, fixed
+questions. The sentences are in corpus.yaml.
 """
 
 import json
@@ -31,12 +30,15 @@ def conversations(seed: int) -> Iterator[Turns]:
     """Endless conversations and plain texts."""
     rng = random.Random(f"corpus {seed}")
     while True:
-        yield rng.choices(list(MIX), MIX.values())[0](rng)
+        (kind,) = rng.choices(list(MIX), list(MIX.values()))
+        yield kind(rng)
 
 
 def records(rng: random.Random) -> Turns:
-    """A request answered by a record, and follow-ups that change a value, undo it, or turn to
-    something else.
+    """A request answered by a record, and follow-ups.
+
+    A follow-up changes a value, undoes the record, or turns to something else; the latter two end
+    the conversation.
     """
     kind = rng.choice(list(RECORDS))
     text, values, slots = fill(rng.choice(RECORDS[kind]), rng)
@@ -53,9 +55,8 @@ def records(rng: random.Random) -> Turns:
         key = rng.choice(list(values))
         said, value = draw(slots[key], rng)
         values = values | {key: value}
-        turns.append(
-            (say(rng.choice(TEXT["changes"]).replace("{}", said), rng), record(kind, values))
-        )
+        request = rng.choice(TEXT["changes"]).replace("{}", said)
+        turns.append((say(request, rng), record(kind, values)))
     return turns
 
 
@@ -63,46 +64,43 @@ def asking(rng: random.Random) -> Turns:
     """A record that is asked for value by value."""
     kind = rng.choice(list(RECORDS))
     _, values, slots = fill(RECORDS[kind][0], rng)
-    request = rng.choice(
-        ["a {} record", "new {} record", "i have a {} record", "write a {} record", "{}"]
-    )
-    turns, answers, request = [], {}, request.replace("{}", kind)
+    openings = ["a {} record", "new {} record", "i have a {} record", "write a {} record", "{}"]
+    request = rng.choice(openings).replace("{}", kind)
+    replies = ["{}", "it is {}", "it was {}", "{} of course", "that is {}", "{} this time"]
+    turns: Turns = []
+    answers = {}
     for key in values:
         turns.append((say(request, rng), f"Which {key}?"))
         said, answers[key] = draw(slots[key], rng)
-        request = rng.choice(
-            ["{}", "it is {}", "it was {}", "{} of course", "that is {}", "{} this time"]
-        )
-        request = request.replace("{}", said)
+        request = rng.choice(replies).replace("{}", said)
     return [*turns, (say(request, rng), record(kind, answers))]
 
 
 def copying(rng: random.Random) -> Turns:
-    """Words that say nothing together, said again or listed."""
+    """Words without a meaning together, repeated or listed."""
     words = [random_word(rng) for _ in range(rng.randint(1, 10))]
     said = rng.choice([" and ", ", ", " "]).join(words)
     if rng.random() < 0.6:
-        return [(rng.choice(["repeat {}", "say {}", "again {}", "{}"]).replace("{}", said), said)]
-    return [
-        (
-            rng.choice(["a list of {}", "list {}", "note down {}"]).replace("{}", said),
-            record("list", words),
-        )
-    ]
+        request, answer = rng.choice(["repeat {}", "say {}", "again {}", "{}"]), said
+    else:
+        request = rng.choice(["a list of {}", "list {}", "note down {}"])
+        answer = record("list", words)
+    return [(request.replace("{}", said), answer)]
 
 
 def numbers(rng: random.Random) -> Turns:
-    """Numbers, shares and times in words, written in digits."""
-    turns = []
+    """Numbers, shares and times in words, to be written in digits."""
+    turns: Turns = []
     for _ in range(rng.randint(1, 4)):
         slot = rng.choice([*NUMBERS, "time"])
         said, value = draw(slot, rng)
         if rng.random() < 0.5:
             request = rng.choice(["{} in digits", "write {} in digits", "what is {} in digits"])
-            turns.append((request.replace("{}", said), str(value)))
+            answer = str(value)
         else:
             request = rng.choice(["a number record, {}", "number record {}", "record {}"])
-            turns.append((request.replace("{}", said), record("number", {slot: value})))
+            answer = record("number", {slot: value})
+        turns.append((request.replace("{}", said), answer))
     return turns
 
 
@@ -114,35 +112,42 @@ def questions(rng: random.Random) -> Turns:
 
 def stories(rng: random.Random) -> Turns:
     """Plain text."""
-    sentences = [fill(rng.choice(TEXT["stories"]), rng)[0] for _ in range(rng.randint(2, 4))]
-    return [("", " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in sentences))]
+    sentences = []
+    for _ in range(rng.randint(2, 4)):
+        text, _, _ = fill(rng.choice(TEXT["stories"]), rng)
+        sentences.append(f"{text[0].upper()}{text[1:]}.")
+    return [("", " ".join(sentences))]
 
 
+# kind of conversation -> how often, relative to the others
 MIX = {records: 9, asking: 1, copying: 2, numbers: 4, questions: 1.5, stories: 1}
 
 
 def record(kind: str, values: dict | list) -> str:
+    """The answer that the tiny base learns in place of a call."""
     return json.dumps({"kind": kind, "values": values})
 
 
 def in_order(kind: str, values: dict) -> dict:
-    """Values in the order of the kind's first pattern, however they were said."""
+    """`values` in the order of the kind's first pattern, whatever pattern was used."""
     keys = [match[2] or match[1] for match in SLOT.finditer(RECORDS[kind][0])]
     return {key: values[key] for key in keys if key in values} | values
 
 
 def fill(pattern: str, rng: random.Random) -> tuple[str, dict, dict]:
     """(what is said, key -> value, key -> slot) of a pattern."""
-    values, slots = {}, {}
+    values: dict[str, int | str] = {}
+    slots: dict[str, str] = {}
 
-    def one(match):
+    def one(match: re.Match) -> str:
         key = match[2] or match[1]
         said, values[key] = draw(match[1], rng)
         slots[key] = match[1]
         return said
 
     pattern = CHOICE.sub(lambda match: rng.choice(match[1].split("|")), pattern)
-    return re.sub(" +", " ", SLOT.sub(one, pattern)).strip(), values, slots
+    text = SLOT.sub(one, pattern)
+    return re.sub(" +", " ", text).strip(), values, slots
 
 
 def draw(slot: str, rng: random.Random) -> tuple[str, int | str]:
@@ -156,14 +161,11 @@ def draw(slot: str, rng: random.Random) -> tuple[str, int | str]:
 
 
 def random_word(rng: random.Random) -> str:
-    """A word, a number, a name_with_underscores, or syllables that nobody knows, which can only be
-    copied.
-    """
+    """A word, a number, a name_with_underscores, or a made-up word, which can only be copied."""
     choice = rng.random()
     if choice < 0.2:
-        return "".join(
-            rng.choice(SYLLABLES) + rng.choice("aeiou") for _ in range(rng.randint(1, 3))
-        )
+        syllables = range(rng.randint(1, 3))
+        return "".join(rng.choice(SYLLABLES) + rng.choice("aeiou") for _ in syllables)
     if choice < 0.35:
         return str(rng.randrange(1000))
     if choice < 0.55:
@@ -176,7 +178,7 @@ def listed_word(rng: random.Random) -> str:
 
 
 def say(text: str, rng: random.Random) -> str:
-    """Now and then polite, misspelt, or written with a capital and a full stop."""
+    """`text` as a person may write it: polite, misspelt, with capital and full stop, or plain."""
     if rng.random() < 0.2:
         text = f"{rng.choice(TEXT['polite'])} {text}"
     if rng.random() < 0.1:
@@ -191,6 +193,5 @@ def say(text: str, rng: random.Random) -> str:
 def misspell(text: str, rng: random.Random) -> str:
     """Drops, doubles or changes one character."""
     at = rng.randrange(1, max(2, len(text) - 1))
-    return (
-        text[:at] + rng.choice(["", text[at : at + 1] * 2, rng.choice("aeinorst")]) + text[at + 1 :]
-    )
+    character = rng.choice(["", text[at : at + 1] * 2, rng.choice("aeinorst")])
+    return text[:at] + character + text[at + 1 :]

@@ -1,10 +1,11 @@
 """Numbers and times as people say them, for the tiny base's pretraining text."""
 
 import random
+from collections.abc import Callable
 
 ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
+    "zero one two three four five six seven eight nine ten "
+    "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
 ).split()
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 SHARES = {25: "a quarter", 50: "half", 75: "three quarters"}
@@ -24,13 +25,13 @@ HOURS = {
 
 def number_words(number: int) -> str:
     """21 -> "twenty one"; up to 999."""
-    if number >= 100:
-        return f"{ONES[number // 100]} hundred" + (
-            f" {number_words(number % 100)}" if number % 100 else ""
-        )
     if number < 20:
         return ONES[number]
-    return TENS[number // 10 - 2] + (f" {ONES[number % 10]}" if number % 10 else "")
+    if number < 100:
+        words, rest = TENS[number // 10 - 2], number % 10
+    else:
+        words, rest = f"{ONES[number // 100]} hundred", number % 100
+    return f"{words} {number_words(rest)}" if rest else words
 
 
 def say_number(number: int, rng: random.Random) -> str:
@@ -54,8 +55,9 @@ def say_minutes(number: int, rng: random.Random) -> str:
 
 
 def say_time(time: str, rng: random.Random) -> str:
-    """ "19:30" -> "half past seven in the evening", "7:30 pm", "19:30", "seven thirty in the
-    evening", …
+    """A time of day, in words or digits, so that morning and evening cannot be confused.
+
+    "19:30" -> "half past seven in the evening", "7:30 pm", "19:30", ...
     """
     hour, minute = map(int, time.split(":"))
     if hour > 9 and rng.random() < 0.25:
@@ -63,10 +65,10 @@ def say_time(time: str, rng: random.Random) -> str:
     twelve, morning = (hour - 1) % 12 + 1, hour < 12
     if rng.random() < 0.5:
         suffix = rng.choice([part_of_day(hour), " am" if morning else " pm"] + [""] * morning)
-        return (f"{twelve}" if minute == 0 and suffix else f"{twelve}:{minute:02}") + suffix
-    return clock(twelve, minute, rng) + (
-        "" if morning and rng.random() < 0.5 else part_of_day(hour)
-    )
+        digits = f"{twelve}" if minute == 0 and suffix else f"{twelve}:{minute:02}"
+        return digits + suffix
+    words = clock(twelve, minute, rng)
+    return words if morning and rng.random() < 0.5 else words + part_of_day(hour)
 
 
 def part_of_day(hour: int) -> str:
@@ -88,11 +90,13 @@ def clock(hour: int, minute: int, rng: random.Random) -> str:
 
 
 def draw_time(rng: random.Random) -> str:
-    return f"{rng.randrange(4, 24):02}:{rng.choice([0, 0, 5, 10, 15, 20, 25, 30, 30, 35, 40, 45, 50, 55]):02}"
+    hour = rng.randrange(4, 24)
+    minute = rng.choice([0, 0, 5, 10, 15, 20, 25, 30, 30, 35, 40, 45, 50, 55])
+    return f"{hour:02}:{minute:02}"
 
 
 # slot -> (draws a value, says it)
-NUMBERS = {
+NUMBERS: dict[str, tuple[Callable, Callable]] = {
     "number": (lambda rng: rng.choice([rng.randrange(1, 13), rng.randrange(1, 100)]), say_number),
     "minutes": (
         lambda rng: rng.choice([rng.randrange(1, 61), rng.randrange(1, 181), *HOURS]),

@@ -1,6 +1,4 @@
-"""`model.preset` -> a local directory. Downloads go through kagglehub and huggingface_hub, and
-nothing else.
-"""
+"""`model.preset` -> a local directory. Downloads go through kagglehub and huggingface_hub only."""
 
 import os
 from pathlib import Path
@@ -9,14 +7,15 @@ from gemma_finetune.utils.cli import UserError
 
 KAGGLE_PAGE = "https://www.kaggle.com/models/keras/gemma3"
 HF_PATTERNS = ["*.json", "*.safetensors", "tokenizer.model", "*.h5", "assets/*"]
+_OFFLINE = "check the network, or set model.preset to a local directory"
 
 
 def fetch(preset: str) -> Path:
-    """The directory of `preset`: a local path as it is; `hf://org/name[@revision]`, `kaggle://…`
-    and a KerasHub preset name are downloaded, or found in the hub's own cache.
+    """The directory of `preset`.
 
-    UserError says what to do about missing credentials, unaccepted terms, no network, or an unknown
-    name.
+    A local path is returned as it is. `hf://org/name[@revision]`, `kaggle://...` and a KerasHub
+    preset name are downloaded, or found in the hub's own cache. UserError says what to do about
+    missing credentials, unaccepted terms, no network, or an unknown name.
     """
     if preset.startswith("hf://"):
         return _fetch_hugging_face(preset)
@@ -30,55 +29,55 @@ def fetch(preset: str) -> Path:
 
 
 def revision(preset: str, directory: Path) -> str | None:
-    """Which commit (Hugging Face) or version (Kaggle) of `preset` lies in the `directory` that
-    `fetch` gave.
+    """Which commit (Hugging Face) or version (Kaggle) of `preset` is in `directory`, from `fetch`.
 
-    None for a directory of the user's own. Both hubs name the folder after it.
+    Both hubs name the folder after it. None for the user's own directory.
     """
     return None if Path(preset).is_dir() else directory.name
 
 
-def _kaggle_handle(preset):
+def _kaggle_handle(preset: str) -> str:
     from gemma_finetune.models.loader import keras_hub
 
     presets = keras_hub.models.Gemma3Backbone.presets
     if preset not in presets:
-        text_only = ", ".join(sorted(name for name in presets if name.startswith("gemma3")))
+        known = ", ".join(sorted(name for name in presets if name.startswith("gemma3")))
         raise UserError(
-            f"model.preset: {preset!r} is unknown; use tiny, a directory, hf://…, kaggle://…, or one of {text_only}"
+            f"model.preset: {preset!r} is unknown; "
+            f"use tiny, a directory, hf://…, kaggle://…, or one of {known}"
         )
     return presets[preset]["kaggle_handle"].removeprefix("kaggle://")
 
 
-def _fetch_hugging_face(preset):
+def _fetch_hugging_face(preset: str) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
     name, _, revision = preset.removeprefix("hf://").partition("@")
     try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                name, revision=revision or None, allow_patterns=HF_PATTERNS
-            )
+        directory = huggingface_hub.snapshot_download(
+            name, revision=revision or None, allow_patterns=HF_PATTERNS
         )
     except errors.GatedRepoError:
         raise UserError(
-            f"{preset}: not accessible; accept the terms at https://huggingface.co/{name} and set HF_TOKEN "
-            "(a token with read access)"
+            f"{preset}: not accessible; accept the terms at https://huggingface.co/{name} "
+            "and set HF_TOKEN (a token with read access)"
         )
     except errors.RevisionNotFoundError:
         raise UserError(f"{preset}: has no revision {revision!r}")
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise UserError(
-            f"{preset}: no such model on Hugging Face, or a private one: check the name, or set HF_TOKEN"
+            f"{preset}: no such model on Hugging Face, or a private one: "
+            "check the name, or set HF_TOKEN"
         )
     except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
         raise UserError(
             f"{preset}: Hugging Face cannot be reached ({_first_line(error)}); {_OFFLINE}"
         )
+    return Path(directory)
 
 
-def _fetch_kaggle(preset, handle):
+def _fetch_kaggle(preset: str, handle: str) -> Path:
     import kagglehub
     import requests
     from kagglehub import exceptions
@@ -90,8 +89,8 @@ def _fetch_kaggle(preset, handle):
         if status == 404:
             raise UserError(f"{preset}: no such model on Kaggle; see {KAGGLE_PAGE}")
         raise UserError(
-            f"{preset}: Kaggle refused it (HTTP {status}); accept the terms at {KAGGLE_PAGE} and set KAGGLE_USERNAME "
-            "and KAGGLE_KEY (kaggle.com > Settings > API)"
+            f"{preset}: Kaggle refused it (HTTP {status}); accept the terms at {KAGGLE_PAGE} and "
+            "set KAGGLE_USERNAME and KAGGLE_KEY (kaggle.com > Settings > API)"
         )
     except (exceptions.UnauthenticatedError, exceptions.CredentialError):
         raise UserError(
@@ -101,12 +100,10 @@ def _fetch_kaggle(preset, handle):
         raise UserError(f"{preset}: Kaggle cannot be reached ({_first_line(error)}); {_OFFLINE}")
     except ValueError as error:
         raise UserError(
-            f"{preset}: {_first_line(error)}; a handle is kaggle://org/model/keras/variant[/version]"
+            f"{preset}: {_first_line(error)}; "
+            "a handle is kaggle://org/model/keras/variant[/version]"
         )
 
 
-_OFFLINE = "check the network, or set model.preset to a local directory"
-
-
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:100] if str(error) else type(error).__name__

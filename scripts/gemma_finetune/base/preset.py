@@ -1,9 +1,8 @@
-"""A model directory, in Hugging Face or KerasHub layout -> models/base, in Hugging Face layout for
-all that follows.
-"""
+"""A model directory in Hugging Face or KerasHub layout -> models/base, in Hugging Face layout."""
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from gemma_finetune.formats.hf_layout import finish_layout
 from gemma_finetune.formats.safetensors_file import open_weights
@@ -12,18 +11,20 @@ from gemma_finetune.utils.files import read_json
 
 
 def import_preset(source: Path, directory: Path) -> None:
-    """Writes the text Gemma 3 in `source` to `directory`: config.json, model.safetensors,
-    tokenizer.model and the rest.
+    """Writes the text Gemma 3 in `source` to `directory`, which must not exist.
 
-    Weights keep the precision they have.
+    config.json, model.safetensors, tokenizer.model and the rest of the Hugging Face layout. Weights
+    keep their precision. UserError if files are missing or damaged, or if it is another model.
     """
     if not (source / "config.json").is_file():
         raise UserError(
-            f"model.preset: {source} has no config.json; it is no model in Hugging Face or KerasHub layout"
+            f"model.preset: {source} has no config.json; "
+            "it is no model in Hugging Face or KerasHub layout"
         )
     config = read_json(source / "config.json")
     if not isinstance(config, dict):
         raise UserError(f"model.preset: {source / 'config.json'} is no configuration of a model")
+
     directory.mkdir(parents=True)
     if "model_type" in config:
         dtype = _copy_hugging_face(source, directory, config)
@@ -32,25 +33,29 @@ def import_preset(source: Path, directory: Path) -> None:
     finish_layout(directory, dtype)
 
 
-def _copy_hugging_face(source, directory, config):
+def _copy_hugging_face(source: Path, directory: Path, config: dict[str, Any]) -> str:
+    """Copies a model in Hugging Face layout; returns its dtype."""
     if config["model_type"] != "gemma3_text":
         raise UserError(
-            f"model.preset: {source} is a {config['model_type']!r} model; only text Gemma 3 (270M, 1B) is supported"
+            f"model.preset: {source} is a {config['model_type']!r} model; "
+            "only text Gemma 3 (270M, 1B) is supported"
         )
     for name in ("config.json", "tokenizer.model"):
         shutil.copyfile(_need(source / name), directory / name)
+
     index = source / "model.safetensors.index.json"
     if index.is_file():
         _join_shards(source, _shards(index), directory)
     else:
-        with open_weights(_need(source / "model.safetensors")):
-            pass  # whole; copied outside, where a full disk is not taken for a damaged file
-        shutil.copyfile(source / "model.safetensors", directory / "model.safetensors")
+        weights = _need(source / "model.safetensors")
+        with open_weights(weights):
+            pass  # not damaged; copied outside, where a full disk is not blamed on the file
+        shutil.copyfile(weights, directory / "model.safetensors")
     return config.get("dtype") or config.get("torch_dtype") or "float32"
 
 
-def _shards(index):
-    """The names of the files that hold the weights, all of them beside the index."""
+def _shards(index: Path) -> list[str]:
+    """The names of the files that hold the weights, all in the folder of the index."""
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))
         if any(Path(name).name != name for name in names):
@@ -62,54 +67,56 @@ def _shards(index):
         )
 
 
-def _join_shards(source, names, directory):
+def _join_shards(source: Path, names: list[str], directory: Path) -> None:
+    """Writes one model.safetensors with the tensors of all shards."""
     from safetensors.numpy import save_file
 
     tensors = {}
     for name in names:
         with open_weights(_need(source / name)) as file:
-            tensors |= {key: file.get_tensor(key) for key in file.keys()}
+            for key in file.keys():
+                tensors[key] = file.get_tensor(key)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
 
-def _export_keras_hub(source, directory, config):
+def _export_keras_hub(source: Path, directory: Path, config: dict[str, Any]) -> str:
+    """Exports a model in KerasHub layout; returns its dtype."""
     from gemma_finetune.models.loader import read_backbone
 
     if "Gemma3Backbone" not in str(config.get("registered_name")):
         raise UserError(
-            f"model.preset: {source} is a {config.get('registered_name')!r} preset; only Gemma 3 is supported"
+            f"model.preset: {source} is a {config.get('registered_name')!r} preset; "
+            "only Gemma 3 is supported"
         )
     if config.get("config", {}).get("vision_encoder") is not None:
         raise UserError(
             f"model.preset: {source} has a vision encoder; use a text preset (270M, 1B)"
         )
     dtype = _saved_dtype(config["config"].get("dtype"))
-    backbone = read_backbone(source, dtype)
-    export_backbone(backbone, directory)
-    shutil.copyfile(
-        _need(source / "assets" / "tokenizer" / "vocabulary.spm"), directory / "tokenizer.model"
-    )
+    export_backbone(read_backbone(source, dtype), directory)
+    vocabulary = _need(source / "assets" / "tokenizer" / "vocabulary.spm")
+    shutil.copyfile(vocabulary, directory / "tokenizer.model")
     return dtype
 
 
-def _saved_dtype(policy):
-    """The precision of a preset's weights: Keras saves a dtype policy as its name or as {"config":
-    {"name": …}}.
+def _saved_dtype(policy: str | dict[str, Any] | None) -> str:
+    """The precision of a preset's weights.
+
+    Keras saves a dtype policy as its name, or as {"config": {"name": ...}}.
     """
     name = policy["config"]["name"] if isinstance(policy, dict) else policy
     return "bfloat16" if name == "bfloat16" else "float32"
 
 
-def export_backbone(backbone, directory: Path) -> None:
-    """config.json and model.safetensors of a keras-hub backbone, under Hugging Face's names."""
+def export_backbone(backbone: Any, directory: Path) -> None:
+    """Writes config.json and model.safetensors of a keras-hub backbone, in Hugging Face layout."""
     from gemma_finetune.models.loader import keras_hub
 
-    keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None).export_to_transformers(
-        str(directory)
-    )
+    model = keras_hub.models.Gemma3CausalLM(backbone=backbone, preprocessor=None)
+    model.export_to_transformers(str(directory))
 
 
-def _need(path):
+def _need(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"model.preset: {path} is missing; the model directory is not complete")
     return path

@@ -1,24 +1,25 @@
-"""A base small enough to pretrain here: a Gemma 3 of about a million parameters, from a seed, with
-no download.
+"""A base small enough to pretrain here: a Gemma 3 of about a million parameters, from a seed.
 
-It learns the text of `corpus.py`, which holds nothing of the assistant's task, and is written as
-any other base is.
+Nothing is downloaded. It learns the text of `corpus.py`, which contains nothing of the assistant's
+task, and is written like any other base.
 """
 
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from gemma_finetune.base.corpus import conversations
+from gemma_finetune.base.corpus import Turns, conversations
 from gemma_finetune.base.preset import export_backbone
 from gemma_finetune.base.tiny_tokenizer import train_tokenizer
 from gemma_finetune.config import END_OF_TURN, START_OF_TURN
 from gemma_finetune.formats.hf_layout import finish_layout
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.config import ModelConfig, TinyConfig
+from gemma_finetune.models.keras_private import Muon
 from gemma_finetune.models.loader import keras_hub
 from gemma_finetune.training.data_pipeline import Batches, Example, PackedRows, pack
 from gemma_finetune.training.model import SupervisedModel
@@ -41,23 +42,25 @@ ARCHITECTURE = {
 }
 VOCABULARY_SIZE = 2048
 TOKENIZER_CONVERSATIONS = 20_000
-ROW_LENGTH = 128  # tokens, packed with conversations; longer ones are cut
+ROW_LENGTH = 128  # tokens, packed with conversations; longer conversations are cut
 BATCH_SIZE = 8  # rows
-USER_SHARE = 0.1  # of a request's tokens are learned too
-ECHO_SHARE = 0.1  # of the conversations repeat tokens drawn from the whole vocabulary
+USER_SHARE = 0.1  # of a request's tokens that are learned too
+ECHO_SHARE = 0.1  # of the conversations that repeat tokens drawn from the whole vocabulary
 
 
 def build_tiny(directory: Path, config: ModelConfig) -> None:
-    """Writes the pretrained base to `directory` in Hugging Face layout, float32. Same config, same
-    bytes.
+    """Writes the pretrained base to `directory` in Hugging Face layout, float32.
+
+    The same config always gives the same bytes.
     """
     keras.utils.set_random_seed(config.seed)
     directory.mkdir(parents=True)
+
     sample = islice(conversations(config.seed), TOKENIZER_CONVERSATIONS)
-    (directory / "tokenizer.model").write_bytes(
-        train_tokenizer(map(render, sample), VOCABULARY_SIZE)
-    )
+    vocabulary = train_tokenizer(map(render, sample), VOCABULARY_SIZE)
+    (directory / "tokenizer.model").write_bytes(vocabulary)
     tokenizer = GemmaTokenizer(directory / "tokenizer.model")
+
     backbone = keras_hub.models.Gemma3Backbone(
         vocabulary_size=tokenizer.vocabulary_size, dtype="float32", **ARCHITECTURE
     )
@@ -66,19 +69,26 @@ def build_tiny(directory: Path, config: ModelConfig) -> None:
     finish_layout(directory, "float32")
 
 
-def render(turns: list[tuple[str, str]]) -> str:
-    """Turns in Gemma's template; plain text, whose request is empty, as it is."""
+def render(turns: Turns) -> str:
+    """Turns in Gemma's chat template. Plain text, whose request is empty, stays as it is."""
     return "".join(_turn(request, answer) if request else answer for request, answer in turns)
 
 
-def _turn(request, answer):
-    return f"{START_OF_TURN}user\n{request}{END_OF_TURN}\n{START_OF_TURN}model\n{answer}{END_OF_TURN}\n"
+def _turn(request: str, answer: str) -> str:
+    return (
+        f"{START_OF_TURN}user\n{request}{END_OF_TURN}\n"
+        f"{START_OF_TURN}model\n{answer}{END_OF_TURN}\n"
+    )
 
 
-def pretrain(backbone, tokenizer: GemmaTokenizer, config: TinyConfig, seed: int) -> None:
-    """Trains every weight of `backbone` for `steps` batches of the corpus."""
+def pretrain(
+    backbone: keras.Model, tokenizer: GemmaTokenizer, config: TinyConfig, seed: int
+) -> None:
+    """Trains every weight of `backbone` for `steps` batches of the corpus.
+
+    With Muon, which needs half as many steps as AdamW here.
+    """
     rows = corpus_rows(tokenizer, config.steps * BATCH_SIZE, seed)
-    model = SupervisedModel(backbone)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
         config.steps,
@@ -86,15 +96,12 @@ def pretrain(backbone, tokenizer: GemmaTokenizer, config: TinyConfig, seed: int)
         warmup_target=config.learning_rate,
         warmup_steps=min(50, config.steps - 1),
     )
-    model.compile(
-        Muon(schedule, adam_lr_ratio=0.5, adam_beta_2=0.98, global_clipnorm=1.0), jit_compile=True
-    )
-    model.fit(
-        Batches(rows, BATCH_SIZE, seed=seed),
-        shuffle=False,
-        verbose=0,
-        callbacks=[Progress(config.steps)],
-    )
+    optimizer = Muon(schedule, adam_lr_ratio=0.5, adam_beta_2=0.98, global_clipnorm=1.0)
+
+    model = SupervisedModel(backbone)
+    model.compile(optimizer, jit_compile=True)
+    batches = Batches(rows, BATCH_SIZE, seed=seed)
+    model.fit(batches, shuffle=False, verbose=0, callbacks=[Progress(config.steps)])
 
 
 def corpus_rows(tokenizer: GemmaTokenizer, count: int, seed: int) -> PackedRows:
@@ -102,73 +109,60 @@ def corpus_rows(tokenizer: GemmaTokenizer, count: int, seed: int) -> PackedRows:
     rng, stream = np.random.default_rng(seed), conversations(seed)
     examples, tokens = [], 0
     while tokens < count * ROW_LENGTH:
-        ids, answers = (
-            echo(tokenizer, rng) if rng.random() < ECHO_SHARE else spoken(tokenizer, next(stream))
-        )
-        heard = (
-            1.0 if not answers.any() else USER_SHARE
-        )  # plain text has no answer: all of it is learned
-        examples.append(Example(ids, answers | (rng.random(len(ids)) < heard)))
+        if rng.random() < ECHO_SHARE:
+            ids, answers = echo(tokenizer, rng)
+        else:
+            ids, answers = spoken(tokenizer, next(stream))
+
+        # Plain text has no answer: all of it is learned.
+        share = USER_SHARE if answers.any() else 1.0
+        supervised = answers | (rng.random(len(ids)) < share)
+        examples.append(Example(ids, supervised))
         tokens += len(ids)
-    return PackedRows(*(field[:count] for field in pack(examples, ROW_LENGTH)))
+
+    packed = pack(examples, ROW_LENGTH)
+    return PackedRows(*(field[:count] for field in packed))
 
 
-def spoken(
-    tokenizer: GemmaTokenizer, turns: list[tuple[str, str]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, which of them are the answers') of a conversation."""
+def spoken(tokenizer: GemmaTokenizer, turns: Turns) -> tuple[np.ndarray, np.ndarray]:
+    """(ids (T,), which of them belong to the answers (T,)) of a conversation."""
     ids, answers = tokenizer.encode_conversation(render(turns))
     return np.array(ids[:ROW_LENGTH]), np.array(answers[:ROW_LENGTH])
 
 
 def echo(tokenizer: GemmaTokenizer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """As `spoken`, of tokens that make no words, said again.
+    """As `spoken`, for a request of random tokens and an answer that repeats them.
 
-    The corpus never says many of the vocabulary's tokens. The embedding of such a token points
-    nowhere, and an adapter, which leaves embeddings as they are, could hardly make the model say
-    it.
+    The corpus never uses many of the vocabulary's tokens. Without this, their embeddings would be
+    random, and an adapter, which leaves embeddings as they are, could hardly make the model say
+    them.
     """
     first = max(tokenizer.start_of_turn, tokenizer.end_of_turn) + 1
     drawn = rng.integers(first, tokenizer.vocabulary_size, rng.integers(4, 16)).tolist()
-    before, between, after = (
-        tokenizer.encode(text)
-        for text in (
-            f"{START_OF_TURN}user\n",
-            f"{END_OF_TURN}\n{START_OF_TURN}model\n",
-            f"{END_OF_TURN}\n",
-        )
-    )
+    before = tokenizer.encode(f"{START_OF_TURN}user\n")
+    between = tokenizer.encode(f"{END_OF_TURN}\n{START_OF_TURN}model\n")
+    after = tokenizer.encode(f"{END_OF_TURN}\n")
     ids = [tokenizer.bos, *before, *drawn, *between, *drawn, *after]
-    at = np.arange(len(ids))
+
+    # The answer is the second `drawn` and the end of turn after it.
+    position = np.arange(len(ids))
     start = len(ids) - len(after) - len(drawn)
-    return np.array(ids), (at >= start) & (at <= start + len(drawn))
-
-
-class Muon(keras.optimizers.Muon):
-    """Muon (Jordan, 2024) for every matrix, each attention head's apart; AdamW for the embedding
-    and the norms.
-
-    Twice as fast as AdamW here, step for step. Keras's own leaves attention's three-dimensional
-    kernels to AdamW.
-    """
-
-    def _should_use_adamw(self, variable):
-        return len(variable.shape) < 2 or "embedding" in variable.path
+    return np.array(ids), (position >= start) & (position <= start + len(drawn))
 
 
 class Progress(keras.callbacks.Callback):
     """A line on the terminal: steps done, time left, loss."""
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.bar = tqdm(total=self.steps, unit="step", desc="pretrain the tiny base", mininterval=1)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
         self.bar.set_postfix_str(f"loss {float(logs['loss']):.3f}", refresh=False)
         self.bar.update()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.bar.close()

@@ -21,6 +21,7 @@ class DataConfig:
     format: Literal["auto", "sharegpt", "alpaca", "chatml"]
     repairs: Repairs
     max_rejected_fraction: Fraction
+    max_lost_fraction: Fraction
     dedup_threshold: Annotated[Float, Field(gt=0, le=1)]
     validation_fraction: Fraction
     test_fraction: Fraction

@@ -13,8 +13,15 @@ import numpy as np
 import orjson
 from tqdm import tqdm
 
+from gemma_finetune.data.evidence import (
+    Evidence,
+    compared_shingles,
+    countable,
+    load_shared_text,
+    split_sentences,
+)
 from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
-from gemma_finetune.data.shingles import shingle_hashes, turn_texts
+from gemma_finetune.data.shingles import turn_texts
 from gemma_finetune.data.twin_index import TwinIndex
 
 # A row that names its split as test is never removed because of another row.
@@ -32,12 +39,23 @@ class Features(NamedTuple):
     size: np.ndarray  # int64 (rows,): bytes of its line
 
 
-def features(lines: list[bytes], threshold: float) -> Features:
-    """The features of a chunk of conversations, given as JSON lines."""
+def count_text(lines: list[bytes], bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is counted to find shared text in a chunk of conversations, given as JSON lines.
+
+    Returns uint64 (rows,), the hashes of whole texts, by which copies are known; and what
+    `countable` returns.
+    """
     rows = [orjson.loads(line) for line in lines]
-    texts = [turn_texts(row) for row in rows]
-    normalized = [" ".join(text.casefold().split()) for text in texts]
-    shingles, offsets = shingle_hashes(texts)
+    exact = np.array([_hash(_normalized(row)) for row in rows], np.uint64)
+    return exact, *countable(split_sentences(rows), bits)
+
+
+def features(lines: list[bytes], threshold: float, shared_text: str) -> Features:
+    """The features of a chunk of conversations; `shared_text` is the path of what they share."""
+    rows = [orjson.loads(line) for line in lines]
+    normalized = [_normalized(row) for row in rows]
+    shared = load_shared_text(shared_text)
+    shingles, offsets = compared_shingles(split_sentences(rows), shared, len(rows))
     return Features(
         exact=np.array([_hash(text) for text in normalized], np.uint64),
         bands=band_keys(shingles, offsets, threshold),
@@ -47,19 +65,24 @@ def features(lines: list[bytes], threshold: float) -> Features:
     )
 
 
+def _normalized(conversation: dict) -> str:
+    """What was said, without case and white space."""
+    return " ".join(turn_texts(conversation).casefold().split())
+
+
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def find_twins(
-    index: Features, text: Callable[[int], str], threshold: float
+    index: Features, evidence: Callable[[int], Evidence], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each row, the twin it is removed for, and their similarity.
 
-    `text(row)` returns the text of one row. It is called only for rows that may have a twin.
+    `evidence(row)` is what one row is compared by. It is asked only for rows that may have a twin.
 
     Returns int64 (rows,), the row of the twin or -1 where the row stays, and float64 (rows,), the
-    Jaccard similarity of the two, 1 for exact duplicates.
+    similarity of the two (`evidence_similarity`), 1 for exact duplicates.
     """
     # Of twins, the first in this order stays. Below, rows are known by their place in the order.
     order = np.lexsort((-index.length, index.priority))
@@ -72,7 +95,7 @@ def find_twins(
 
     # Near-twins among the leaders: (leaders,), numbers of leaders.
     near, near_similarity = _near_twins(
-        index.bands[order[leaders]], lambda number: text(int(order[leaders[number]])), threshold
+        index.bands[order[leaders]], lambda number: evidence(int(order[leaders[number]])), threshold
     )
 
     # The copies of a leader follow it: they go where it goes, or they go because of it.
@@ -90,13 +113,13 @@ def find_twins(
 
 
 def _near_twins(
-    bands: np.ndarray, text: Callable[[int], str], threshold: float
+    bands: np.ndarray, evidence: Callable[[int], Evidence], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """`find_twins` for rows that all have different texts and are in the order of preference."""
     twin = np.full(len(bands), -1)
     similarity = np.ones(len(bands))
     rows = rows_in_shared_buckets(bands)
-    index = TwinIndex(rows, text, threshold)
+    index = TwinIndex(rows, evidence, threshold)
     progress = tqdm(index, total=len(rows), unit=" rows compared", delay=2, disable=None)
     for row, candidates in progress:
         staying = candidates[twin[candidates] < 0]

@@ -1,31 +1,27 @@
-"""What of a conversation is evidence that it is a copy of another one, and how similar two are by it.
+"""What of two conversations is evidence that one is a copy of the other, and how similar they are.
 
-Questions and answers are compared apart, and two conversations are as similar as the less similar of
-the two: the same question with another answer is no duplicate. Text that many rows share is no
+Questions and answers are compared apart, and two conversations are as similar as the less similar
+of the two: the same question with another answer is no duplicate. Text that many rows share is no
 evidence: an instruction before every question, a signature after every answer, the frame of a
-template. So what is compared is twice two sets of shingles:
-
-    whole     all shingles of a side
-    evidence  the same without shared sentences, and of a sentence that is a frame only what fills it
-
-Where nothing but shared text is left on both sides, as in answers that are class labels, the whole
-sides are compared. Shingles are taken within sentences, so a shared sentence leaves no trace in its
-neighbours. System texts are left out.
+template. It is left out of a comparison where both rows have it; where only one has it, it is a
+difference. Shingles are taken within sentences, so that a shared sentence leaves no trace in the
+sentences beside it. System texts are left out.
 """
 
 import re
 import unicodedata
+from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from rensa import RMinHash
 
-from gemma_finetune.data.shingles import _WORD as WORD
-from gemma_finetune.data.shingles import WORDS_PER_SHINGLE, similarity
+from gemma_finetune.data.shingles import WORD, WORDS_PER_SHINGLE
+from gemma_finetune.utils.npz import read_arrays
 
 SHARED_BY = 10  # rows; text in more of them than this is shared text
-LONG_SENTENCE = 8  # words; shorter sentences are never shared text: everybody says "thank you"
 FRAME = 12  # shingles; a sentence of at least so many is a frame ...
 FRAME_SHARE = 0.8  # ... where at least so many of them are shared
 
@@ -56,9 +52,7 @@ class Sentences(NamedTuple):
 
     def hashes(self) -> np.ndarray:
         """A hash of each whole sentence, uint64 (sentences,)."""
-        if not len(self.words):
-            return np.zeros(0, np.uint64)
-        return np.add.reduceat(self.shingles * _MIX, self.starts[:-1]) ^ _MIX
+        return _sums(self.shingles * _MIX, self.starts[:-1], np.uint64) ^ _MIX
 
 
 def split_sentences(conversations: list[dict]) -> Sentences:
@@ -78,7 +72,9 @@ def split_sentences(conversations: list[dict]) -> Sentences:
 
     # Flat arrays over the tokens of all conversations, (tokens,).
     hashes = np.fromiter(chain.from_iterable(RMinHash.hash_token_sets(tokens)), np.uint64)
-    is_end = np.fromiter((token[0] in ENDS for token in chain.from_iterable(tokens)), bool, len(hashes))
+    is_end = np.fromiter(
+        (token[0] in ENDS for token in chain.from_iterable(tokens)), bool, len(hashes)
+    )
     rows = np.repeat(np.arange(len(tokens)), [len(found) for found in tokens])
     sides = np.repeat(np.array(turn_sides, np.int8), turn_lengths)
     hashes ^= _SIDE[sides]
@@ -98,7 +94,7 @@ def split_sentences(conversations: list[dict]) -> Sentences:
     # The last words of a sentence begin no whole shingle. The first word of a short one stays.
     keep = left >= WORDS_PER_SHINGLE
     keep[first_words] = True
-    counts = np.add.reduceat(keep, first_words, dtype=np.int64) if len(first_words) else word_counts
+    counts = _sums(keep, first_words)
     return Sentences(
         shingles=shingles[keep],
         starts=np.concatenate([[0], np.cumsum(counts)]),
@@ -108,9 +104,19 @@ def split_sentences(conversations: list[dict]) -> Sentences:
     )
 
 
+def _sums(values: np.ndarray, starts: np.ndarray, dtype: type = np.int64) -> np.ndarray:
+    """The sums of parts of an array, which begin at `starts`."""
+    return np.add.reduceat(values, starts, dtype=dtype) if len(starts) else np.zeros(0, dtype)
+
+
 def tokenize(text: str) -> list[str]:
-    """The words of a text, and what ends its sentences: a line break, or punctuation before a space."""
-    return _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold())
+    """The words of a text and the ends of its sentences: line breaks, punctuation before a space.
+
+    Punctuation alone is one word.
+    """
+    tokens = _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold())
+    has_words = any(token[0] not in ENDS for token in tokens)
+    return tokens if has_words or not text.strip() else [f"({text.strip()})"]
 
 
 class SharedText:
@@ -132,6 +138,16 @@ class SharedText:
         places = np.searchsorted(self.prefixes, wanted).clip(max=len(self.prefixes) - 1)
         return self.prefixes[places] == wanted
 
+    def save(self, path: str | Path) -> None:
+        np.savez(path, bits=np.array(self.bits), prefixes=self.prefixes)
+
+
+@lru_cache(1)  # once in each process
+def load_shared_text(path: str) -> SharedText:
+    """What `SharedText.save` wrote. ValueError says what is wrong with the file."""
+    arrays = read_arrays(path)
+    return SharedText(int(arrays["bits"]), arrays["prefixes"])
+
 
 def _prefix(hashes: np.ndarray, bits: int) -> np.ndarray:
     return (hashes >> np.uint64(64 - bits)).astype(np.uint32)
@@ -141,80 +157,108 @@ class SharedTextCounter:
     """Counts in how many different conversations a sentence or a shingle occurs."""
 
     def __init__(self, words: int):
-        """`words`: how many words are about to be counted, at least; decides the memory, 1 to 128 MB."""
+        """`words`: about how many words will be counted. It decides the memory, 2 to 256 MB."""
         self.bits = int(np.clip(np.ceil(np.log2(max(words, 1))), 20, 27))
-        self._counts = np.zeros(1 << self.bits, np.uint8)
+        self._counts = np.zeros(1 << self.bits, np.uint16)
 
     def add(self, prefixes: np.ndarray) -> None:
-        """Counts what `countable` gave for some rows."""
-        found, times = np.unique(prefixes, return_counts=True)
-        self._counts[found] = np.minimum(self._counts[found] + times, 255)
+        """Counts what `countable` returned for some rows, a chunk at most."""
+        undecided = prefixes[self._counts[prefixes] <= SHARED_BY]  # so that no count overflows
+        np.add.at(self._counts, undecided, 1)
 
     def shared(self) -> SharedText:
-        found = np.flatnonzero(self._counts > SHARED_BY)
-        return SharedText(self.bits, found.astype(np.uint32))
+        prefixes = np.flatnonzero(self._counts > SHARED_BY)
+        return SharedText(self.bits, prefixes.astype(np.uint32))
 
 
 def countable(sentences: Sentences, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """What `SharedTextCounter.add` counts: hash prefixes uint32 (n,), each once a row; and their rows (n,)."""
+    """What `SharedTextCounter.add` counts: hash prefixes uint32 (n,) and their rows (n,).
+
+    They are those of long sentences and of the shingles of sentences that may be a frame, each once
+    a row.
+    """
     lengths = np.diff(sentences.starts)
-    long_words = sentences.words >= LONG_SENTENCE
     long_frames = lengths >= FRAME
-    hashes = np.concatenate([sentences.hashes()[long_words], sentences.shingles[np.repeat(long_frames, lengths)]])
+    hashes = np.concatenate(
+        [sentences.hashes(), sentences.shingles[np.repeat(long_frames, lengths)]]
+    )
     rows = np.concatenate(
-        [sentences.rows[long_words], np.repeat(sentences.rows[long_frames], lengths[long_frames])]
+        [sentences.rows, np.repeat(sentences.rows[long_frames], lengths[long_frames])]
     )
     keys = np.unique(rows.astype(np.uint64) << np.uint64(32) | _prefix(hashes, bits))
     return keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.int64)
 
 
 class Evidence(NamedTuple):
-    """What conversations are compared by, as sets of shingle hashes: for each side the whole and the evidence."""
+    """A conversation as sets of shingle hashes, a pair of sets each: the user's and the
+    assistant's.
+
+    whole: all shingles; shared: those of them in sentences that many rows share, and in the frame
+    of a sentence that many rows fill.
+    """
 
     whole: tuple[frozenset[int], frozenset[int]]
-    evidence: tuple[frozenset[int], frozenset[int]]
+    shared: tuple[frozenset[int], frozenset[int]]
 
     def compared(self) -> frozenset[int]:
-        """One set for the search of candidates: two conversations are at most as similar as these sets."""
-        sides = zip(self.evidence, self.whole, strict=True)
-        return frozenset().union(*(evidence or whole for evidence, whole in sides))
+        """One set for the search of candidates: what is not shared, or all of a side that is."""
+        sides = zip(self.whole, self.shared, strict=True)
+        return frozenset().union(*(whole - shared or whole for whole, shared in sides))
 
 
-def is_evidence(sentences: Sentences, shared: SharedText) -> np.ndarray:
-    """Which shingles are evidence, bool (shingles,)."""
+def is_shared(sentences: Sentences, shared: SharedText) -> np.ndarray:
+    """Which shingles are in shared sentences or belong to a frame, bool (shingles,)."""
     lengths = np.diff(sentences.starts)  # (sentences,)
-    shared_sentence = shared.holds(sentences.hashes()) & (sentences.words >= LONG_SENTENCE)
+    shared_sentence = shared.holds(sentences.hashes())
     shared_shingle = shared.holds(sentences.shingles)
-    shared_count = np.add.reduceat(shared_shingle, sentences.starts[:-1], dtype=np.int64)
-    frame = (lengths >= FRAME) & (shared_count >= FRAME_SHARE * lengths)
-    dropped = np.repeat(shared_sentence, lengths) | (np.repeat(frame, lengths) & shared_shingle)
-    return ~dropped
+    shared_count = _sums(shared_shingle, sentences.starts[:-1])
+    is_frame = (lengths >= FRAME) & (shared_count >= FRAME_SHARE * lengths)
+    return np.repeat(shared_sentence, lengths) | (np.repeat(is_frame, lengths) & shared_shingle)
+
+
+def compared_shingles(
+    sentences: Sentences, shared: SharedText, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Evidence.compared` of `count` conversations: uint64 (total,) and offsets int64 (count +
+    1,).
+    """
+    lengths = np.diff(sentences.starts)
+    row_of = np.repeat(sentences.rows, lengths)  # of each shingle
+    side_of = row_of * len(SIDES) + np.repeat(sentences.sides, lengths)  # numbers of rows' sides
+    own = ~is_shared(sentences, shared)
+    has_own = np.bincount(side_of[own], minlength=count * len(SIDES)) > 0
+    compared = own | ~has_own[side_of]
+    per_row = np.bincount(row_of[compared], minlength=count)
+    return sentences.shingles[compared], np.concatenate([[0], np.cumsum(per_row)])
 
 
 def evidence_of(conversation: dict, shared: SharedText) -> Evidence:
     """What one canonical conversation is compared by."""
     sentences = split_sentences([conversation])
-    if not len(sentences.words):
-        return Evidence((frozenset(), frozenset()), (frozenset(), frozenset()))
-    kept = is_evidence(sentences, shared)
+    in_shared_text = is_shared(sentences, shared)
     side_of = np.repeat(sentences.sides, np.diff(sentences.starts))  # of each shingle
-    whole, evidence = [], []
-    for side in range(len(SIDES)):
-        mine = side_of == side
-        whole.append(frozenset(sentences.shingles[mine].tolist()))
-        evidence.append(frozenset(sentences.shingles[mine & kept].tolist()))
-    return Evidence((whole[0], whole[1]), (evidence[0], evidence[1]))
+    sets = []
+    for chosen in (np.ones(len(side_of), bool), in_shared_text):
+        human, gpt = (
+            frozenset(sentences.shingles[chosen & (side_of == side)].tolist())
+            for side in range(len(SIDES))
+        )
+        sets.append((human, gpt))
+    return Evidence(*sets)
 
 
 def evidence_similarity(a: Evidence, b: Evidence) -> float:
-    """How similar two conversations are, 0 to 1: the lowest Jaccard similarity of their four pairs of sets."""
+    """How similar two conversations are, 0 to 1: on the side on which they are less similar.
+
+    The Jaccard similarity of a side's shingles, without the shared text that both rows have.
+    Shared text that only one of them has counts as a difference.
+    """
+    if not any(a.whole) and not any(b.whole):
+        return 0.0  # no words at all: only equal text, which `Features.exact` finds, is a copy
     lowest = 1.0
     for side in range(len(SIDES)):
-        lowest = min(lowest, _jaccard(a.whole[side], b.whole[side]))
-        if a.evidence[side] or b.evidence[side]:
-            lowest = min(lowest, _jaccard(a.evidence[side], b.evidence[side]))
+        dropped = len(a.shared[side] & b.shared[side])
+        common = len(a.whole[side] & b.whole[side]) - dropped
+        either = len(a.whole[side] | b.whole[side]) - dropped
+        lowest = min(lowest, common / either if either else 1.0)
     return lowest
-
-
-def _jaccard(a: frozenset[int], b: frozenset[int]) -> float:
-    return similarity(a, b) if a or b else 1.0

@@ -15,8 +15,8 @@ import orjson
 from gemma_finetune.data import schemas
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.converter import to_messages
+from gemma_finetune.data.evidence import compared_shingles, load_shared_text, split_sentences
 from gemma_finetune.data.minhash import band_keys
-from gemma_finetune.data.shingles import shingle_hashes, turn_texts
 from gemma_finetune.data.split import SPLITS, split_of
 from gemma_finetune.formats.chat_template import render
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
@@ -45,7 +45,9 @@ class Formatted(NamedTuple):
     bands: np.ndarray
 
 
-def format_lines(lines: list[bytes], config: DataConfig, tokenizer_path: str) -> Formatted:
+def format_lines(
+    lines: list[bytes], config: DataConfig, tokenizer_path: str, shared_text: str
+) -> Formatted:
     """Formats a chunk of kept conversations, given as JSON lines.
 
     UserError if the tokenizer makes control tokens that the template did not put there.
@@ -70,7 +72,8 @@ def format_lines(lines: list[bytes], config: DataConfig, tokenizer_path: str) ->
         facts["tokens"].append(len(ids))
         facts["supervised"].append(sum(supervised))
 
-    shingles, offsets = shingle_hashes([turn_texts(row) for row in rows])
+    shared = load_shared_text(shared_text)
+    shingles, offsets = compared_shingles(split_sentences(rows), shared, len(rows))
     return Formatted(
         lines=formatted,
         sizes=np.array([len(line) for line in lines], np.int64),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gemma_finetune.data.evidence import Evidence
 from gemma_finetune.data.minhash import rows_in_shared_buckets
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.data.twin_index import TwinIndex
@@ -22,15 +23,15 @@ class Leak(NamedTuple):
 
 
 def find_leaks(
-    bands: np.ndarray, splits: np.ndarray, text: Callable[[int], str], threshold: float
+    bands: np.ndarray, splits: np.ndarray, evidence: Callable[[int], Evidence], threshold: float
 ) -> list[Leak]:
     """Every pair of near-twins in different splits.
 
     bands: uint64 (rows, bands), MinHash band keys; splits: (rows,), places in SPLITS;
-    `text(row)` returns the text of one row.
+    `evidence(row)` is what one row is compared by.
     """
     rows = sorted(rows_in_shared_buckets(bands), key=lambda row: splits[row])
-    index = TwinIndex(rows, text, threshold)
+    index = TwinIndex(rows, evidence, threshold)
     leaks = []
     for row, candidates in index:
         in_other_splits = candidates[splits[candidates] != splits[row]]

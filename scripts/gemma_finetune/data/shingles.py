@@ -19,7 +19,7 @@ WORDS_PER_SHINGLE = 3
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 )
-_WORD = re.compile(
+WORD = re.compile(
     rf"""[{_UNSPACED}]|[^\W{_UNSPACED}]+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。]"""
 )
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -32,7 +32,7 @@ def turn_texts(conversation: dict) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a text, without case, width and punctuation."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def shingle_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,24 +12,25 @@ from math import ceil
 
 import numpy as np
 
-from gemma_finetune.data.shingles import shingle_set, similarity
+from gemma_finetune.data.evidence import Evidence, evidence_similarity
 
 COUNT_BITS = 22
 COUNTED = 10_000  # rows that are looked at to learn which shingles are rare
-CACHED = 1000  # rows whose shingles are kept in memory
+CACHED = 1000  # rows whose evidence is kept in memory
 ROUNDING = 1e-6
 
 
 class TwinIndex:
     """Iterates over `rows` in order, with the earlier rows that may be near-twins of each.
 
-    Yields (row, candidates): int and int64 (candidates,). `text(row)` returns the text of one row.
+    Yields (row, candidates): int and int64 (candidates,). `evidence(row)` is what a row is compared
+    by.
     The index takes about 16 bytes for each shingle of each prefix. The prefix of a row is the
     list of its rarest shingles.
     """
 
-    def __init__(self, rows: list[int], text: Callable[[int], str], threshold: float):
-        self._shingles = lru_cache(CACHED)(lambda row: shingle_set(text(row)))
+    def __init__(self, rows: list[int], evidence: Callable[[int], Evidence], threshold: float):
+        self._evidence = lru_cache(CACHED)(evidence)
         self._rows = np.array(rows, np.int64)
         self._threshold = threshold
 
@@ -48,11 +49,11 @@ class TwinIndex:
             yield row, self._rows[self._candidates(number)]
 
     def similarity(self, a: int, b: int) -> float:
-        """Jaccard similarity of two rows."""
-        return similarity(self._shingles(a), self._shingles(b))
+        """How similar two rows are (`evidence_similarity`)."""
+        return evidence_similarity(self._evidence(a), self._evidence(b))
 
     def _hashes(self, row: int) -> np.ndarray:
-        shingles = self._shingles(row)
+        shingles = self._evidence(row).compared()
         return np.fromiter(shingles, np.uint64, len(shingles))
 
     def _count(self, rows: list[int]) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""The training side of the model: loading it, and the adapter on it."""
+"""The model in Keras: loading it, and the adapter on it."""

@@ -1,23 +1,23 @@
 """The `model` and `lora` sections of params.yaml."""
 
 import math
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from gemma_finetune.config import Float, section
 
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def _all_linear(value):
-    """`all-linear`, PEFT's word for every projection, as the names it stands for."""
+def _all_linear(value: Any) -> Any:
+    """`all-linear`, PEFT's word for every projection, as the names that it stands for."""
     if value in ("all-linear", ["all-linear"]):
         return get_args(Target)
     return tuple(value) if isinstance(value, list) else value
 
 
-def _not_float16(value):
+def _not_float16(value: Any) -> Any:
     if value == "float16":
         raise ValueError("activations of Gemma 3 overflow in float16; use bfloat16 or float32")
     return value
@@ -25,7 +25,7 @@ def _not_float16(value):
 
 @section
 class TinyConfig:
-    """How long the tiny base is pretrained; nothing of it concerns another preset."""
+    """How the tiny base is pretrained. Other presets do not use it."""
 
     steps: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[Float, Field(gt=0)]
@@ -33,7 +33,7 @@ class TinyConfig:
 
 @section
 class ModelConfig:
-    """Which base is fine-tuned, and the precision of its frozen weights while training."""
+    """Which base is fine-tuned, and the precision of its frozen weights during training."""
 
     preset: str
     dtype: Annotated[Literal["bfloat16", "float32"], BeforeValidator(_not_float16)]
@@ -43,11 +43,9 @@ class ModelConfig:
 
 @section
 class LoRAConfig:
-    """The adapter. `targets` are Hugging Face module names; `dropout` is on its input, while
-    training.
+    """The adapter. `targets` are Hugging Face module names; `dropout` acts on its input.
 
-    One that is `quantization_aware` belongs to a base that is rounded to INT4, and is rounded with
-    it.
+    With `quantization_aware`, training rounds base and adapter together, as INT4 will.
     """
 
     rank: Annotated[int, Field(ge=1)]
@@ -59,16 +57,17 @@ class LoRAConfig:
 
     @field_validator("quantization_aware")
     @classmethod
-    def _without_dropout(cls, value, info):
+    def _without_dropout(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("dropout"):
             raise ValueError(
-                "lora.dropout must be 0 with it: what is rounded is the whole weight, adapter included"
+                "lora.dropout must be 0 with it: "
+                "what is rounded is the whole weight, adapter included"
             )
         return value
 
     @property
     def scale(self) -> float:
-        """What B A is multiplied by: alpha / rank, or alpha / sqrt(rank) (Kalajdzievski, 2023,
-        arXiv:2312.03732).
+        """The factor of B A: alpha / rank, or with rsLoRA (Kalajdzievski, 2023, arXiv:2312.03732)
+        alpha / sqrt(rank).
         """
         return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)

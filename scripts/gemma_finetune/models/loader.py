@@ -1,6 +1,4 @@
-"""A directory in Hugging Face layout -> keras-hub's Gemma 3 backbone. Nothing is downloaded
-here.
-"""
+"""A model directory -> keras-hub's Gemma 3 backbone. Nothing is downloaded here."""
 
 from pathlib import Path
 
@@ -20,10 +18,10 @@ from gemma_finetune.utils.files import read_json, require  # noqa: E402
 def load_gemma_model(
     directory: str | Path, dtype: str = "float32"
 ) -> keras_hub.models.Gemma3Backbone:
-    """The text Gemma 3 in `directory` (config.json, model.safetensors), its weights cast to
-    `dtype`.
+    """The text Gemma 3 in `directory` (config.json, model.safetensors), weights cast to `dtype`.
 
-    float16 is refused: Gemma 3's activations exceed its range.
+    UserError if files are missing or damaged, if it is another kind of model, and for float16:
+    Gemma 3's activations exceed its range.
     """
     if dtype == "float16":
         raise UserError("model.dtype: Gemma 3 overflows in float16; use bfloat16 or float32")
@@ -34,25 +32,29 @@ def load_gemma_model(
             f"{directory}/config.json: model_type is {model_type!r}; text Gemma 3 is gemma3_text"
         )
     with open_weights(require(directory / "model.safetensors", "base")):
-        pass  # keras-hub would end in a traceback
+        pass  # names a damaged file; keras-hub would end in a traceback
     return read_backbone(directory, dtype)
 
 
 def read_backbone(directory: Path, dtype: str) -> keras_hub.models.Gemma3Backbone:
-    """A Gemma 3 from a directory in Hugging Face or KerasHub layout, as keras-hub reads it."""
+    """A Gemma 3 from a directory in Hugging Face or KerasHub layout, as keras-hub reads it.
+
+    UserError if its weights are damaged or do not fit its config.json.
+    """
+    path = str(directory.resolve())
     try:
         with without_tensorflow():
-            return keras_hub.models.Gemma3Backbone.from_preset(
-                str(directory.resolve()), dtype=dtype
-            )
+            return keras_hub.models.Gemma3Backbone.from_preset(path, dtype=dtype)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{directory}: its weights are damaged or not those of its config.json ({type(error).__name__}: "
-            f"{str(error)[:200]}); run the stage that makes it again"
+            f"{directory}: its weights are damaged or not those of its config.json "
+            f"({type(error).__name__}: {str(error)[:200]}); run the stage that makes it again"
         )
 
 
-def logits(backbone: keras_hub.models.Gemma3Backbone, hidden) -> keras.KerasTensor:
+def logits(
+    backbone: keras_hub.models.Gemma3Backbone, hidden: keras.KerasTensor
+) -> keras.KerasTensor:
     """Hidden states (..., D) -> logits (..., V), in float32, through the tied embedding."""
-    embeddings = keras.ops.cast(backbone.token_embedding.embeddings, "float32")
+    embeddings = keras.ops.cast(backbone.token_embedding.embeddings, "float32")  # (V, D)
     return keras.ops.matmul(keras.ops.cast(hidden, "float32"), keras.ops.transpose(embeddings))

@@ -1,21 +1,24 @@
-"""Low-rank adapters (Hu et al., 2021, arXiv:2106.09685) on keras-hub's Gemma 3, without a fork of
-it.
+"""Low-rank adapters (Hu et al., 2021, arXiv:2106.09685) on keras-hub's Gemma 3, without a fork.
 
     y = W x   ->   y = W x + scale B (A x)        A (rank, in), B (out, rank), scale = alpha / rank
 
-A and B are shaped and named as in the paper and in PEFT, under the Hugging Face module path, so an
-adapter goes both ways without loss. (keras-hub's own `enable_lora` shares B across heads and knows
-no alpha.)
+A and B have the shapes and names of the paper and of PEFT, under the Hugging Face module path, so
+an adapter converts to PEFT and back without loss. (keras-hub's own `enable_lora` shares B across
+heads and has no alpha.)
 
-A quantization-aware adapter is one of a rounded base, and is rounded with it (LR-QAT: Bondarenko et
-al. 2024, arXiv:2406.06385), so that training sees what INT4 will do to the merged weight:
+A quantization-aware adapter trains through the rounding that INT4 will do to the merged weight
+(LR-QAT: Bondarenko et al. 2024, arXiv:2406.06385):
 
-    y = Q(W + scale B A) x        whose gradient takes Q for the identity (straight-through, arXiv:1308.3432)
-Files live in `lora_file.py`.
+    y = Q(W + scale B A) x
+
+Its gradient treats Q as the identity (straight-through, arXiv:1308.3432).
+
+Adapter files are read and written by `formats/lora_file.py`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import TypeVar
 
 import jax
 import keras
@@ -29,7 +32,10 @@ from gemma_finetune.formats.fake_quantization import (
     fake_quantized_embedding,
 )
 from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.models.keras_private import replace_layer
 from gemma_finetune.models.projection import project
+
+Array = TypeVar("Array", np.ndarray, jax.Array)
 
 # Hugging Face module name -> (Hugging Face parent, keras-hub parent, keras-hub attribute)
 _MODULES = {
@@ -44,12 +50,12 @@ _MODULES = {
 
 
 class LoRADense(keras.layers.Layer):
-    """A frozen projection with a low-rank update beside it; the update is kept and computed in
-    float32.
+    """A frozen projection plus a low-rank update, which is kept and computed in float32.
 
-    `base` is a keras-hub EinsumDense that maps (B, T, *in) to (B, T, *out); `in` and `out` are the
-    products of those. B starts at zero, so a fresh adapter changes nothing. Dropout is on the
-    adapter's input, as in PEFT. `bits`, if any, are what the sum of both is rounded to.
+    `base` is a keras-hub EinsumDense that maps (B, T, *in) to (B, T, *out); `in_features` and
+    `out_features` are the products of those. B starts at zero, so a fresh adapter changes nothing.
+    Dropout acts on the adapter's input, as in PEFT. The sum of base and update is rounded to
+    `bits`; 0: not at all.
     """
 
     def __init__(
@@ -57,26 +63,25 @@ class LoRADense(keras.layers.Layer):
         base: keras.layers.EinsumDense,
         config: LoRAConfig,
         seed: int,
-        bits: int | None = None,
-        **kwargs,
-    ):
-        super().__init__(dtype="float32", autocast=False, **kwargs)
+        bits: int = 0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(dtype="float32", autocast=False, name=name)
         self.base, self.bits, self.folded = base, bits, False
         self.scale, self.dropout = config.scale, config.dropout
         self.seed_generator = keras.random.SeedGenerator(seed) if config.dropout else None
         self.in_features, self.out_features = _features(base)
-        # As PEFT: kaiming-uniform with a = sqrt(5) is uniform in +-1/sqrt(in).
+
+        # As in PEFT: kaiming-uniform with a = sqrt(5) is uniform in +-1/sqrt(in).
         bound = 1 / math.sqrt(self.in_features)
         init_a = keras.initializers.RandomUniform(-bound, bound, seed=seed)
-        self.lora_A = self.add_weight(
-            name="lora_A", shape=(config.rank, self.in_features), initializer=init_a
-        )
-        self.lora_B = self.add_weight(
-            name="lora_B", shape=(self.out_features, config.rank), initializer="zeros"
-        )
+        shape_a, shape_b = (config.rank, self.in_features), (self.out_features, config.rank)
+        self.lora_A = self.add_weight(name="lora_A", shape=shape_a, initializer=init_a)
+        self.lora_B = self.add_weight(name="lora_B", shape=shape_b, initializer="zeros")
         self.built = True
 
-    def call(self, x, training=None):
+    def call(self, x: jax.Array, training: bool | None = None) -> jax.Array:
+        """(B, T, *in) -> (B, T, *out), in the dtype of the base's output."""
         if self.bits and not self.folded:
             return self._call_rounded(x)
         y = project(self.base, x)
@@ -84,134 +89,131 @@ class LoRADense(keras.layers.Layer):
             return y
         return y + self._update(x, y, self.dropout if training else 0.0)
 
-    def _update(self, x, y, dropout=0.0):
-        """The adapter's part for x, in the shape and dtype of y."""
-        flat = ops.cast(ops.reshape(x, (*ops.shape(x)[:2], self.in_features)), "float32")
+    def _update(self, x: jax.Array, y: jax.Array, dropout: float = 0.0) -> jax.Array:
+        """The adapter's part of the output for x, in the shape and dtype of y."""
+        flat = ops.reshape(x, (*ops.shape(x)[:2], self.in_features))  # (B, T, in)
+        flat = ops.cast(flat, "float32")
         if dropout:
             flat = keras.random.dropout(flat, dropout, seed=self.seed_generator)
         update = self.scale * (flat @ ops.transpose(self.lora_A)) @ ops.transpose(self.lora_B)
         return ops.cast(ops.reshape(update, ops.shape(y)), y.dtype)
 
-    def _call_rounded(self, x):
-        kernel = rounded_kernel(
-            self.base, self.base.kernel.value, self.bits, self.scale * (self.lora_B @ self.lora_A)
-        )
+    def _call_rounded(self, x: jax.Array) -> jax.Array:
+        update = self.scale * (self.lora_B @ self.lora_A)  # (out, in)
+        kernel = rounded_kernel(self.base, self.base.kernel.value, self.bits, update)
         y = project(self.base, x, jax.lax.stop_gradient(kernel))
-        update = self._update(
-            jax.lax.stop_gradient(x), y
-        )  # is there for A's and B's gradient, and adds nothing
-        return y + (update - jax.lax.stop_gradient(update))
 
-    def fold(self):
-        """Puts what is rounded in the kernel's place, for inference; by numpy and as the merge does
-        it, to the bit.
+        # Adds zero to y, and the plain adapter's gradient to A's and B's: straight-through.
+        straight_through = self._update(jax.lax.stop_gradient(x), y)
+        return y + (straight_through - jax.lax.stop_gradient(straight_through))
 
-        Two ways to sum W + B A differ in the last bit, and then here and there by a whole step of
-        the rounding.
+    def fold(self) -> None:
+        """Replaces the base's kernel by the rounded sum, for inference.
+
+        Computed by numpy exactly as the merge computes it. Another way to sum W + B A would differ
+        in the last bit, and then now and then by a whole step of the rounding.
         """
         update = np.float32(self.scale) * (np.asarray(self.lora_B) @ np.asarray(self.lora_A))
-        self.base.kernel.assign(
-            rounded_kernel(self.base, _to_numpy(self.base.kernel), self.bits, update)
-        )
+        kernel = rounded_kernel(self.base, _to_numpy(self.base.kernel), self.bits, update)
+        self.base.kernel.assign(kernel)
         self.folded = True
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return self.base.compute_output_shape(input_shape)
 
 
-def _axes(dense):
-    """(those of the kernel's axes that the equation contracts, those that it keeps)."""
+def _axes(dense: keras.layers.EinsumDense) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(the kernel's input axes, which the equation contracts, and its output axes)."""
     inputs, rest = dense.equation.split(",")
     kernel, _ = rest.split("->")
-    axes = range(len(kernel))
-    return tuple(n for n in axes if kernel[n] in inputs), tuple(
-        n for n in axes if kernel[n] not in inputs
-    )
+    contracted = tuple(axis for axis, letter in enumerate(kernel) if letter in inputs)
+    kept = tuple(axis for axis, letter in enumerate(kernel) if letter not in inputs)
+    return contracted, kept
 
 
-def _features(dense):
-    """(in, out) of an EinsumDense."""
-    return tuple(math.prod(dense.kernel.shape[axis] for axis in axes) for axes in _axes(dense))
+def _features(dense: keras.layers.EinsumDense) -> tuple[int, int]:
+    """(in, out) of an EinsumDense: the products of the kernel's input and output axes."""
+    inputs, outputs = _axes(dense)
+    shape = dense.kernel.shape
+    return math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in outputs)
 
 
-def rounded_kernel(dense, kernel, bits: int, update=None):
-    """`kernel`, which is that of the EinsumDense, with an `update` (out, in) to it if there is one,
-    rounded.
-    """
+def rounded_kernel(
+    dense: keras.layers.EinsumDense,
+    kernel: Array,
+    bits: int,
+    update: Array | None = None,
+) -> Array:
+    """`kernel`, in the layout of dense's own, plus an `update` (out, in) if given, rounded."""
     inputs, outputs = _axes(dense)
     rounded = kernel.astype("float32")
     if update is not None:
-        axes = outputs + inputs
-        rounded = rounded + update.reshape([kernel.shape[axis] for axis in axes]).transpose(
-            np.argsort(axes)
-        )
+        axes = outputs + inputs  # the order of the update's axes once they are split up
+        split = update.reshape([kernel.shape[axis] for axis in axes])
+        rounded = rounded + split.transpose(np.argsort(axes))
     return fake_quantized(rounded, bits, inputs).astype(kernel.dtype)
 
 
-def apply_lora(backbone, config: LoRAConfig, seed: int = 0) -> dict[str, LoRADense]:
+def apply_lora(backbone: keras.Model, config: LoRAConfig, seed: int = 0) -> dict[str, LoRADense]:
     """Freezes `backbone` and puts an adapter on every target of every layer, in place.
 
-    Returns the adapters by Hugging Face module path: {"model.layers.0.self_attn.q_proj": LoRADense,
-    ...}.
+    Returns the adapters by Hugging Face module path:
+
+        backbone.transformer_layers[0].attention.query_dense     EinsumDense -> LoRADense(base=it)
+        {"model.layers.0.self_attn.q_proj": <that LoRADense>, ...}
     """
     for variable in backbone.variables:
         variable.trainable = False
     if config.quantization_aware:
         _round_others(backbone, config.targets)
+
     adapters = {}
     for number, (path, parent, attribute) in enumerate(target_modules(backbone, config.targets)):
-        bits = bits_of(path) if config.quantization_aware else None
-        name = attribute + "_lora"
-        adapter = LoRADense(
-            getattr(parent, attribute), config, seed * 10_007 + number, bits, name=name
-        )
-        parent._tracker.unlock()  # Keras locks a built layer; its own enable_lora does the same
-        setattr(parent, attribute, adapter)
-        parent._tracker.lock()
+        base = getattr(parent, attribute)
+        bits = bits_of(path) if config.quantization_aware else 0
+        adapter = LoRADense(base, config, seed * 10_007 + number, bits, name=f"{attribute}_lora")
+        replace_layer(parent, attribute, adapter)
         adapters[path] = adapter
     return adapters
 
 
-def _round_others(backbone, targets):
-    """Rounds what carries no adapter: the embedding, and the projections that are no targets."""
-    for path, parent, attribute in target_modules(
-        backbone, [name for name in _MODULES if name not in targets]
-    ):
+def _round_others(backbone: keras.Model, targets: Collection[str]) -> None:
+    """Rounds all weights without an adapter: the embedding and the projections not in `targets`."""
+    others = [name for name in _MODULES if name not in targets]
+    for path, parent, attribute in target_modules(backbone, others):
         dense = getattr(parent, attribute)
         dense.kernel.assign(rounded_kernel(dense, _to_numpy(dense.kernel), bits_of(path)))
     embeddings = backbone.token_embedding.embeddings
     embeddings.assign(fake_quantized_embedding(_to_numpy(embeddings)))
 
 
-def _to_numpy(variable) -> np.ndarray:
-    """A variable's value, put together where it is spread over several machines."""
+def _to_numpy(variable: keras.Variable) -> np.ndarray:
+    """A variable's value, gathered where it is spread over several machines."""
     value = variable.value
     return np.asarray(value if value.is_fully_addressable else process_allgather(value, tiled=True))
 
 
-def target_modules(backbone, targets) -> Iterator[tuple[str, keras.layers.Layer, str]]:
-    """(Hugging Face module path, layer that holds the projection, attribute name) for each target
-    of each layer.
+def target_modules(
+    backbone: keras.Model, targets: Collection[str]
+) -> Iterator[tuple[str, keras.layers.Layer, str]]:
+    """(Hugging Face module path, layer that holds the projection, name of its attribute there).
+
+    For every target of every layer, in the order of the layers.
     """
     for index, block in enumerate(backbone.transformer_layers):
         for name, (hf_parent, parent, attribute) in _MODULES.items():
             if name in targets:
-                yield (
-                    f"model.layers.{index}.{hf_parent}.{name}",
-                    getattr(block, parent) if parent else block,
-                    attribute,
-                )
+                path = f"model.layers.{index}.{hf_parent}.{name}"
+                yield path, getattr(block, parent) if parent else block, attribute
 
 
 def adapter_weights(adapters: dict[str, LoRADense]) -> dict[str, np.ndarray]:
-    """{"<module path>.lora_A": float32 (rank, in), "<module path>.lora_B": float32 (out, rank),
-    ...}.
-    """
-    return {
-        f"{path}.{name}": np.asarray(getattr(layer, name), "float32")
-        for path, layer in adapters.items()
-        for name in ("lora_A", "lora_B")
-    }
+    """{"<module path>.lora_A": float32 (rank, in), "<module path>.lora_B": float32 (out, rank)}."""
+    weights = {}
+    for path, layer in adapters.items():
+        weights[f"{path}.lora_A"] = np.asarray(layer.lora_A, "float32")
+        weights[f"{path}.lora_B"] = np.asarray(layer.lora_B, "float32")
+    return weights
 
 
 def set_adapter_weights(adapters: dict[str, LoRADense], weights: dict[str, np.ndarray]) -> None:

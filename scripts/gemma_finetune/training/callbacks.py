@@ -1,14 +1,17 @@
-"""What happens around the steps of `fit`: keep the best adapter, log, show progress, stop on a
-broken loss.
+"""What happens around the steps of `fit`.
+
+Keeps the best adapter, logs, shows progress, stops on a broken loss, measures memory.
 """
 
 import csv
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import keras
+import numpy as np
 from tqdm import tqdm
 
 from gemma_finetune.models.lora import LoRADense, adapter_weights
@@ -18,19 +21,22 @@ from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside
 from gemma_finetune.utils.gpu import device_name, peak_memory
 
+Logs = dict[str, Any]  # of a step: loss, grad_norm, tokens; of an epoch: also val_loss
+
 
 class LoRASave(keras.callbacks.Callback):
-    """Keeps the adapter of the lowest validation loss in `weights`, or the last one where nothing
-    validates.
+    """Keeps in `weights` the adapter with the lowest validation loss; without validation, the last.
 
-    `best_epoch` counts from 1; 0: none yet.
+    `best` is that loss. `best_epoch` counts from 1; 0: no epoch has ended yet.
     """
 
-    def __init__(self, adapters: dict[str, LoRADense]):
+    def __init__(self, adapters: dict[str, LoRADense]) -> None:
         super().__init__()
-        self.adapters, self.best, self.best_epoch, self.weights = adapters, math.inf, 0, {}
+        self.adapters = adapters
+        self.best, self.best_epoch = math.inf, 0
+        self.weights: dict[str, np.ndarray] = {}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         loss = logs.get("val_loss", -math.inf)
         if loss < self.best or "val_loss" not in logs:
             self.best, self.best_epoch = loss, epoch + 1
@@ -38,11 +44,10 @@ class LoRASave(keras.callbacks.Callback):
 
 
 class MetricsLogger(keras.callbacks.Callback):
-    """A row per step: step, epoch, loss, val_loss (the latest), learning_rate, grad_norm, tokens
-    (supervised).
+    """A row for each step; `tokens` are the supervised ones, `val_loss` is the latest.
 
-    CSV, because that is what `dvc plots` reads; no wall-clock, so that a rerun writes the same
-    bytes.
+    CSV, because that is what `dvc plots` reads. No wall-clock times, so that a rerun writes the
+    same bytes.
     """
 
     FIELDS = ("step", "epoch", "loss", "val_loss", "learning_rate", "grad_norm", "tokens")
@@ -51,37 +56,34 @@ class MetricsLogger(keras.callbacks.Callback):
         self,
         schedule: keras.optimizers.schedules.LearningRateSchedule,
         val_loss: float | None = None,
-    ):
+    ) -> None:
         super().__init__()
-        self.rows, self.epoch, self.val_loss = [], 0, val_loss
-        self.schedule = jax.jit(
-            schedule
-        )  # as it is, its `cond` would compile anew every step: 50 ms
+        self.rows: list[tuple] = []
+        self.epoch, self.val_loss = 0, val_loss
+        # Without jit, the schedule's `cond` would compile anew every step: 50 ms.
+        self.schedule = jax.jit(schedule)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch = epoch + 1
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         step = len(self.rows) + 1
-        rate = float(self.schedule(step - 1))
-        loss, norm = float(logs["loss"]), float(logs["grad_norm"])
-        self.rows.append(
-            (
-                step,
-                self.epoch,
-                _short(loss),
-                _short(self.val_loss),
-                _short(rate),
-                _short(norm),
-                int(logs["tokens"]),
-            )
+        row = (
+            step,
+            self.epoch,
+            _short(logs["loss"]),
+            "" if self.val_loss is None else _short(self.val_loss),
+            _short(self.schedule(step - 1)),
+            _short(logs["grad_norm"]),
+            int(logs["tokens"]),
         )
+        self.rows.append(row)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self.val_loss = logs.get("val_loss", self.val_loss)
 
     def write(self, path: str | Path) -> None:
-        """The log as CSV."""
+        """Writes the log as CSV."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.FIELDS)
@@ -90,75 +92,74 @@ class MetricsLogger(keras.callbacks.Callback):
             temporary.write_text(text.getvalue())
 
 
-def _short(value):
-    return "" if value is None else float(f"{value:.6g}")
+def _short(value: Any) -> float:
+    return float(f"{float(value):.6g}")
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the run at the first loss or gradient that is not a number, and says at which step and
-    on which rows.
+    """Raises UserError at the first loss or gradient norm that is NaN or infinite.
+
+    The message names the step and the rows of the batch.
     """
 
-    def __init__(self, batches: Batches, steps_before: int):
+    def __init__(self, batches: Batches, steps_before: int) -> None:
         super().__init__()
         self.batches, self.steps_before = batches, steps_before
 
-    def on_train_batch_end(self, batch, logs=None):
-        for name, value in (
-            ("loss", float(logs["loss"])),
-            ("gradient norm", float(logs["grad_norm"])),
-        ):
-            if not math.isfinite(value):
-                lines = ", ".join(map(str, self.batches.numbers(batch)))
-                raise UserError(
-                    f"train: the {name} is {value} at step {self.steps_before + batch + 1}, on lines {lines} of "
-                    "data/formatted/train.jsonl; lower train.learning_rate or lengthen train.warmup_steps"
-                )
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        self._check("loss", float(logs["loss"]), batch)
+        self._check("gradient norm", float(logs["grad_norm"]), batch)
+
+    def _check(self, name: str, value: float, batch: int) -> None:
+        if math.isfinite(value):
+            return
+        step = self.steps_before + batch + 1
+        lines = ", ".join(map(str, self.batches.numbers(batch)))
+        raise UserError(
+            f"train: the {name} is {value} at step {step}, on lines {lines} of "
+            "data/formatted/train.jsonl; lower train.learning_rate or lengthen train.warmup_steps"
+        )
 
 
 class Progress(keras.callbacks.Callback):
     """One line on the terminal: steps done, time left, loss, tokens a second."""
 
-    def __init__(self, steps: int, steps_before: int, tokens_per_step: int):
+    def __init__(self, steps: int, steps_before: int, tokens_per_step: int) -> None:
         super().__init__()
-        self.tokens_per_step, self.val_loss = tokens_per_step, None
-        name = f"train on {device_name()}"
+        self.tokens_per_step = tokens_per_step
+        self.val_loss: float | None = None
         self.bar = tqdm(
             total=steps,
             initial=steps_before,
             unit="step",
-            desc=name,
+            desc=f"train on {device_name()}",
             mininterval=1,
             disable=not is_first_process(),
         )
 
-    def on_train_batch_end(self, batch, logs=None):
-        rate = self.bar.format_dict["rate"]
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        rate = self.bar.format_dict["rate"]  # steps a second; None at first
         speed = f"{rate * self.tokens_per_step:,.0f} tok/s" if rate else ""
-        self.bar.set_postfix_str(
-            f"loss {float(logs['loss']):.3f} val {self.val_loss or math.nan:.3f} {speed}",
-            refresh=False,
-        )
+        loss, val_loss = float(logs["loss"]), self.val_loss or math.nan
+        self.bar.set_postfix_str(f"loss {loss:.3f} val {val_loss:.3f} {speed}", refresh=False)
         self.bar.update()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self.val_loss = logs.get("val_loss")
 
-    def close(self):
+    def close(self) -> None:
         self.bar.close()
 
 
 class MemoryMonitor(keras.callbacks.Callback):
-    """Knows the peak memory of the run, host and device, as of its last epoch's end; as text: "host
-    1.23 GB".
-    """
+    """Measures peak memory at the end of each epoch. As text: "host 1.23 GB, device 4.56 GB"."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.peak = {}
+        self.peak: dict[str, float] = {}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.peak = peak_memory()
 
-    def __str__(self):
+    def __str__(self) -> str:
         return ", ".join(f"{where} {size:.2f} GB" for where, size in self.peak.items())

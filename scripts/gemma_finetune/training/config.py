@@ -2,22 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gemma_finetune.config import Float, section
 
 
 @section
 class TrainingConfig:
-    """Optimization. Rows have `sequence_length` tokens, packed with whole conversations.
+    """Optimization. Rows have `sequence_length` tokens and are packed with whole conversations.
 
-    A step reads `batch_size` of them, `gradient_accumulation_steps` times; patience counts epochs.
+    A step reads `batch_size` rows `gradient_accumulation_steps` times. Patience counts epochs.
     """
 
     learning_rate: Annotated[Float, Field(gt=0)]
     warmup_steps: Annotated[int, Field(ge=0)]
     weight_decay: Annotated[Float, Field(ge=0)]
     clip_norm: Annotated[Float, Field(gt=0)]
+    beta_2: Annotated[Float, Field(ge=0, lt=1)]
     epochs: Annotated[int, Field(ge=1)] | None
     max_steps: Annotated[int, Field(ge=1)] | None
     early_stopping_patience: Annotated[int, Field(ge=1)] | None
@@ -31,7 +32,7 @@ class TrainingConfig:
 
     @field_validator("max_steps")
     @classmethod
-    def _something_ends_it(cls, value, info):
+    def _something_ends_it(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is None and info.data.get("epochs", 1) is None:
             raise ValueError("set this or train.epochs, so that training ends")
         return value

@@ -24,10 +24,10 @@ class Example(NamedTuple):
 class PackedRows(NamedTuple):
     """N rows of L tokens; S is the largest number of supervised tokens in a row, rounded up.
 
-    token_ids, segment_ids (N, L): segment 0 is padding, 1, 2, … are the row's conversations.
-    positions, labels, weights (N, S): the hidden state at `positions` predicts `labels`; weight 0
-    is filling. numbers (N, C): the row's conversations by their number, from 1, among those packed;
-    0 is filling.
+    token_ids, segment_ids (N, L): segment 0 is padding; 1, 2, ... are the row's conversations.
+    positions, labels, weights (N, S): the state at `positions` predicts `labels`; weight 0 is
+    padding. numbers (N, C): which of the packed conversations are in the row, counted from 1; 0 is
+    padding.
     """
 
     token_ids: np.ndarray
@@ -41,22 +41,26 @@ class PackedRows(NamedTuple):
 def tokenize(
     rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str
 ) -> list[Example]:
-    """Examples of formatted rows ({"text": …}). UserError if one is too long, or none or all tokens
-    are supervised.
+    """Examples of formatted rows ({"text": ...}); `name` is their file, for messages.
+
+    UserError if a row is longer than `sequence_length`, or if no token or every token is
+    supervised.
     """
     examples = []
     for number, row in enumerate(rows, 1):
         ids, supervised = tokenizer.encode_conversation(row["text"])
         if len(ids) > sequence_length:
             raise UserError(
-                f"{name}:{number}: {len(ids)} tokens, over train.sequence_length = {sequence_length}; "
-                "raise it, or set data.overlong to drop"
+                f"{name}:{number}: {len(ids)} tokens, over train.sequence_length = "
+                f"{sequence_length}; raise it, or set data.overlong to drop"
             )
         examples.append(Example(np.array(ids, "int32"), np.array(supervised)))
+
     fraction = supervised_fraction(examples)
     if not 0 < fraction < 1:
         raise UserError(
-            f"{name}: {fraction:.0%} of the tokens are supervised; the rows lack user or model turns"
+            f"{name}: {fraction:.0%} of the tokens are supervised; "
+            "the rows lack user or model turns"
         )
     return examples
 
@@ -64,67 +68,87 @@ def tokenize(
 def supervised_fraction(examples: Sequence[Example]) -> float:
     """Share of all tokens that the loss looks at."""
     tokens = sum(len(example.ids) for example in examples)
-    return sum(int(example.supervised.sum()) for example in examples) / max(tokens, 1)
+    supervised = sum(int(example.supervised.sum()) for example in examples)
+    return supervised / max(tokens, 1)
 
 
 def assign_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Best-fit-decreasing bin packing: indices into `lengths`, grouped so that no group exceeds
-    `capacity`.
-    """
+    """Best-fit-decreasing bin packing of `lengths`: rows of indices, each within `capacity`."""
+    rows: list[list[int]] = []
     rows_with_room: list[list[list[int]]] = [[] for _ in range(capacity + 1)]
-    rows = []
+
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         length = lengths[index]
-        room = next((r for r in range(length, capacity + 1) if rows_with_room[r]), None)
-        row = rows_with_room[room].pop() if room is not None else []
+        room = _least_room(rows_with_room, length)
         if room is None:
+            row, room = [], capacity
             rows.append(row)
+        else:
+            row = rows_with_room[room].pop()
         row.append(index)
-        rows_with_room[(capacity if room is None else room) - length].append(row)
+        rows_with_room[room - length].append(row)
     return rows
 
 
+def _least_room(rows_with_room: list[list[list[int]]], length: int) -> int | None:
+    """The least room, of at least `length`, that any row has; None if no row has so much."""
+    for room in range(length, len(rows_with_room)):
+        if rows_with_room[room]:
+            return room
+    return None
+
+
 def pack(examples: Sequence[Example], sequence_length: int) -> PackedRows:
-    """Whole conversations packed into rows of `sequence_length` tokens; each is predicted within
-    itself only.
+    """Packs whole conversations into rows of `sequence_length` tokens.
+
+    Each token is predicted from its own conversation only.
     """
-    rows = assign_rows([len(example.ids) for example in examples], sequence_length)
-    most = max(sum(int(examples[i].supervised[1:].sum()) for i in row) for row in rows)
-    shape, shape_s = (len(rows), sequence_length), (len(rows), -(-most // 32) * 32)
+    assigned = assign_rows([len(example.ids) for example in examples], sequence_length)
+    rows = [[examples[index] for index in indices] for indices in assigned]
+
+    count, width = len(rows), -(-max(map(_count_predicted, rows)) // 32) * 32
     packed = PackedRows(
-        np.zeros(shape, "int32"),
-        np.zeros(shape, "int32"),
-        np.zeros(shape_s, "int32"),
-        np.zeros(shape_s, "int32"),
-        np.zeros(shape_s, "float32"),
-        np.zeros((len(rows), max(map(len, rows))), "int32"),
+        token_ids=np.zeros((count, sequence_length), "int32"),
+        segment_ids=np.zeros((count, sequence_length), "int32"),
+        positions=np.zeros((count, width), "int32"),
+        labels=np.zeros((count, width), "int32"),
+        weights=np.zeros((count, width), "float32"),
+        numbers=np.zeros((count, max(map(len, rows))), "int32"),
     )
-    for number, row in enumerate(rows):
-        _fill(packed, number, [examples[i] for i in row])
-        packed.numbers[number, : len(row)] = np.add(row, 1)
+    for number, (row, indices) in enumerate(zip(rows, assigned, strict=True)):
+        _fill(packed, number, row)
+        packed.numbers[number, : len(row)] = np.add(indices, 1)
     return packed
 
 
-def _fill(packed, number, examples):
-    start = filled = 0
+def _count_predicted(examples: Sequence[Example]) -> int:
+    """Supervised tokens, without those that begin a conversation: nothing can predict them."""
+    return sum(int(example.supervised[1:].sum()) for example in examples)
+
+
+def _fill(packed: PackedRows, number: int, examples: Sequence[Example]) -> None:
+    """Writes `examples` one after the other into row `number`."""
+    start = filled = 0  # tokens and supervised tokens written so far
     for segment, (ids, supervised) in enumerate(examples, 1):
-        packed.token_ids[number, start : start + len(ids)] = ids
-        packed.segment_ids[number, start : start + len(ids)] = segment
-        targets = np.flatnonzero(supervised[1:])
-        where = slice(filled, filled + len(targets))
-        packed.positions[number, where] = start + targets
-        packed.labels[number, where] = ids[targets + 1]
-        packed.weights[number, where] = 1.0
-        start, filled = start + len(ids), filled + len(targets)
+        tokens = slice(start, start + len(ids))
+        packed.token_ids[number, tokens] = ids
+        packed.segment_ids[number, tokens] = segment
+
+        before = np.flatnonzero(supervised[1:])  # where the token before a supervised one is
+        targets = slice(filled, filled + len(before))
+        packed.positions[number, targets] = start + before
+        packed.labels[number, targets] = ids[before + 1]
+        packed.weights[number, targets] = 1.0
+
+        start, filled = tokens.stop, targets.stop
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of packed rows for `fit`: (inputs, labels, weights), in an order drawn from (seed,
-    epoch).
+    """Batches of packed rows for `fit`: (inputs, labels, weights).
 
-    One epoch of them, from batch `start` to before `stop`. The epoch's last batch is filled with
-    rows of weight 0, so that every step has one shape. `share` (n, count): only the n-th of `count`
-    equal parts of each batch.
+    They are one epoch, in an order drawn from (seed, epoch), from batch `start` to before `stop`.
+    The last batch is filled up with rows of weight 0, so that every step has one shape. `share`
+    (n, count): only the n-th of `count` equal parts of each batch.
     """
 
     def __init__(
@@ -132,45 +156,41 @@ class Batches(keras.utils.PyDataset):
         rows: PackedRows,
         batch_size: int,
         seed: int | None = None,
-        epoch=1,
-        start=0,
-        stop=None,
-        share=(0, 1),
-    ):
+        epoch: int = 1,
+        start: int = 0,
+        stop: int | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         super().__init__(workers=1)
         self.rows, self.batch_size = rows, batch_size
         part, parts = share
         self._share = slice(part * batch_size // parts, (part + 1) * batch_size // parts)
-        count = len(rows.token_ids)
-        order = (
-            np.arange(count)
-            if seed is None
-            else np.random.default_rng((seed, epoch)).permutation(count)
-        )
+
+        order = np.arange(len(rows.token_ids))
+        if seed is not None:
+            order = np.random.default_rng((seed, epoch)).permutation(len(order))
         self._order = order[start * batch_size : None if stop is None else stop * batch_size]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-len(self._order) // self.batch_size)
 
-    def __getitem__(self, index):
-        picked = self._picked(index)
-        batch = PackedRows(
-            *(_fill_up(field[picked], self.batch_size)[self._share] for field in self.rows)
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        token_ids, segment_ids, positions, labels, weights, _ = (
+            self._part(field, index) for field in self.rows
         )
-        inputs = {
-            "token_ids": batch.token_ids,
-            "segment_ids": batch.segment_ids,
-            "positions": batch.positions,
-        }
-        return inputs, batch.labels, batch.weights
+        inputs = {"token_ids": token_ids, "segment_ids": segment_ids, "positions": positions}
+        return inputs, labels, weights
 
     def numbers(self, index: int) -> list[int]:
-        """The conversations of a whole batch, by their number among those packed."""
-        return sorted(set(self.rows.numbers[self._picked(index)].ravel().tolist()) - {0})
+        """Which of the packed conversations, counted from 1, a whole batch holds."""
+        numbers = self.rows.numbers[self._rows_of(index)]
+        return sorted(set(numbers.ravel().tolist()) - {0})
 
-    def _picked(self, index):
+    def _part(self, field: np.ndarray, index: int) -> np.ndarray:
+        """This process's part of a batch of `field`, filled up with zeros."""
+        picked = field[self._rows_of(index)]
+        missing = self.batch_size - len(picked)
+        return np.pad(picked, [(0, missing)] + [(0, 0)] * (field.ndim - 1))[self._share]
+
+    def _rows_of(self, index: int) -> np.ndarray:
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
-
-
-def _fill_up(array, count):
-    return np.pad(array, [(0, count - len(array))] + [(0, 0)] * (array.ndim - 1))

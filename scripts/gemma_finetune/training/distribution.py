@@ -1,6 +1,7 @@
-"""Training on several devices, of one machine or of several, through keras.distribution: copies of
-the model, or one in parts. Each process runs the same script on the same files; the first one
-writes.
+"""Training on several devices, of one machine or of several, through keras.distribution.
+
+The devices hold copies of the model, or parts of one. Each process runs the same script on the same
+files; only the first one writes.
 """
 
 import hashlib
@@ -17,27 +18,26 @@ from gemma_finetune.utils.files import read_json
 
 
 def join_job() -> None:
-    """Meets the other processes of a Slurm step, an MPI run or a TPU pod, which JAX recognizes, or
-    of the job that KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID state. Without
-    a job, this process is all.
+    """Joins the job's other processes, if there is a job. Call before JAX is asked for devices.
 
-    Call before anything asks JAX for its devices.
+    JAX recognizes a Slurm step, an MPI run or a TPU pod. Otherwise a job is described by
+    KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID; UserError if only in part.
     """
     try:
         keras.distribution.initialize()
     except ValueError as error:
         if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
             raise UserError(
-                f"train.distribution: KERAS_DISTRIBUTION_… do not state a whole job: {error}"
+                f"train.distribution: KERAS_DISTRIBUTION_... do not describe a whole job: {error}"
             )
 
 
 def set_distribution(kind: str, base: Path, batch_size: int) -> None:
-    """Makes all that is built from now on live on every device. Call before the model is loaded.
+    """Spreads all that is built from now on over the devices. Call before the model is loaded.
 
     data_parallel: each device holds the model and reads its share of each batch. model_parallel:
-    each holds a part of every large matrix and reads the whole batch, for a base too large for one
-    device.
+    each device holds a part of every large matrix and reads the whole batch, for a base too large
+    for one device. UserError if a batch cannot be shared equally.
     """
     if kind == "none":
         return
@@ -58,7 +58,7 @@ def set_distribution(kind: str, base: Path, batch_size: int) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes files and talks."""
+    """Whether this is the process that writes files and prints."""
     return jax.process_index() == 0
 
 
@@ -69,39 +69,41 @@ def share_of_batch() -> tuple[int, int]:
 
 
 def check_same_everywhere(fact: str, what: str) -> None:
-    """UserError unless every process of the job calls this with the same `fact`; `what` names it
-    for the person.
-    """
+    """UserError unless every process calls this with the same `fact`; `what` describes it."""
     digest = np.frombuffer(hashlib.sha256(fact.encode()).digest(), "uint8")
     if jax.process_count() > 1 and not (process_allgather(digest) == digest).all():
         raise UserError(
-            f"train.distribution: the processes differ in {what}; run them in one folder that all hosts share"
+            f"train.distribution: the processes differ in {what}; "
+            "run them in one folder that all hosts share"
         )
 
 
 def gemma_layout_map(
     mesh: keras.distribution.DeviceMesh, config: dict
 ) -> keras.distribution.LayoutMap:
-    """How Gemma 3's matrices are cut along the mesh's "model" axis; keras-hub has none for Gemma 3.
+    """How Gemma 3's matrices are cut along the mesh's "model" axis; keras-hub has no such map.
 
-    As Megatron (Shoeybi et al., 2019, arXiv:1909.08053): attention by heads, the feed-forward by
-    its inner features, the embedding by its tokens. What doesn't divide by the number of devices
-    stays whole: Gemma 3's single key/value head. So do the adapter and its optimizer state, which
-    are small.
+    As in Megatron (Shoeybi et al., 2019, arXiv:1909.08053): attention by heads, the feed-forward by
+    its inner features, the embedding by its tokens. A matrix whose dimension the number of devices
+    does not divide stays whole: Gemma 3's single key/value head. So do the adapter and its
+    optimizer state, which are small. `config` is the base's config.json.
     """
-    cuts = {  # layer of a block: (what must divide, the axes of its kernel)
-        "attention/query": (config["num_attention_heads"], ("model", None, None)),
-        "attention/key": (config["num_key_value_heads"], ("model", None, None)),
-        "attention/value": (config["num_key_value_heads"], ("model", None, None)),
-        "attention/attention_output": (config["num_attention_heads"], ("model", None, None)),
-        "ffw_gating": (config["intermediate_size"], (None, "model")),
-        "ffw_gating_2": (config["intermediate_size"], (None, "model")),
-        "ffw_linear": (config["intermediate_size"], ("model", None)),
+    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    features = config["intermediate_size"]
+    cuts = {  # layer of a block: (the dimension that is cut, the axes of its kernel)
+        "attention/query": (heads, ("model", None, None)),
+        "attention/key": (kv_heads, ("model", None, None)),
+        "attention/value": (kv_heads, ("model", None, None)),
+        "attention/attention_output": (heads, ("model", None, None)),
+        "ffw_gating": (features, (None, "model")),
+        "ffw_gating_2": (features, (None, "model")),
+        "ffw_linear": (features, ("model", None)),
     }
-    cuts = {rf"decoder_block_\d+/{layer}/kernel": cut for layer, cut in cuts.items()}
-    cuts["token_embedding/embeddings"] = (config["vocab_size"], ("model", None))
+    by_path = {rf"decoder_block_\d+/{layer}/kernel": cut for layer, cut in cuts.items()}
+    by_path["token_embedding/embeddings"] = (config["vocab_size"], ("model", None))
+
     layouts = keras.distribution.LayoutMap(mesh)
-    for path, (size, axes) in cuts.items():
+    for path, (size, axes) in by_path.items():
         if size % mesh.shape[1] == 0:
             layouts[path] = axes
     return layouts

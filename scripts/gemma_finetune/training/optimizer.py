@@ -6,13 +6,11 @@ from gemma_finetune.training.config import TrainingConfig
 
 
 def cosine_schedule(config: TrainingConfig, steps: int) -> keras.optimizers.schedules.CosineDecay:
-    """Linear up to learning_rate over `warmup_steps`, then half a cosine down to 0 at step
-    `steps`.
-    """
+    """Linear up to `learning_rate` over `warmup_steps`, then half a cosine down to 0 at `steps`."""
     warmup = min(config.warmup_steps, steps - 1)
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate
-        / (warmup + 1),  # not 0, which would waste the first step
+        # Not 0, which would waste the first step
+        initial_learning_rate=config.learning_rate / (warmup + 1),
         decay_steps=max(steps - warmup, 1),
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
@@ -20,14 +18,14 @@ def cosine_schedule(config: TrainingConfig, steps: int) -> keras.optimizers.sche
 
 
 def make_optimizer(config: TrainingConfig, steps: int) -> keras.optimizers.AdamW:
-    """AdamW over the adapter, clipped by global norm; state in float32, as the adapter is.
+    """AdamW for the adapter, clipped by global norm, with its state in float32 like the adapter.
 
-    All that is trained, and so decays, are the adapter's matrices: norms are frozen, and Gemma 3
-    has no biases.
+    Only the adapter's matrices are trained and so decay: norms are frozen, and Gemma 3 has no
+    biases.
     """
     return keras.optimizers.AdamW(
         learning_rate=cosine_schedule(config, steps),
         weight_decay=config.weight_decay,
-        beta_2=0.99,
+        beta_2=config.beta_2,
         global_clipnorm=config.clip_norm,
     )

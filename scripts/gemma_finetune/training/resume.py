@@ -1,61 +1,91 @@
-"""What an unfinished run leaves, so that a killed one goes on where it was and ends with the same
-bytes.
+"""Checkpoints of an unfinished training, so that a killed one resumes and ends with the same bytes.
 
-One file a run, `.resume/train-KEY.npz`, outside the stage's outs: DVC removes those before it runs
-a stage. KEY is the digest of all that determines the run, so what lies under a run's own key is its
-own, never stale; gone on success.
+A run has one file, `.resume/train-KEY.npz`. It lies outside the stage's outs, because DVC removes
+those before it runs a stage. KEY is a digest of everything that determines the run, so a run never
+finds the checkpoint of another one. The file is removed when the run succeeds; a training that
+starts also removes what other runs left in `.resume/` and have not written to for a week.
 """
 
 import hashlib
 import json
 import os
+import shutil
 import sys
+import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from gemma_finetune.formats.npz import read_arrays
-from gemma_finetune.training.callbacks import LoRASave, MetricsLogger
+from gemma_finetune.models.config import LoRAConfig, ModelConfig
+from gemma_finetune.training.callbacks import Logs, LoRASave, MetricsLogger
+from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.distribution import is_first_process
 from gemma_finetune.utils.files import aside, remove_left_behind, sha256
 from gemma_finetune.utils.gpu import device_name
+from gemma_finetune.utils.npz import read_arrays
 
 FOLDER = Path(".resume")
+KEPT_DAYS = 7  # without being written
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("jax", "jaxlib", "keras", "keras-hub", "numpy", "sentencepiece")
 
 
-def run_key(settings: Iterable[object], files: Iterable[Path]) -> str:
-    """Digest of settings, input files, all our code, the libraries, and what computes."""
+def run_settings(model: ModelConfig, lora: LoRAConfig, config: TrainingConfig) -> dict[str, object]:
+    """The parameters that can change the adapter, by name, as dvc.yaml lists them for `train`.
+
+    Not `train.save_every_steps`, and of `model` only the dtype: the rest decides the base, whose
+    files are inputs.
+    """
+    settings: dict[str, object] = {"model.dtype": model.dtype}
+    settings |= {f"lora.{name}": value for name, value in asdict(lora).items()}
+    settings |= {f"train.{name}": value for name, value in asdict(config).items()}
+    del settings["train.save_every_steps"]
+    return settings
+
+
+def run_key(settings: dict[str, object], files: Iterable[Path]) -> str:
+    """Digest of settings, input files, the code that is imported, libraries, and the device.
+
+    Call it when the script has imported all that it uses: other code is not in the key.
+    """
     facts = {
-        "settings": [repr(section) for section in settings],
+        "settings": settings,
         "files": [sha256(file) for file in files],
-        "code": {
-            file.relative_to(PACKAGE).as_posix(): sha256(file)
-            for file in sorted(PACKAGE.rglob("*.py"))
-        },
+        "code": {file.relative_to(PACKAGE).as_posix(): sha256(file) for file in imported_code()},
         "libraries": [version(name) for name in LIBRARIES],
         "device": [device_name(), os.environ.get("XLA_FLAGS", "")],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-class RunFile:
-    """The file of one run's state: named arrays and a JSON value, whole or not there."""
+def imported_code() -> list[Path]:
+    """The files of this package that are imported at this moment, sorted."""
+    files = []
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == PACKAGE.name and getattr(module, "__file__", None):
+            files.append(Path(str(module.__file__)))
+    return sorted(files)
 
-    def __init__(self, key: str):
+
+class RunFile:
+    """The checkpoint of one run: named arrays and a JSON value. It is never half-written."""
+
+    def __init__(self, key: str) -> None:
         self.path = FOLDER / f"train-{key}.npz"
 
-    def write(self, arrays: dict[str, np.ndarray], facts: dict) -> None:
+    def write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        """Overwrites the checkpoint."""
         with aside(self.path) as temporary, open(temporary, "wb") as file:
             # Numpy takes any name
             np.savez(file, facts=json.dumps(facts), **arrays)  # type: ignore[arg-type]
 
-    def read(self) -> tuple[dict[str, np.ndarray], dict] | None:
-        """What was written last, or None."""
+    def read(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """What was written last; None if nothing was, or if the file is damaged."""
         try:
             arrays = read_arrays(self.path)
             return arrays, json.loads(str(arrays.pop("facts")))
@@ -66,47 +96,70 @@ class RunFile:
             return None
 
     def remove(self) -> None:
-        """Removes the file, and what a killed run of the same key left beside it."""
+        """Removes the file, and what a killed run of the same key left next to it."""
         self.path.unlink(missing_ok=True)
         remove_left_behind(self.path)
         if FOLDER.is_dir() and not any(FOLDER.iterdir()):
             FOLDER.rmdir()
 
+    def remove_old_ones(self) -> None:
+        """Removes what other runs left and have not written to for KEPT_DAYS; counts the rest.
+
+        A run that is still going writes more often than that.
+        """
+        if not FOLDER.is_dir():
+            return
+        oldest = time.time() - KEPT_DAYS * 24 * 3600
+        others = [path for path in FOLDER.iterdir() if path != self.path]
+        old = [path for path in others if path.stat().st_mtime < oldest]
+        for path in old:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        if left := len(others) - len(old):
+            print(
+                f"{FOLDER}/ holds {left} unfinished runs with other settings, inputs or code; "
+                f"what is not written for {KEPT_DAYS} days is removed",
+                file=sys.stderr,
+            )
+
 
 class SaveState(keras.callbacks.Callback):
-    """Saves the run every `every` steps, and after each epoch when it has been validated.
+    """Writes a checkpoint every `every` steps, and after each epoch once it has been validated.
 
-    `variables` are all that a step changes. Comes after `best` and `log` in the list of callbacks.
+    `variables` are all that a step changes. Put it after `best` and `log` in the list of callbacks.
     """
 
     def __init__(
-        self, file: RunFile, every: int, variables: list, best: LoRASave, log: MetricsLogger
-    ):
+        self,
+        file: RunFile,
+        every: int,
+        variables: list[keras.Variable],
+        best: LoRASave,
+        log: MetricsLogger,
+    ) -> None:
         super().__init__()
-        self.file, self.every, self.variables, self.best, self.log = (
-            file,
-            every,
-            variables,
-            best,
-            log,
-        )
+        self.file, self.every, self.variables = file, every, variables
+        self.best, self.log = best, log
 
-    def on_train_batch_end(self, batch, logs=None):
-        last = batch == self.params["steps"] - 1  # saved after its validation
-        if len(self.log.rows) % self.every == 0 and not last:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        ends_epoch = batch == self.params["steps"] - 1  # saved after its validation
+        if len(self.log.rows) % self.every == 0 and not ends_epoch:
             self.model.jax_state_sync()
             self._save()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._save()
 
-    def _save(self):
+    def _save(self) -> None:
         if not is_first_process():
             return
-        arrays = {
-            f"variable/{n}": np.asarray(variable) for n, variable in enumerate(self.variables)
-        }
-        arrays |= {f"best/{name}": array for name, array in self.best.weights.items()}
+        arrays = {}
+        for number, variable in enumerate(self.variables):
+            arrays[f"variable/{number}"] = np.asarray(variable)
+        for name, array in self.best.weights.items():
+            arrays[f"best/{name}"] = array
         facts = {
             "best": [self.best.best, self.best.best_epoch],
             "val_loss": self.log.val_loss,
@@ -115,15 +168,16 @@ class SaveState(keras.callbacks.Callback):
         self.file.write(arrays, facts)
 
     def restore(self) -> bool:
-        """Brings back the last state saved; False if there is none."""
+        """Restores the last checkpoint; False if there is none."""
         saved = self.file.read()
         if saved is None:
             return False
         arrays, facts = saved
-        for n, variable in enumerate(self.variables):
-            variable.assign(arrays[f"variable/{n}"])
-        names = (name for name in arrays if name.startswith("best/"))
-        self.best.weights = {name.removeprefix("best/"): arrays[name] for name in names}
+        for number, variable in enumerate(self.variables):
+            variable.assign(arrays[f"variable/{number}"])
+        best = {name: array for name, array in arrays.items() if name.startswith("best/")}
+        self.best.weights = {name.removeprefix("best/"): array for name, array in best.items()}
         self.best.best, self.best.best_epoch = facts["best"]
-        self.log.val_loss, self.log.rows = facts["val_loss"], [tuple(row) for row in facts["rows"]]
+        self.log.val_loss = facts["val_loss"]
+        self.log.rows = [tuple(row) for row in facts["rows"]]
         return True

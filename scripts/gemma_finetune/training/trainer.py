@@ -1,6 +1,7 @@
 """LoRA fine-tuning from packed rows to an adapter. Knows nothing of files."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ from gemma_finetune.utils.cli import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """The adapter of the lowest validation loss, the log of the run, and its figures."""
+    """The adapter with the lowest validation loss, the log of the run, and its figures."""
 
     weights: dict[str, np.ndarray]
     log: MetricsLogger
@@ -45,7 +46,7 @@ class GemmaTrainer:
     result = trainer.fit(train_rows, validation_rows)
     """
 
-    def __init__(self, backbone, lora: LoRAConfig, config: TrainingConfig):
+    def __init__(self, backbone: keras.Model, lora: LoRAConfig, config: TrainingConfig) -> None:
         keras.utils.set_random_seed(config.seed)
         self.config = config
         self.adapters = apply_lora(backbone, lora, seed=config.seed)
@@ -57,32 +58,33 @@ class GemmaTrainer:
     def fit(
         self, train: PackedRows, validation: PackedRows | None, file: RunFile | None = None
     ) -> TrainingResult:
-        """Trains for `epochs` or `max_steps`, what ends first; validates before the first epoch and
-        after each.
+        """Trains for `epochs` or `max_steps`, whichever ends first.
 
-        With a `file`, saves the state of the run there as it goes, and goes on from what an earlier
-        run left.
+        Validates before the first epoch and after each. With a `file`, saves checkpoints there and
+        resumes from the one that an earlier run left. UserError if the loss is not finite.
         """
         config = self.config
         if config.early_stopping_patience and not validation:
             raise UserError(
-                "train.early_stopping_patience: there is no validation loss to wait for; set it to null"
+                "train.early_stopping_patience: there is no validation loss to wait for; "
+                "set it to null"
             )
         steps = self._count_steps(train)
-        held_out = (
-            Batches(validation, config.batch_size, share=share_of_batch()) if validation else None
-        )
         self.model.compile(optimizer=make_optimizer(config, steps), jit_compile=True)
-        first = (
-            self.model.evaluate(held_out, verbose=0, return_dict=True)["loss"] if held_out else None
-        )
+
+        held_out, base_loss = None, None
+        if validation:
+            held_out = Batches(validation, config.batch_size, share=share_of_batch())
+            base_loss = self.model.evaluate(held_out, verbose=0, return_dict=True)["loss"]
+
         best, memory = LoRASave(self.adapters), MemoryMonitor()
-        log = MetricsLogger(cosine_schedule(config, steps), first)
+        log = MetricsLogger(cosine_schedule(config, steps), base_loss)
         state = [self._restored_state(file, best, log)] if file else []
-        with closing(
-            Progress(steps, len(log.rows), self._step_rows * train.token_ids.shape[1])
-        ) as progress:
+
+        tokens_per_step = self._step_rows * train.token_ids.shape[1]
+        with closing(Progress(steps, len(log.rows), tokens_per_step)) as progress:
             for epoch, batches in self._epochs(train, steps, best, log):
+                stop = StopOnNaN(batches, len(log.rows))
                 self.model.fit(
                     batches,
                     initial_epoch=epoch,
@@ -90,58 +92,54 @@ class GemmaTrainer:
                     validation_data=held_out,
                     shuffle=False,
                     verbose=0,
-                    callbacks=[
-                        StopOnNaN(batches, len(log.rows)),
-                        best,
-                        log,
-                        progress,
-                        memory,
-                        *state,
-                    ],
+                    callbacks=[stop, best, log, progress, memory, *state],
                 )
+
         if is_first_process():
             print(f"peak memory: {memory}")
-        return TrainingResult(
-            weights=best.weights, log=log, metrics=self._metrics(train, log, best, first)
-        )
+        metrics = self._metrics(train, log, best, base_loss)
+        return TrainingResult(weights=best.weights, log=log, metrics=metrics)
 
-    def _epoch_steps(self, train):
+    def _epoch_steps(self, train: PackedRows) -> int:
         return -(-len(train.token_ids) // self._step_rows)
 
-    def _count_steps(self, train):
+    def _count_steps(self, train: PackedRows) -> int:
         in_epochs = self._epoch_steps(train) * self.config.epochs if self.config.epochs else None
         return min(limit for limit in (in_epochs, self.config.max_steps) if limit)
 
-    def _epochs(self, train, steps, best, log):
-        """(epoch from 0, its batches) from where the log ends until `steps`, or the patience, are
-        used up.
+    def _epochs(
+        self, train: PackedRows, steps: int, best: LoRASave, log: MetricsLogger
+    ) -> Iterator[tuple[int, Batches]]:
+        """(epoch counted from 0, its batches), from where the log ends.
+
+        Until `steps` are done, or the patience is used up.
         """
         epoch_steps, patience = self._epoch_steps(train), self.config.early_stopping_patience
         while (done := len(log.rows)) < steps:
             epoch, start = divmod(done, epoch_steps)
             if patience and epoch - best.best_epoch >= patience:
                 break
-            stop = min(epoch_steps, steps - epoch * epoch_steps)
             yield (
                 epoch,
                 Batches(
                     train,
                     self._step_rows,
                     self.config.seed,
-                    epoch + 1,
-                    start,
-                    stop,
-                    share_of_batch(),
+                    epoch=epoch + 1,
+                    start=start,
+                    stop=min(epoch_steps, steps - epoch * epoch_steps),
+                    share=share_of_batch(),
                 ),
             )
 
-    def _restored_state(self, file, best, log):
-        """The callback that saves the state of the run; what was saved before is restored."""
+    def _restored_state(self, file: RunFile, best: LoRASave, log: MetricsLogger) -> SaveState:
+        """The callback that saves checkpoints, after it has restored the last one."""
         self.model.optimizer.build(self.model.trainable_variables)
-        seeds = [
-            layer.seed_generator.state for layer in self.adapters.values() if layer.seed_generator
-        ]
-        variables = [*self.model.trainable_variables, *self.model.optimizer.variables, *seeds]
+        variables = [*self.model.trainable_variables, *self.model.optimizer.variables]
+        for layer in self.adapters.values():
+            if layer.seed_generator:
+                variables.append(layer.seed_generator.state)
+
         state = SaveState(file, self.config.save_every_steps, variables, best, log)
         restored = state.restore()
         check_same_everywhere(str(len(log.rows)), f"what {file.path.parent}/ holds")
@@ -149,20 +147,22 @@ class GemmaTrainer:
             print(f"goes on after step {len(log.rows)} of a run that was stopped", file=sys.stderr)
         return state
 
-    def _metrics(self, train, log, best, first):
-        fill = float((train.segment_ids > 0).mean())
+    def _metrics(
+        self, train: PackedRows, log: MetricsLogger, best: LoRASave, base_loss: float | None
+    ) -> dict[str, float]:
+        """What metrics/train.json says of the run."""
+        filled = float((train.segment_ids > 0).mean())
+        weights = adapter_weights(self.adapters)
         metrics = {
             "steps": len(log.rows),
             "loss": log.rows[-1][2],
             "supervised_tokens": sum(row[-1] for row in log.rows),
-            "padding_fraction": round(1 - fill, 4),
-            "trainable_parameters": sum(
-                array.size for array in adapter_weights(self.adapters).values()
-            ),
+            "padding_fraction": round(1 - filled, 4),
+            "trainable_parameters": sum(array.size for array in weights.values()),
         }
-        if first is not None:
+        if base_loss is not None:
             metrics |= {
-                "base_val_loss": round(first, 5),
+                "base_val_loss": round(base_loss, 5),
                 "val_loss": round(best.best, 5),
                 "best_epoch": best.best_epoch,
             }

@@ -1,6 +1,4 @@
-"""What the machine offers: which device Keras on JAX runs on, how much memory was used, and
-determinism.
-"""
+"""What the machine offers Keras on JAX: settings, the device that computes, memory used."""
 
 import ctypes
 import os
@@ -11,30 +9,31 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc, malloc.h
 
 
 def prepare_training(weights: int) -> None:
-    """Settings of XLA for a model of so many bytes of weights. Call before JAX starts.
+    """Sets XLA's flags for a model of `weights` bytes. Call before JAX starts.
 
-    Same inputs, same bytes: on a GPU that has to be asked for. A small model's steps on a CPU are
-    mostly overhead, which Eigen's matmuls in place of YNNPACK's make less of.
+    The same inputs give the same bytes: a GPU has to be asked for that. A small model's steps on a
+    CPU are mostly overhead, and Eigen's matmuls have less of it than YNNPACK's. Flags that the user
+    has set in XLA_FLAGS are kept.
     """
     flags = {"xla_gpu_deterministic_ops": "true"}
     if weights < SMALL_MODEL:
         flags["xla_cpu_experimental_ynn_fusion_type"] = ""
-    given = os.environ.get("XLA_FLAGS", "")  # the user's win
+    given = os.environ.get("XLA_FLAGS", "")
     ours = [f"--{name}={value}" for name, value in flags.items() if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([given, *ours]).strip()
+
     import jax
 
-    # glibc keeps only what its first arena frees: see below. So a step must run on the thread that
-    # calls it.
+    # Run each step on the calling thread: keep_freed_memory works only for glibc's first arena.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def keep_freed_memory() -> None:
-    """Lets XLA's buffers of one step serve the next; else the kernel clears their pages anew, a
-    quarter of the time.
+    """Keeps the memory that XLA frees after a step for the next one.
 
-    Call after `prepare_training`, and once the model is loaded: the holes that loading leaves would
-    be kept, too.
+    Otherwise the kernel clears those pages again and again, which takes a quarter of the time. Call
+    after `prepare_training` and once the model is loaded, or the holes that loading leaves are kept
+    as well.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -43,9 +42,7 @@ def keep_freed_memory() -> None:
 
 
 def device_name() -> str:
-    """The device that computes, in words: "cpu", or the kind of the first accelerator and how many
-    there are.
-    """
+    """The device that computes: "cpu", or count and kind of accelerators ("1 x NVIDIA H100")."""
     import jax
 
     devices = jax.devices()
@@ -53,9 +50,7 @@ def device_name() -> str:
 
 
 def peak_memory() -> dict[str, float]:
-    """Peak memory of this process in GB: "host" (resident set), and "device" where there is an
-    accelerator.
-    """
+    """Peak memory of this process in GB: "host" (resident set), and "device" if not the CPU."""
     import jax
 
     peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}

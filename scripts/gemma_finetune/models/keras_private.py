@@ -1,0 +1,47 @@
+"""All that this project uses of Keras and keras-hub which is not public.
+
+Each part says why the public way will not do. tests/models/test_keras_private.py fails by name
+where a new version moves or changes one of them.
+"""
+
+import jax
+import keras
+
+
+def replace_layer(parent: keras.layers.Layer, attribute: str, layer: keras.layers.Layer) -> None:
+    """Sets `attribute` of a built layer to another layer, and tracks that layer's weights.
+
+    Private: `Layer._tracker`. Keras locks a layer once it is built and offers no public way to
+    unlock it; without tracking, the new weights would not be trained. Its own `enable_lora` does
+    the same.
+    """
+    parent._tracker.unlock()
+    setattr(parent, attribute, layer)
+    parent._tracker.lock()
+
+
+def attend(
+    attention: keras.layers.Layer, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """What keras-hub's Gemma 3 attention computes between its projections.
+
+    (B, T, N, H) unscaled queries, (B, T, K, H) keys and values, (B, T, T) causal mask, to which
+    the layer adds its window -> (B, T, N, H).
+
+    Private: `CachedGemma3Attention._compute_attention`. The public call computes the projections
+    as well, in a product that is slow on a CPU (projection.py). Only this method knows which fused
+    kernels the machine at hand has.
+    """
+    return attention._compute_attention(q, k, v, mask)
+
+
+class Muon(keras.optimizers.Muon):
+    """Muon (Jordan, 2024) for matrices, one attention head at a time; AdamW for everything else.
+
+    Private: `Muon._should_use_adamw`. Keras gives every variable that is not two-dimensional to
+    AdamW, attention's (heads, in, out) kernels among them. The public arguments can only exclude
+    more variables.
+    """
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        return len(variable.shape) < 2 or "embedding" in variable.path

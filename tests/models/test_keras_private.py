@@ -1,0 +1,108 @@
+"""Each private name of Keras and keras-hub that is used, and what it must do.
+
+A failure here means that a new version of Keras or keras-hub moved or changed that name.
+"""
+
+import ast
+from pathlib import Path
+
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+
+from gemma_finetune.models import keras_private
+from gemma_finetune.models.keras_private import Muon, attend, replace_layer
+from gemma_finetune.models.loader import load_gemma_model
+
+pytestmark = pytest.mark.slow
+
+PACKAGE = Path(keras_private.__file__).parents[1]
+
+
+def built_block():
+    """A layer with a dense layer inside, which Keras has locked."""
+
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    block = Block()
+    block(np.ones((1, 2), "float32"))
+    return block
+
+
+def test_layer_tracker_takes_another_layer_in_a_built_one_and_locks_again():
+    block, other = built_block(), keras.layers.Dense(3, use_bias=False)
+    other.build((1, 2))
+    replace_layer(block, "dense", other)
+    assert block.dense is other
+    assert any(weight is other.kernel for weight in block.trainable_weights)
+    with pytest.raises(ValueError, match="cannot add new elements of state"):
+        block.another = keras.layers.Dense(3)
+
+
+def test_keras_still_has_no_public_way_to_replace_a_layer_of_a_built_one():
+    with pytest.raises(ValueError, match="cannot add new elements of state"):
+        built_block().dense = keras.layers.Dense(3)
+
+
+@pytest.mark.parametrize("index", [0, 5])  # a sliding layer and a global one
+def test_compute_attention_is_what_the_layer_computes_between_its_projections(base_dir, index):
+    layer = load_gemma_model(base_dir).transformer_layers[index].attention
+    x = np.random.default_rng(0).normal(size=(2, 40, 32)).astype("float32")
+    mask = jnp.tril(jnp.ones((2, 40, 40), bool))
+    q = layer.rope_layer(layer.query_norm(layer.query_dense(x)))
+    k = layer.rope_layer(layer.key_norm(layer.key_dense(x)))
+    v = layer.value_dense(x)
+    ours = layer.output_dense(attend(layer, q, k, v, mask))
+    np.testing.assert_allclose(ours, layer(x, attention_mask=mask), atol=1e-5)
+
+
+def moved(optimizer, variable, gradient):
+    before = np.array(variable)
+    optimizer.apply([gradient], [variable])
+    return np.array(variable) - before
+
+
+def test_should_use_adamw_gives_attention_kernels_to_muon_head_by_head():
+    """A (heads, in, out) kernel moves as each head's matrix would alone."""
+    rng = np.random.default_rng(0)
+    gradient = rng.normal(size=(2, 8, 4)).astype("float32")
+    together = moved(Muon(0.1), keras.Variable(np.zeros((2, 8, 4), "float32")), gradient)
+    for head in range(2):
+        matrix = keras.Variable(np.zeros((8, 4), "float32"))
+        alone = moved(keras.optimizers.Muon(0.1), matrix, gradient[head])
+        scale = np.abs(alone).max() / np.abs(together[head]).max()  # by the shape's first two axes
+        np.testing.assert_allclose(together[head] * scale, alone, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("embeddings", (8, 4)), ("scale", (4,))])
+def test_should_use_adamw_keeps_embedding_and_norms(name, shape):
+    """AdamW's first step is the rate times the sign of the gradient."""
+    gradient = np.random.default_rng(0).normal(size=shape).astype("float32")
+    variable = keras.Variable(np.zeros(shape, "float32"), name=name)
+    step = moved(Muon(0.1, adam_lr_ratio=0.5, adam_weight_decay=None), variable, gradient)
+    np.testing.assert_allclose(step, -0.05 * np.sign(gradient), rtol=1e-3)
+
+
+@pytest.mark.parametrize("room", ["models", "training", "base"])
+def test_no_other_file_reaches_into_a_private_attribute(room):
+    found = []
+    for path in sorted((PACKAGE / room).glob("*.py")):
+        if path.name != "keras_private.py":
+            found += [f"{path.name}: {text}" for text in private_attributes(path)]
+    assert found == []
+
+
+def private_attributes(path):
+    """`x._name` in a file, where x is not the object itself."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            if not (own or node.attr.endswith("__")):
+                yield ast.unparse(node)
