@@ -15,14 +15,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 from ray.cluster_utils import Cluster
 
 from gemma_finetune.data import ray_cluster
-from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.converter import canonical
-from gemma_finetune.data.formatter import format_lines
 from gemma_finetune.data.parallel import map_ordered
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.utils.cli import UserError
@@ -57,7 +54,7 @@ def main():
     for chunk in map_ordered(sleep, ([n] for n in range(10_000))):
         print(chunk, flush=True)
 
-run(main)
+run(main, arguments=None)
 """
 
 
@@ -127,13 +124,6 @@ def conversation(n):
     return canonical([("human", f"Count {n}"), ("gpt", " ".join(words))], None, {})
 
 
-def chunk_lines(count):
-    """Chunks of 5 kept conversations, as JSON lines."""
-    source = {"file": "a.jsonl", "line": 1, "format": "sharegpt"}
-    lines = [orjson.dumps(conversation(n) | {"source": source}) + b"\n" for n in range(5 * count)]
-    return [lines[start : start + 5] for start in range(0, len(lines), 5)]
-
-
 def numbers(count):
     return ([n] for n in range(count))
 
@@ -176,23 +166,38 @@ def run_stages(folder, environment):
         assert done.returncode == 0, done.stderr
 
 
-def test_a_node_that_is_killed_changes_nothing(on_cluster, tokenizer_path, monkeypatch):
-    """The tokenizer is outside the current folder, and is sent to the nodes, too."""
+def test_a_node_that_is_killed_changes_nothing(on_cluster, monkeypatch):
+    """Neither a chunk that it worked on nor a result that it still held is lost."""
     monkeypatch.setattr(ray_cluster, "AHEAD", 10)
-    config = DataConfig(raw="data/raw", format="auto", dedup_threshold=0.8)
-    work = partial(format_lines, config=config, tokenizer_path=str(tokenizer_path))
-    chunks = chunk_lines(80)
-    expected = [work(chunk) for chunk in chunks]
 
-    results = map_ordered(work, iter(chunks))
+    def draw(chunk):
+        time.sleep(0.02)
+        return np.random.default_rng(chunk[0]).random(50_000)
+
+    results = map_ordered(draw, numbers(80))
     found = [next(results) for _ in range(20)]
     on_cluster.remove_node(next(iter(on_cluster.worker_nodes)), allow_graceful=False)
     found += results
     on_cluster.add_node(**NODE)
 
-    assert [chunk.lines for chunk in found] == [chunk.lines for chunk in expected]
-    for left, right in zip(found, expected, strict=True):
-        assert np.array_equal(left.bands, right.bands)
+    assert len(found) == 80
+    for number, values in enumerate(found):
+        assert np.array_equal(values, np.random.default_rng(number).random(50_000))
+
+
+def test_files_that_a_function_reads_are_sent(on_cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("models/inside.txt").write_text("inside")
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside.txt")
+    outside.write_text("outside")
+
+    def read(chunk, *, inside, outside, other):
+        return Path(inside).read_text(), Path(outside).read_text(), str(inside), other
+
+    work = partial(read, inside=Path("models/inside.txt"), outside=str(outside), other="models")
+    found = list(map_ordered(work, numbers(20)))
+    assert found == [("inside", "outside", "models/inside.txt", "models")] * 20
 
 
 def test_chunks_run_on_every_node_with_code_that_was_sent_there(on_cluster):
@@ -226,7 +231,7 @@ def test_input_is_read_only_a_little_ahead(on_cluster, monkeypatch):
 
 
 def test_results_do_not_stay_in_the_shared_memory_of_the_node(on_cluster):
-    """Which arrays would do that are kept; such arrays are read-only."""
+    """`format` keeps arrays of every chunk. Those that Ray shares are read-only."""
     results = list(map_ordered(lambda chunk: np.zeros(100_000), numbers(20)))
     assert all(array.flags.writeable for array in results)
 
