@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import dedup as stage  # noqa: E402
-
 from gemma_finetune.data.dedup import find_twins  # noqa: E402
 from gemma_finetune.data.evidence import (  # noqa: E402
     SharedText,

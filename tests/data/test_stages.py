@@ -268,7 +268,9 @@ def test_too_many_near_duplicates_stop_the_run_and_leave_them_to_read(params):
     texts = [" ".join(f"w{n}x{k}" for k in range(60)) for n in range(5)]
     rows = [canonical([("human", text), ("gpt", "Yes.")], None, {}) for text in texts]
     write_raw(rows + [canonical([("human", f"{texts[0]} so"), ("gpt", "Yes.")], None, {})])
-    message = r"1 of 6 conversations are near-duplicates \(16.7%\)[\s\S]*a.jsonl:1 is like .*:6: 0.9"
+    message = (
+        r"1 of 6 conversations are near-duplicates \(16.7%\)[\s\S]*a.jsonl:1 is like .*:6: 0.9"
+    )
     with pytest.raises(UserError, match=message):
         run()
     assert not Path("data/deduped/kept.jsonl").exists()

@@ -19,6 +19,8 @@ from gemma_finetune.export.merge import fake_quantized_model
 from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 ROWS = [[2, *row] for row in np.random.default_rng(0).integers(4, 300, (8, 40)).tolist()]
 
 

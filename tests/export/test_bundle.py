@@ -22,6 +22,8 @@ from gemma_finetune.formats.bundle_file import BundleFile
 from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 CREATE = {"task": create_mediapipe_task, "litertlm": create_litertlm}
 
 

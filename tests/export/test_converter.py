@@ -19,6 +19,8 @@ from gemma_finetune.export.converter import (
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_leaves_one_file_with_the_signatures_and_the_cache_asked_for(float32):
     assert [path.name for path in float32.parent.iterdir() if path.suffix != ".tflite"] == []

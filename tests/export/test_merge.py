@@ -16,6 +16,8 @@ from gemma_finetune.formats.lora_file import Adapter, base_digest
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 CONFIG = LoRAConfig(
     rank=4,
     alpha=8,

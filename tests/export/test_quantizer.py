@@ -9,6 +9,8 @@ from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 from imports import SCRIPTS
 
+pytestmark = pytest.mark.slow
+
 RECIPES = SCRIPTS / "recipes"
 INT8, BLOCK = ("INT8", "CHANNELWISE"), ("INT4", "BLOCKWISE_32")
 

@@ -12,6 +12,8 @@ from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import sha256
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("task", "litertlm")
 
 

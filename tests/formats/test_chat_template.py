@@ -23,6 +23,8 @@ from gemma_finetune.formats.chat_template import (
     render_prompt,
 )
 
+pytestmark = pytest.mark.slow
+
 conversations = st.lists(text(), min_size=1, max_size=6).map(turns)
 
 

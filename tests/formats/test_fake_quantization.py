@@ -22,6 +22,8 @@ from gemma_finetune.formats.recipe import read_recipe
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from imports import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def random_weight(seed, shape=(24, 96), spread=1.0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32") * np.float32(spread)

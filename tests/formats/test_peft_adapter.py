@@ -18,6 +18,8 @@ from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 CONFIG = LoRAConfig(
     rank=4,
     alpha=8,

@@ -5,6 +5,8 @@ from exported import CACHE_LENGTH, PREFILL_LENGTHS
 from gemma_finetune.runtime.tflite_model import TFLiteModel
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(float32):
