@@ -28,6 +28,7 @@ from imports import SCRIPTS
 pytestmark = pytest.mark.slow
 
 STAGES = ("validate", "convert", "dedup", "format", "describe")
+CLIENT_PORT = 20_000 + os.getpid() % 10_000
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 # A stage as a plain script, with chunks of 5 rows, so that a little data makes many chunks.
@@ -87,6 +88,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch, at_most(240):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         head = NODE | {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder}
+        head["ray_client_server_port"] = CLIENT_PORT
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             cluster.add_node(**NODE)
@@ -215,6 +217,11 @@ def test_chunks_run_on_every_node_with_code_that_was_sent_there(on_cluster):
         assert Path(file).is_relative_to(folder) and not Path(file).is_relative_to(SCRIPTS)
 
 
+def test_a_stage_outside_the_cluster_connects_as_its_client(on_cluster, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{CLIENT_PORT}")
+    assert list(map_ordered(lambda chunk: 2 * chunk, numbers(20))) == [[n, n] for n in range(20)]
+
+
 def test_input_is_read_only_a_little_ahead(on_cluster, monkeypatch):
     monkeypatch.setattr(ray_cluster, "AHEAD", 10)
     read = []
@@ -231,7 +238,7 @@ def test_input_is_read_only_a_little_ahead(on_cluster, monkeypatch):
 
 
 def test_results_do_not_stay_in_the_shared_memory_of_the_node(on_cluster):
-    """`format` keeps arrays of every chunk. Those that Ray shares are read-only."""
+    """`format` keeps arrays of every chunk. Those that Ray shares would be read-only."""
     results = list(map_ordered(lambda chunk: np.zeros(100_000), numbers(20)))
     assert all(array.flags.writeable for array in results)
 
@@ -241,7 +248,6 @@ def test_results_do_not_stay_in_the_shared_memory_of_the_node(on_cluster):
     [
         UserError("a.jsonl:1: fix it"),
         Rejection("too_long", "is long"),
-        ValueError("bad"),
         KeyError("k"),
     ],
 )
@@ -265,16 +271,16 @@ def test_a_package_that_a_node_lacks_is_named(on_cluster):
 
 
 def test_a_chunk_that_always_kills_its_worker_ends_in_one_sentence(on_cluster, monkeypatch):
-    monkeypatch.setattr(ray_cluster, "RETRIES", 1)
+    monkeypatch.setattr(ray_cluster, "RETRIES", 0)
     with pytest.raises(UserError, match="^RAY_ADDRESS=.*run the stage again$"):
-        list(map_ordered(lambda chunk: os._exit(1), numbers(10)))
+        list(map_ordered(lambda chunk: os._exit(1), numbers(8)))
 
 
 def test_ctrl_c_ends_in_one_word(on_cluster):
     command = [sys.executable, "-c", SLEEPY, SCRIPTS]
     process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
     try:
-        assert process.stdout.readline() == "[0]\n"
+        assert "[0]\n" in process.stdout  # it runs; Ray may have printed something before
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
