@@ -44,7 +44,9 @@ def main() -> None:
         file.seek(0)
         index = build_index(file, threshold, folder / "shared_text.npz")
         row = random_access(file, index.size)
-        twin, similarity = find_twins(index, lambda n: evidence_of(row(n), shared), threshold)
+        twin, similarity = find_twins(
+            index, lambda numbers: evidence_of(list(map(row, numbers)), shared), threshold
+        )
         file.seek(0)
         write(folder, file, row, twin, similarity)
         summary = summarize(index, twin)

@@ -139,7 +139,9 @@ def refuse_leaks(
 ) -> None:
     """Prints how many rows have a near-twin in another split. UserError if any has."""
     shared = load_shared_text(SHARED_TEXT)
-    leaks = leakage.find_leaks(bands, splits, lambda n: evidence_of(row(n), shared), threshold)
+    leaks = leakage.find_leaks(
+        bands, splits, lambda numbers: evidence_of(list(map(row, numbers)), shared), threshold
+    )
     counts = leakage.summarize(leaks, splits)
     shown = ", ".join(f"{pair} {count}" for pair, count in counts.items())
     print(f"near-twins between splits: {shown}")

@@ -34,6 +34,22 @@ def test_a_conversation_has_one_bos_and_supervises_answers_with_their_end_of_tur
     assert learnt == tokenizer.encode("Done.") + end + tokenizer.encode("Playing 40 songs.") + end
 
 
+@pytest.mark.parametrize("untrained, answers", [
+    ([], ["Done.", "Playing 40 songs."]),
+    ([0], ["Playing 40 songs."]),
+    ([1], ["Done."]),
+    ([0, 1], []),
+])  # fmt: skip
+def test_answers_that_are_not_trained_on_are_not_supervised(tokenizer, untrained, answers):
+    ids, supervised = tokenizer.encode_conversation(TEXT, untrained)
+    assert ids == tokenizer.encode_conversation(TEXT)[0]
+    learnt = [token for token, flag in zip(ids, supervised, strict=True) if flag]
+    expected = []
+    for answer in answers:
+        expected += [*tokenizer.encode(answer), tokenizer.end_of_turn]
+    assert learnt == expected
+
+
 def test_a_user_turn_is_never_supervised(tokenizer):
     _, supervised = tokenizer.encode_conversation("<start_of_turn>user\nmodel<end_of_turn>\n")
     assert not any(supervised)

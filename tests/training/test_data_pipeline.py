@@ -110,6 +110,17 @@ def test_rows_without_an_answer_are_refused(tokenizer):
         tokenize([row], tokenizer, 64, "train.jsonl")
 
 
+def test_an_answer_with_train_false_is_not_supervised(tokenizer):
+    text = GOOD["text"] + GOOD["text"].replace("hi", "bye")
+    user = {"role": "user", "content": "hello"}
+    first = {"role": "assistant", "content": "hi", "train": False}
+    second = {"role": "assistant", "content": "bye"}
+    row = {"messages": [user, first, user, second], "text": text}
+    [example] = tokenize([row], tokenizer, 64, "train.jsonl")
+    learnt = example.ids[example.supervised].tolist()
+    assert learnt == [*tokenizer.encode("bye"), tokenizer.end_of_turn]
+
+
 def test_the_supervised_fraction_counts_tokens(tokenizer):
     examples = tokenize([GOOD], tokenizer, 64, "train.jsonl")
     answer = len(tokenizer.encode("hi")) + 1
