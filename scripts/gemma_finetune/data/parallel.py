@@ -1,13 +1,19 @@
-"""Maps a function over chunks of rows on all cores, in order, with few chunks in memory."""
+"""Maps a function over chunks of rows on all cores, in order, with few chunks in memory.
+
+The cores are those of this machine, or of a Ray cluster.
+"""
 
 import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from contextlib import contextmanager
+from itertools import chain, islice
 
 from tqdm import tqdm
+
+from gemma_finetune.data import ray_cluster
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 << 20
@@ -28,27 +34,42 @@ def chunks(rows: Iterable, size: Callable = len) -> Iterator[list]:
 
 
 def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
-    """`map(function, items)` over chunks, on all cores, with a progress bar that counts rows.
+    """`map(function, items)` over chunks, in parallel, with a progress bar that counts rows.
 
+    Where RAY_ADDRESS is set, the chunks run on that Ray cluster, else on the cores of this machine.
     With fewer than WORTH_IT chunks, everything runs in this process.
     """
     items = _with_progress(items)
     head = list(islice(items, WORTH_IT))
+    cluster = bool(os.environ.get("RAY_ADDRESS"))
     workers = _count_cores()
-    if len(head) < WORTH_IT or workers == 1:
+    if len(head) < WORTH_IT or (workers == 1 and not cluster):
         yield from map(function, head)
         yield from map(function, items)
         return
 
+    ahead = ray_cluster.AHEAD if cluster else max(WORTH_IT, 2 * workers)
+    start = ray_cluster.submitter if cluster else _local_submitter
+    with start(function) as submit:
+        pending: deque[Callable] = deque()
+        for item in chain(head, items):
+            pending.append(submit(item))
+            if len(pending) > ahead:
+                wait = pending.popleft()
+                yield wait()
+        while pending:
+            wait = pending.popleft()
+            yield wait()
+
+
+@contextmanager
+def _local_submitter(function: Callable) -> Iterator[Callable[[list], Callable]]:
+    """`ray_cluster.submitter` with one process for each core of this machine."""
     # Spawned, not forked: a fork copies locks that other threads (Rayon's, JAX's) hold, but not
     # the threads that would release them.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        pending = deque(pool.submit(function, item) for item in head)
-        for item in items:
-            pending.append(pool.submit(function, item))
-            yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(_count_cores(), context) as pool:
+        yield lambda chunk: pool.submit(function, chunk).result
 
 
 def _count_cores() -> int:

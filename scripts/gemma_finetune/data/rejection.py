@@ -10,3 +10,6 @@ class Rejection(Exception):
         self.reason = reason
         self.message = message if len(message) <= LONGEST else message[: LONGEST - 1] + "…"
         super().__init__(self.message)
+
+    def __reduce__(self) -> tuple:
+        return Rejection, (self.reason, self.message)  # so it can be raised in another process
