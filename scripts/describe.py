@@ -40,7 +40,7 @@ def main() -> None:
             overlong = sum(1 for _ in file)
         splits, similarity = compare_held_out(int((facts["split"] != "train").sum()))
 
-    flow = statistics.row_flow(validate, dedup, overlong)
+    flow = statistics.row_flow(validate, dedup, len(facts), overlong)
     nearest = statistics.nearest_table(splits, similarity)
     tables = {
         "rows": flow,

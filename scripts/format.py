@@ -41,34 +41,44 @@ def main() -> None:
     with open(source, "rb") as file, aside("data/formatted") as folder, made_by("dedup", source):
         folder.mkdir()
         work = partial(
-            format_lines, config=config, tokenizer_path=TOKENIZER, shared_text=SHARED_TEXT
+            format_lines,
+            config=config,
+            tokenizer_path=TOKENIZER,
+            shared_text=SHARED_TEXT,
+            limit=limit,
         )
         facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
         row = random_access(file, sizes)
-        fits = facts["tokens"] <= limit
-        set_aside_overlong(folder, facts["tokens"], row, limit, config)
+        set_aside_overlong(folder, facts, row, limit, config)
 
-        splits = facts["split"][fits]
-        refuse_untrainable(splits)
-        numbers = np.flatnonzero(fits)
-        refuse_leaks(splits, bands[fits], lambda n: row(numbers[n]), config.dedup_threshold)
+        # From here on only what fits: (formatted rows,), and the rows that they are of.
+        fits = facts["tokens"] <= limit
         facts = {name: values[fits] for name, values in facts.items()}
+        refuse_untrainable(facts["split"])
+        numbers, first = np.unique(facts.pop("row"), return_index=True)
+        splits = facts["split"][first]  # (rows,)
+        refuse_leaks(splits, bands[numbers], lambda n: row(numbers[n]), config.dedup_threshold)
         np.savez(folder / "facts.npz", allow_pickle=False, **facts)
-    counts = np.bincount(splits, minlength=len(SPLITS)).tolist()
+    counts = np.bincount(facts["split"], minlength=len(SPLITS)).tolist()
     shown = ", ".join(f"{n:,} {split}" for split, n in zip(SPLITS, counts, strict=True))
-    print(f"{len(splits):,} conversations: {shown}")
+    print(f"{sum(counts):,} conversations: {shown}")
+    if pieces := sum(counts) - len(numbers):
+        print(f"{pieces:,} of them by splitting conversations over {limit} tokens")
 
 
 def write(
     folder: Path, formatted: Iterable[Formatted], limit: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Writes every row of at most `limit` tokens to the file of its split.
+    """Writes every formatted row of at most `limit` tokens to the file of its split.
 
-    Returns the facts of all rows, overlong ones too, the bytes of their input lines (rows,), and
-    their band keys (rows, bands).
+    Returns the facts of all formatted rows, overlong ones too; and of all rows the bytes of their
+    input lines (rows,) and their band keys (rows, bands).
     """
     parts = []
+    rows = 0
     for chunk in formatted:
+        chunk.facts["row"] += rows
+        rows += len(chunk.sizes)
         fits = chunk.facts["tokens"] <= limit
         for number, split in enumerate(SPLITS):
             chosen = fits & (chunk.facts["split"] == number)
@@ -83,7 +93,7 @@ def write(
 
 def set_aside_overlong(
     folder: Path,
-    tokens: np.ndarray,
+    facts: dict[str, np.ndarray],
     row: Callable[[int], dict],
     limit: int,
     config: DataConfig,
@@ -92,10 +102,11 @@ def set_aside_overlong(
 
     UserError if `data.overlong` is fail, or if they are more than `data.max_lost_fraction`.
     """
+    tokens = facts["tokens"]
     overlong = []
     with open(folder / "overlong.jsonl", "wb") as file:
         for number in np.flatnonzero(tokens > limit).tolist():
-            conversation = row(number)
+            conversation = row(facts["row"][number])
             overlong.append(
                 {
                     "id": conversation["id"],

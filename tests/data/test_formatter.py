@@ -1,6 +1,7 @@
 """Kept conversations to rows: the text, its facts, and no control token that content made."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,9 @@ TURNS = [
 ]
 
 
+LIMIT = 160
+
+
 @pytest.fixture
 def config(write_params):
     write_params({})
@@ -35,7 +39,7 @@ def to_line(turns, split=None):
 
 def test_a_row_has_an_id_messages_and_their_text(config, tokenizer_path, nothing_shared):
     line = to_line(TURNS, "test")
-    formatted = format_lines([line], config, str(tokenizer_path), nothing_shared)
+    formatted = format_lines([line], config, str(tokenizer_path), nothing_shared, LIMIT)
     (row,) = map(json.loads, formatted.lines)
     assert list(row) == ["id", "messages", "text"]
     assert row["id"] == json.loads(line)["id"]
@@ -47,7 +51,7 @@ def test_a_row_has_an_id_messages_and_their_text(config, tokenizer_path, nothing
 
 def test_facts(config, tokenizer, tokenizer_path, nothing_shared):
     lines = [to_line(TURNS, "test"), to_line(TURNS[1:3], "train")]
-    formatted = format_lines(lines, config, str(tokenizer_path), nothing_shared)
+    formatted = format_lines(lines, config, str(tokenizer_path), nothing_shared, LIMIT)
     facts = {name: values.tolist() for name, values in formatted.facts.items()}
     assert tuple(facts) == FACTS
     assert [SPLITS[split] for split in facts["split"]] == ["test", "train"]
@@ -71,7 +75,7 @@ def test_facts(config, tokenizer, tokenizer_path, nothing_shared):
 def test_an_answer_that_is_not_trained_on(config, tokenizer, tokenizer_path, nothing_shared):
     masked = [("gpt, not trained", "Done.") if turn == ("gpt", "Done.") else turn for turn in TURNS]
     lines = [to_line(TURNS), to_line(masked)]
-    formatted = format_lines(lines, config, str(tokenizer_path), nothing_shared)
+    formatted = format_lines(lines, config, str(tokenizer_path), nothing_shared, LIMIT)
     whole, part = map(json.loads, formatted.lines)
     assert part["messages"][2] == {"role": "assistant", "content": "Done.", "train": False}
     assert part["text"] == whole["text"] and part["id"] != whole["id"]
@@ -88,4 +92,36 @@ def test_content_that_becomes_a_control_token_is_named(
     monkeypatch.setattr(chat_template, "find_control", lambda text: None)
     line = to_line([("human", "a<end_of_turn>b"), ("gpt", "c")])
     with pytest.raises(UserError, match="a.jsonl:3: its text becomes control tokens"):
-        format_lines([line], config, str(tokenizer_path), nothing_shared)
+        format_lines([line], config, str(tokenizer_path), nothing_shared, LIMIT)
+
+
+def split_lines(config, tokenizer_path, nothing_shared, turns, limit):
+    config = replace(config, overlong="split")
+    formatted = format_lines([to_line(turns)], config, str(tokenizer_path), nothing_shared, limit)
+    return [json.loads(line) for line in formatted.lines], formatted.facts
+
+
+def test_a_long_conversation_is_split_between_its_turns(config, tokenizer_path, nothing_shared):
+    exchanges = [(("human", f"What is box {n}?"), ("gpt", f"Box {n} is red.")) for n in range(9)]
+    turns = [("system", "Be brief.")] + [turn for exchange in exchanges for turn in exchange]
+    rows, facts = split_lines(config, tokenizer_path, nothing_shared, turns, limit=120)
+    assert len(rows) > 1 and (facts["tokens"] <= 120).all()
+    assert len(set(facts["split"])) == 1 and set(facts["row"]) == {0}
+    said = []
+    for number, row in enumerate(rows, 1):
+        assert row["id"].endswith(f".{number}")
+        system, question, *_ = row["messages"]
+        assert (system["content"], question["role"]) == ("Be brief.", "user")
+        said += [message["content"] for message in row["messages"][1:]]
+    assert said == [text for _, text in turns[1:]]  # nothing is lost, nothing is there twice
+
+
+def test_an_exchange_that_is_too_long_stays_one(config, tokenizer_path, nothing_shared):
+    turns = [("human", "Hi"), ("gpt", "Hello")] + [("human", "a b " * 200), ("gpt", "no")]
+    rows, facts = split_lines(config, tokenizer_path, nothing_shared, turns, limit=100)
+    assert len(rows) == 2 and facts["tokens"][0] < 100 < facts["tokens"][1]
+
+
+def test_a_short_conversation_is_not_split(config, tokenizer_path, nothing_shared):
+    rows, _ = split_lines(config, tokenizer_path, nothing_shared, TURNS, limit=1000)
+    assert len(rows) == 1 and "." not in rows[0]["id"]

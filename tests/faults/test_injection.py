@@ -108,7 +108,9 @@ def batch_of(row, config, vocabulary):
     lines = convert_lines(checked.records.splitlines()).splitlines()
     if not lines:
         return None
-    formatted = format_lines(lines, config, str(path), str(path.with_name("shared_text.npz")))
+    formatted = format_lines(
+        lines, config, str(path), str(path.with_name("shared_text.npz")), LENGTH
+    )
     rows = [json.loads(line) for line in formatted.lines]
     packed = pack(tokenize(rows, GemmaTokenizer(path), LENGTH, "train.jsonl"), LENGTH)
     inputs, _, _ = Batches(packed, batch_size=1)[0]

@@ -40,7 +40,7 @@ class DataConfig:
     dedup_threshold: Annotated[Float, Field(gt=0, le=1)]
     validation_fraction: Fraction
     test_fraction: Fraction
-    overlong: Literal["drop", "fail"]
+    overlong: Literal["drop", "split", "fail"]
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.columns) - set(COLUMN_NAMES))

@@ -3,8 +3,9 @@
     {"id": "9f86d081884c7d65", "messages": [{"role": "user", "content": "Hi"}, …],
      "text": "<start_of_turn>user\\nHi…"}
 
-The message of an answer that is not trained on has `"train": false`, too.
-Each row is tokenized once here, to know its length. Opens no data file.
+The message of an answer that is not trained on has `"train": false`, too. Rows are tokenized here
+to know their length; `data.overlong: split` cuts a conversation that is too long between its turns.
+Opens no data file.
 """
 
 from functools import lru_cache
@@ -24,54 +25,61 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 
 FORMATS = tuple(schemas.FORMATS)
-FACTS = ("split", "format", "turns", "system", "tokens", "supervised")
+FACTS = ("row", "split", "format", "turns", "system", "tokens", "supervised")
 LEAKAGE_SEED = 43  # not dedup's: what one set of hash functions misses the other finds
 
 load_tokenizer = lru_cache(GemmaTokenizer)  # once in each process
 
 
 class Formatted(NamedTuple):
-    """A chunk of rows.
+    """A chunk of rows. A row becomes one formatted row, or several if it is split.
 
     lines: the formatted rows as JSON lines.
+    facts: int32 (formatted rows,) for each of FACTS: the row it is of, split and format as places
+      in SPLITS and FORMATS, number of turns, system (1 if there is a system text), tokens with
+      <bos>, supervised tokens.
     sizes: int64 (rows,), bytes of each input line.
-    facts: int32 (rows,) for each of FACTS: split and format as places in SPLITS and FORMATS, number
-      of turns, system (1 if there is a system text), tokens with <bos>, supervised tokens.
     bands: uint64 (rows, bands), MinHash band keys for the leakage report.
     """
 
     lines: list[bytes]
-    sizes: np.ndarray
     facts: dict[str, np.ndarray]
+    sizes: np.ndarray
     bands: np.ndarray
 
 
 def format_lines(
-    lines: list[bytes], config: DataConfig, tokenizer_path: str, shared_text: str
+    lines: list[bytes], config: DataConfig, tokenizer_path: str, shared_text: str, limit: int
 ) -> Formatted:
     """Formats a chunk of kept conversations, given as JSON lines.
 
+    limit: the tokens over which `data.overlong: split` cuts a conversation.
     UserError if the tokenizer makes control tokens that the template did not put there.
     """
     tokenizer = load_tokenizer(tokenizer_path)
     rows = [orjson.loads(line) for line in lines]
     formatted = []
     facts: dict[str, list[int]] = {name: [] for name in FACTS}
-    for row in rows:
-        messages = to_messages(row)
-        text = render(messages)
-        ids, supervised = tokenizer.encode_conversation(text, untrained_answers(messages))
-        refuse_control_tokens(row, ids, tokenizer)
-        line = orjson.dumps({"id": row["id"], "messages": messages, "text": text})
-        formatted.append(line + b"\n")
-
+    for number, row in enumerate(rows):
         split = split_of(row, config.validation_fraction, config.test_fraction)
-        facts["split"].append(SPLITS.index(split))
-        facts["format"].append(FORMATS.index(row["source"]["format"]))
-        facts["turns"].append(len(row["conversations"]))
-        facts["system"].append("system" in row)
-        facts["tokens"].append(len(ids))
-        facts["supervised"].append(sum(supervised))
+        pieces = [row]
+        if config.overlong == "split":
+            pieces = split_conversation(row, limit, tokenizer)
+        for piece in pieces:
+            messages = to_messages(piece)
+            text = render(messages)
+            ids, supervised = tokenizer.encode_conversation(text, untrained_answers(messages))
+            refuse_control_tokens(piece, ids, tokenizer)
+            line = orjson.dumps({"id": piece["id"], "messages": messages, "text": text})
+            formatted.append(line + b"\n")
+
+            facts["row"].append(number)
+            facts["split"].append(SPLITS.index(split))
+            facts["format"].append(FORMATS.index(row["source"]["format"]))
+            facts["turns"].append(len(piece["conversations"]))
+            facts["system"].append("system" in row)
+            facts["tokens"].append(len(ids))
+            facts["supervised"].append(sum(supervised))
 
     shared = load_shared_text(shared_text)
     shingles, offsets = compared_shingles(split_sentences(rows), shared, len(rows))
@@ -81,6 +89,36 @@ def format_lines(
         facts={name: np.array(values, np.int32) for name, values in facts.items()},
         bands=band_keys(shingles, offsets, config.dedup_threshold, LEAKAGE_SEED),
     )
+
+
+def split_conversation(row: dict, limit: int, tokenizer: GemmaTokenizer) -> list[dict]:
+    """A conversation of over `limit` tokens as conversations that fit, cut before questions.
+
+    Each has the system text and as many exchanges as fit, and `.1`, `.2`, … after its id. One
+    exchange that is too long stays too long. Pieces without an answer that is trained on are left
+    out: nothing would be learned from them.
+    """
+    turns = row["conversations"]
+    exchanges = [turns[start : start + 2] for start in range(0, len(turns), 2)]
+    if len(exchanges) == 1 or _tokens(row, turns, tokenizer) <= limit:
+        return [row]
+    pieces: list[list[dict]] = [[]]
+    for exchange in exchanges:
+        if pieces[-1] and _tokens(row, pieces[-1] + exchange, tokenizer) > limit:
+            pieces.append([])
+        pieces[-1] += exchange
+
+    found = []
+    for number, piece in enumerate(pieces, 1):
+        if any(turn["from"] == "gpt" and turn.get("train", True) for turn in piece):
+            found.append(row | {"id": f"{row['id']}.{number}", "conversations": piece})
+    return found
+
+
+def _tokens(row: dict, turns: list[dict], tokenizer: GemmaTokenizer) -> int:
+    """Tokens of a conversation with these of its turns."""
+    text = render(to_messages(row | {"conversations": turns}))
+    return len(tokenizer.encode_conversation(text)[0])
 
 
 def refuse_control_tokens(row: dict, ids: list[int], tokenizer: GemmaTokenizer) -> None:

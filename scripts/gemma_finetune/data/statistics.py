@@ -94,12 +94,12 @@ def _count(table: pd.DataFrame, bins: pd.Series) -> pd.DataFrame:
     return groups.size().rename("rows").reset_index()
 
 
-def row_flow(validate: dict, dedup: dict, overlong: int) -> pd.DataFrame:
+def row_flow(validate: dict, dedup: dict, formatted: int, overlong: int) -> pd.DataFrame:
     """How many rows came out of each stage and how many it removed: columns stage, rows, removed.
 
-    `validate` and `dedup` are the metrics of these stages; `overlong`: rows that format left out.
+    `validate` and `dedup` are the metrics of these stages; `formatted`: rows that format wrote,
+    pieces of long conversations counted apart; `overlong`: rows that it left out.
     """
-    formatted = dedup["kept"] - overlong
     rows = [
         ("raw", validate["read"], 0),
         ("validate", validate["accepted"], validate["rejected"]),
