@@ -13,7 +13,7 @@ STAGES = ("validate", "train", "check", "make_sample")
 
 def call(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=600
     )
 
 
@@ -45,7 +45,7 @@ def interrupted_in(script, module, source, folder):
     ) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)
-        return process.wait(), process.stderr.read()
+        return process.wait(timeout=600), process.stderr.read()
 
 
 @pytest.mark.parametrize("script", ["validate", "format", "train", "evaluate", "chat"])
@@ -82,7 +82,9 @@ def test_what_the_machine_lacks_is_one_plain_line_wherever_it_is_noticed(tmp_pat
     tmp_path.joinpath("pydantic.py").write_text(f"raise {error}")
     command = [sys.executable, str(ROOT / "scripts/validate.py")]
     path = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 1 and done.stderr.startswith(says)
 
 
@@ -91,7 +93,9 @@ def test_too_few_addresses_are_refused_before_a_library_can_crash(tmp_path, scri
     limit = 3 << 30
     command = [sys.executable, str(ROOT / f"scripts/{script}.py"), "--help"]
     limited = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, **limited)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, **limited, timeout=600
+    )
     if script == "validate":
         assert done.returncode == 0
     else:
