@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from gemma_finetune.config import load_section
-from gemma_finetune.export.awq import calibration_rows, write_scaled
+from gemma_finetune.export.awq.scales import calibration_rows, write_scaled
 from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.export.converter import convert_to_tflite
 from gemma_finetune.formats.tokenizer import GemmaTokenizer

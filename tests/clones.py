@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from dvc.repo import Repo
 
 from imports import ROOT
+
+TIME_LIMIT = 600  # seconds, of one command: DVC can hang (docs/troubleshooting.md)
 
 # A base that knows next to nothing, an adapter that has seen little: every part is real, only the
 # score is not.
@@ -46,6 +49,7 @@ def clone_working_tree(directory: Path) -> Path:
         cwd=ROOT,
         capture_output=True,
         check=True,
+        timeout=TIME_LIMIT,
     )
     for name in listed.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file():
@@ -83,15 +87,18 @@ def _make_stand_in(path):
 
 def git(directory, *arguments):
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    subprocess.run(["git", *identity, *arguments], cwd=directory, check=True)
+    subprocess.run(["git", *identity, *arguments], cwd=directory, check=True, timeout=TIME_LIMIT)
 
 
-def run(clone, *command, ok=True):
+def run(clone, *command, ok=True, seconds=TIME_LIMIT):
     """Runs a command in the clone with this environment's Python first in the PATH; returns all it
     printed.
+
+    AssertionError if it fails, and if it still runs after `seconds`: then it is killed, with all
+    that it started.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
         cwd=clone,
         env=os.environ | {"PATH": path},
@@ -99,9 +106,21 @@ def run(clone, *command, ok=True):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    )
-    assert (done.returncode == 0) == ok, done.stdout[-4000:]
-    return done.stdout
+        start_new_session=True,  # a process group of its own, to be killed as one
+    ) as process:
+        try:
+            printed, _ = process.communicate(timeout=seconds)
+        except BaseException as error:  # the time is up, or a key was pressed
+            os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            printed, _ = process.communicate(timeout=60)
+            raise AssertionError(
+                f"`{' '.join(map(str, command))}` still runs after {seconds} s, in {clone}; "
+                f"it printed:\n{printed[-4000:]}"
+            )
+    assert (process.returncode == 0) == ok, printed[-4000:]
+    return printed
 
 
 def stages_run(output):

@@ -44,7 +44,9 @@ FILLED_IN = {
 def draw_dag() -> str:
     """The pipeline in Mermaid, which GitHub draws."""
     dvc = [str(Path(sys.executable).with_name("dvc")), "dag", "--md", "--collapse-foreach-matrix"]
-    return subprocess.run(dvc, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        dvc, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
+    ).stdout.strip()
 
 
 def draw_tree() -> str:

@@ -159,7 +159,9 @@ def test_nothing_that_stages_make_can_be_committed():
         for o in listed(stage, "outs")
         if not o.startswith("metrics/") and "$" not in o
     ]
-    done = subprocess.run(["git", "check-ignore", *outs], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "check-ignore", *outs], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
     assert done.stdout.split() == outs
 
 
@@ -176,7 +178,9 @@ try:
 except SystemExit as stop:
     sys.exit("{package} is imported" if "{package}" in sys.modules else stop.code)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr
 
 

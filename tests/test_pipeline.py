@@ -57,6 +57,7 @@ def test_the_chat_reads_standard_input(reproduced):
         input="Turn on the light\nAnd the music\n",
         text=True,
         capture_output=True,
+        timeout=600,
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr
 
@@ -158,7 +159,7 @@ def leaks(clone, *said):
         if path.is_file():
             places[str(path.relative_to(clone))] = path.read_bytes()
     objects = ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
-    done = subprocess.run(objects, cwd=clone, capture_output=True, check=True)
+    done = subprocess.run(objects, cwd=clone, capture_output=True, check=True, timeout=600)
     places["Git's objects"] = done.stdout
     places["what was printed"] = "".join(said).encode()
     secrets = [secret.encode() for secret in SECRETS.values()]

@@ -64,7 +64,7 @@ def test_every_file_and_folder_at_the_top_has_its_line_in_the_layout():
 def tracked_files() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
     ).stdout.split()
 
 

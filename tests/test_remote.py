@@ -67,7 +67,7 @@ def teammate(pushed, request):
     """A fresh `git clone` beside the one that pushed, with the same access and nothing pulled."""
     source, access = pushed
     clone = source.parent / request.node.name.replace("[", "-").replace("]", "")
-    subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True)
+    subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True, timeout=600)
     log_in(clone, access)
     return clone
 
@@ -77,7 +77,7 @@ def test_a_teammate_pulls_and_nothing_is_left_to_run(pushed, teammate):
     assert adapter(teammate) == adapter(pushed[0])
     assert run(teammate, "dvc", "status").strip().endswith("up to date.")
     assert "Running stage" not in run(teammate, "dvc", "repro")
-    assert subprocess.check_output(["git", "status", "--short"], cwd=teammate) == b""
+    assert subprocess.check_output(["git", "status", "--short"], cwd=teammate, timeout=600) == b""
 
 
 def test_a_file_damaged_on_the_remote_is_not_taken_for_the_teammates(pushed_to_folder, tmp_path):
@@ -93,7 +93,7 @@ def test_a_file_damaged_on_the_remote_is_not_taken_for_the_teammates(pushed_to_f
     damaged.chmod(0o644)
     damaged.write_bytes(b"S" + adapter(source)[1:])
     damaged.chmod(0o444)
-    subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True)
+    subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True, timeout=600)
     run(clone, "dvc", "remote", "modify", "--local", "shared", "url", str(remote))
     assert "models/lora.npz" in run(clone, "dvc", "pull", ok=False)
     assert not (clone / "models/lora.npz").exists()
@@ -132,7 +132,7 @@ def adapter(clone):
 
 def git_files(clone):
     return subprocess.check_output(
-        ["git", "ls-files", "-o", "-c", "--exclude-standard"], cwd=clone, text=True
+        ["git", "ls-files", "-o", "-c", "--exclude-standard"], cwd=clone, text=True, timeout=600
     ).split()
 
 
@@ -140,7 +140,7 @@ def test_weights_can_have_a_remote_of_their_own(pushed_to_folder, tmp_path):
     """Licensed weights: who may not read their remote still pulls the data by name."""
     source = pushed_to_folder[0]
     clone, restricted = tmp_path / "clone", tmp_path / "restricted"
-    subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True)
+    subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True, timeout=600)
     run(clone, "dvc", "remote", "modify", "shared", "url", str(source.parent / "dvc-remote"))
     run(clone, "dvc", "pull")
     run(clone, "dvc", "remote", "modify", "shared", "url", str(tmp_path / "data"))

@@ -1,7 +1,10 @@
 import json
+<<<<<<< HEAD
 import math
 import shutil
 from pathlib import Path
+=======
+>>>>>>> i-machines
 
 import numpy as np
 import pytest
@@ -67,14 +70,10 @@ def test_accepts_lengths_that_can(talkative):
 
 
 def test_stops_before_converting_when_memory_lacks(talkative, tmp_path, monkeypatch):
-    monkeypatch.setattr(converter, "available_memory", lambda: 1e6)
+    monkeypatch.setattr(converter, "available_memory", lambda: 1_000_000)
     with pytest.raises(UserError, match="takes about 1.4 GB of memory and 0.0 GB are free"):
         convert_to_tflite(talkative, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_available_memory_is_a_size():
-    assert 1e6 < converter.available_memory() < 1e15 or converter.available_memory() == math.inf
 
 
 def test_enough_memory_passes():

@@ -57,7 +57,8 @@ def test_every_target_changes_and_nothing_else(base_dir, merged_dir, adapter):
 
 def test_the_update_is_alpha_over_rank_times_B_A(adapter):
     name = "model.layers.3.self_attn.v_proj"
-    B, A = adapter.weights[f"{name}.lora_B"], adapter.weights[f"{name}.lora_A"]
+    B = adapter.weights[f"{name}.lora_B"].astype("float64")
+    A = adapter.weights[f"{name}.lora_A"].astype("float64")
     merged = merge_lora_weights({f"{name}.weight": np.zeros((16, 32), "float32")}, adapter)
     np.testing.assert_allclose(merged[f"{name}.weight"], 8 / 4 * B @ A, rtol=1e-6)
 

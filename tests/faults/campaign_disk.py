@@ -15,14 +15,18 @@ def disk(tmp_path):
     """Mounts a tmpfs, and changes its size: disk(free bytes)."""
     place = tmp_path / "disk"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "none", place], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2g", "none", place], check=True, timeout=600
+    )
 
     def resize(free):
         used = shutil.disk_usage(place).used
-        subprocess.run(["mount", "-o", f"remount,size={used + free}", place], check=True)
+        subprocess.run(
+            ["mount", "-o", f"remount,size={used + free}", place], check=True, timeout=600
+        )
 
     yield place, resize
-    subprocess.run(["umount", "-l", place], check=True)
+    subprocess.run(["umount", "-l", place], check=True, timeout=600)
 
 
 @pytest.mark.parametrize("part", [0, 0.5])
@@ -55,11 +59,11 @@ def test_a_full_disk_ends_in_a_plain_message_and_nothing_half_made(
 def test_a_read_only_disk_ends_in_a_plain_message(reference, disk, observed, stage):
     place, _ = disk
     clone = dag.fork(reference, place / "clone", stage)
-    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True, timeout=600)
     said = dag.run(clone, dag.command(reference, stage))
     assert said.returncode != 0 and dag.half_made(reference, clone, stage) == []
     message = dag.last_words(said.stdout)
     observed("read-only", stage, "", message)
     assert message.startswith("error: the disk can only be read")
     assert "Traceback" not in said.stdout
-    subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+    subprocess.run(["mount", "-o", "remount,rw", place], check=True, timeout=600)

@@ -121,7 +121,7 @@ def test_dvc_sees_a_cache_entry_that_can_be_written_to(reference, tmp_path, obse
 def test_two_at_once_do_not_mix(reference, tmp_path, observed):
     clone = dag.fork(reference, tmp_path / "clone", "convert")
     both = [subprocess.Popen(["dvc", "repro", "format"], **dag.popen(clone)) for _ in range(2)]
-    said = [process.communicate()[0] for process in both]
+    said = [process.communicate(timeout=600)[0] for process in both]
     failed = [text for process, text in zip(both, said, strict=True) if process.returncode]
     observed(
         "two dvc repro at once",
@@ -140,7 +140,7 @@ def test_two_of_one_stage_at_once_by_hand_leave_one_whole_output(reference, tmp_
     """DVC's lock is not there: each writes in a folder of its own, and the last rename counts."""
     clone = dag.fork(reference, tmp_path / "clone", "dedup")
     both = [subprocess.Popen(dag.command(reference, "dedup"), **dag.popen(clone)) for _ in range(4)]
-    said = [process.communicate()[0] for process in both]
+    said = [process.communicate(timeout=600)[0] for process in both]
     assert dag.half_made(reference, clone, "dedup") == [] and dag.left_behind(clone) == []
     ends = [process.returncode for process in both]
     observed("4 dedup.py at once", "dedup", f"exits {ends}", "one whole output")

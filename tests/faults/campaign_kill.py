@@ -56,7 +56,9 @@ def kill(clone, stage, seconds, victim):
     process = psutil.Popen(
         ["dvc", "repro", "-s", stage], start_new_session=True, **dag.popen(clone)
     )
+    deadline = time.monotonic() + 600
     while process.poll() is None:
+        assert time.monotonic() < deadline, f"dvc repro -s {stage} still runs after 600 s"
         family = [process, *process.children(recursive=True)]
         stages = [child for child in family if "scripts/" in " ".join(command(child))]
         if stages and sum(map(cpu_seconds, family)) >= seconds:
@@ -67,7 +69,7 @@ def kill(clone, stage, seconds, victim):
                 os.killpg(process.pid, signal.SIGKILL)
             break
         time.sleep(0.03)
-    process.communicate()
+    process.communicate(timeout=600)
     return process.returncode != 0
 
 

@@ -56,7 +56,7 @@ def test_the_whole_dag_ends_in_the_same_bytes(reference, tmp_path, observed, nam
     if user:  # pytest's folder lets only its owner in
         give_away(clone, user)
     said = subprocess.run(
-        ["dvc", "repro"], umask=umask, user=user, group=user, **dag.popen(clone, env)
+        ["dvc", "repro"], umask=umask, user=user, group=user, **dag.popen(clone, env), timeout=600
     )
     assert said.returncode == 0, said.stdout[-4000:]
     wrong = [out for stage in dag.STAGES for out in dag.differing(reference, clone, stage)]
@@ -81,7 +81,7 @@ def give_away(clone, user):
         if not parent.stat().st_mode & 0o001:
             parent.chmod(0o755)
     try:
-        subprocess.run([sys.executable, "-c", ""], user=user, group=user, check=True)
+        subprocess.run([sys.executable, "-c", ""], user=user, group=user, check=True, timeout=600)
     except PermissionError:
         pytest.fail("this Python lies where only its owner looks: use one that all can run")
 

@@ -131,7 +131,7 @@ def repro(clone: Path, stage: str | None = None, **options) -> subprocess.Comple
 def run(
     clone: Path, command: list[str], env: dict | None = None, **options
 ) -> subprocess.CompletedProcess:
-    return subprocess.run(command, **popen(clone, env), **options)
+    return subprocess.run(command, **popen(clone, env), **options, timeout=600)
 
 
 def popen(clone: Path, env: dict | None = None) -> dict:

@@ -23,7 +23,9 @@ SIZE = 20_000  # bytes that a file may have: less than each stage writes
 
 def run(stage, folder, **options):
     command = [sys.executable, str(SCRIPTS / f"{stage}.py")]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, **options)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, **options, timeout=600
+    )
 
 
 def start(folder):

@@ -205,7 +205,9 @@ def test_every_one_is_refused_in_a_plain_sentence(hostile, tmp_path):
         (tmp_path / f"{number:03}").mkdir()
         (tmp_path / f"{number:03}" / kind).write_bytes(content)
     command = [sys.executable, "-c", READ_ALL, ROOT / "tests", ROOT / "scripts", tmp_path]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, timeout=600
+    )
     assert done.returncode == 0, f"died: {done.returncode}\n{done.stderr[-2000:]}"
     said = dict(zip(hostile, json.loads(done.stdout.splitlines()[-1]).values(), strict=True))
     assert {case: text for case, text in said.items() if not text or text.startswith("crash")} == {}

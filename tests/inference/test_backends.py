@@ -217,7 +217,11 @@ def test_a_light_backend_imports_nothing_heavy(models, kind):
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=ROOT / "scripts",
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 

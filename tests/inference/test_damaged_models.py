@@ -39,7 +39,9 @@ for path in paths:
 def refusals(paths, tokenizer):
     """What `open_backend` says of each path, a line each."""
     command = [sys.executable, "-c", OPEN_ALL, tokenizer, *paths]
-    done = subprocess.run(map(str, command), cwd=ROOT / "scripts", capture_output=True, text=True)
+    done = subprocess.run(
+        map(str, command), cwd=ROOT / "scripts", capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, f"died after {done.stdout}\n{done.stderr}"
     return done.stdout.splitlines()
 
@@ -116,7 +118,7 @@ def test_a_folder_without_a_model_and_a_tokenizer_that_is_not_there_are_named(mo
 
 def test_an_empty_prompt_is_refused():
     command = [sys.executable, "scripts/chat.py", "--prompt", " "]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: --prompt is empty: nothing to answer\n"
 
@@ -133,7 +135,7 @@ def test_the_scripts_end_with_that_line(models, tokenizer_path, tmp_path, script
     else:
         rest = [tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"]
     command = [sys.executable, f"scripts/{script}.py", *model, *rest]
-    done = subprocess.run(map(str, command), cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(map(str, command), cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {path}: no ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "answers.jsonl").exists()

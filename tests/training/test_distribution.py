@@ -71,7 +71,9 @@ def results(base_dir):
     }
     kinds = ("none", "data_parallel", "model_parallel")
     command = [sys.executable, "-c", TRAIN, str(base_dir), *kinds]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

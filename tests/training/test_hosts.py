@@ -69,7 +69,7 @@ def run_both(folders):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = [start(folder, number, port) for number, folder in enumerate(folders)]
-    texts = [process.communicate() for process in processes]
+    texts = [process.communicate(timeout=600) for process in processes]
     return [(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
 
 
@@ -88,7 +88,7 @@ def projects(tmp_path_factory, base_dir):
 def on_one_device(folder, base_dir, write_params, lora):
     make_project(folder, base_dir)
     set_params(write_params, folder, lora, distribution="none")
-    assert start(folder).wait() == 0
+    assert start(folder).wait(timeout=600) == 0
     return losses(folder)
 
 

@@ -163,7 +163,11 @@ print(json.dumps([file.relative_to(PACKAGE.parents[1]).as_posix() for file in im
 
 def test_the_key_covers_the_code_that_training_imports_and_no_other():
     done = subprocess.run(
-        [sys.executable, "-c", LOADED], cwd=ROOT / "scripts", capture_output=True, text=True
+        [sys.executable, "-c", LOADED],
+        cwd=ROOT / "scripts",
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     wanted = {file for file in imported_files(ROOT / "scripts/train.py") if file.endswith(".py")}
@@ -225,6 +229,14 @@ def start(project):
     )
 
 
+def wait_for_checkpoint(project, process):
+    deadline = time.monotonic() + 600
+    while not list((project / ".resume").glob("train-*.npz")):
+        assert process.poll() is None, process.communicate(timeout=600)
+        assert time.monotonic() < deadline, "train.py wrote no checkpoint in 600 s"
+        time.sleep(0.01)
+
+
 def outputs(project):
     paths = ("models/lora.npz", "metrics/train.json", "metrics/training_log.csv")
     return {path: (project / path).read_bytes() for path in paths}
@@ -232,22 +244,20 @@ def outputs(project):
 
 def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
     whole = start(project)
-    assert "60 steps" in whole.communicate()[0]
+    assert "60 steps" in whole.communicate(timeout=600)[0]
     wanted = outputs(project)
     assert not (project / ".resume").exists()
     for path in wanted:  # as DVC does before it runs a stage
         os.unlink(project / path)
 
     killed = start(project)
-    while not list((project / ".resume").glob("train-*.npz")):
-        assert killed.poll() is None, killed.communicate()
-        time.sleep(0.01)
+    wait_for_checkpoint(project, killed)
     os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    killed.communicate(timeout=600)
     assert not any((project / path).exists() for path in wanted)
 
     again = start(project)
-    assert "goes on after step" in again.communicate()[1]
+    assert "goes on after step" in again.communicate(timeout=600)[1]
     assert outputs(project) == wanted
     assert not (project / ".resume").exists()
 
@@ -256,10 +266,8 @@ def test_ctrl_c_ends_it_with_one_line(project, write_params):
     # It must not be done before the key is pressed.
     write_params(SETTINGS | {"train.max_steps": 100_000})
     process = start(project)
-    while not list((project / ".resume").glob("train-*.npz")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    wait_for_checkpoint(project, process)
     process.send_signal(signal.SIGINT)
-    errors = process.communicate()[1]
+    errors = process.communicate(timeout=600)[1]
     assert process.returncode == 130, errors
     assert errors.endswith("interrupted\n") and "Traceback" not in errors, errors

@@ -29,10 +29,15 @@ def test_a_large_model_keeps_the_usual_settings(monkeypatch):
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="keep_freed_memory is for glibc")
 def test_freed_memory_serves_the_next_step():
     """64 MB of buffers a step are 16,000 pages; the kernel clears them only for the first steps."""
     done = subprocess.run(
-        [sys.executable, "-c", STEPS], cwd=ROOT / "scripts", capture_output=True, text=True
+        [sys.executable, "-c", STEPS],
+        cwd=ROOT / "scripts",
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     first, *_, last = map(int, done.stdout.split())
     assert first > 16_000 and last < 1000

@@ -8,7 +8,6 @@ of fixed length. It is read back before it takes its place. Quantizing is a step
 import io
 import math
 import os
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -22,6 +21,7 @@ from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_json, require
+from gemma_finetune.utils.memory import available_memory, peak_memory
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GB = 1e9
@@ -53,8 +53,7 @@ def convert_to_tflite(
         folder = temporary.with_name("export")
         os.replace(_export(merged, folder, prefill_lengths, cache_length), temporary)
         check_signatures(temporary, prefill_lengths, cache_length)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Cost(time.monotonic() - start, peak)
+    return Cost(time.monotonic() - start, peak_memory())
 
 
 def check_lengths(prefill_lengths: Sequence[int], cache_length: int, max_position: int) -> None:
@@ -92,17 +91,6 @@ def float32_bytes(weights: str | Path) -> int:
     with open_weights(weights) as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]
     return 4 * sum(math.prod(shape) for shape in shapes)
-
-
-def available_memory() -> float:
-    """Bytes this process can still take: what its machine has left, or its container's limit."""
-    meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if not meminfo.exists():  # not Linux
-        return math.inf
-    sizes = dict(line.split(":") for line in meminfo.read_text().splitlines())
-    available = 1024 * int(sizes["MemAvailable"].split()[0])
-    contained = limit.read_text().strip() if limit.exists() else "max"
-    return available if contained == "max" else min(available, int(contained))
 
 
 def check_memory(cost: Cost, available: float) -> None:

@@ -39,7 +39,19 @@ class Adapter:
     def delta(self, module: str) -> np.ndarray:
         """The update of a module's weight: scale x B A, float32 (out, in)."""
         lora_A, lora_B = self.weights[f"{module}.lora_A"], self.weights[f"{module}.lora_B"]
-        return np.float32(self.config.scale) * (lora_B @ lora_A)
+        return lora_delta(lora_A, lora_B, self.config.scale)
+
+
+def lora_delta(lora_A: np.ndarray, lora_B: np.ndarray, scale: float) -> np.ndarray:
+    """scale x B A, float32 (out, in), to the bit the same on every CPU.
+
+    `lora_B @ lora_A` is not: BLAS sums over the rank in an order that depends on the CPU.
+    """
+    product = np.zeros((len(lora_B), lora_A.shape[1]))  # float64, where each product is exact
+    for column, row in zip(lora_B.T.astype(np.float64), lora_A.astype(np.float64), strict=True):
+        product += np.outer(column, row)
+    product *= scale
+    return product.astype(np.float32)
 
 
 def base_digest(base: str | Path) -> str:

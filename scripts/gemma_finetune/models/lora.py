@@ -31,6 +31,7 @@ from gemma_finetune.formats.fake_quantization import (
     fake_quantized,
     fake_quantized_embedding,
 )
+from gemma_finetune.formats.lora_file import lora_delta
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.keras_private import replace_layer
 from gemma_finetune.models.projection import project
@@ -110,10 +111,10 @@ class LoRADense(keras.layers.Layer):
     def fold(self) -> None:
         """Replaces the base's kernel by the rounded sum, for inference.
 
-        Computed by numpy exactly as the merge computes it. Another way to sum W + B A would differ
-        in the last bit, and then now and then by a whole step of the rounding.
+        Computed exactly as the merge computes it. Another way to sum W + B A would differ in the
+        last bit, and then now and then by a whole step of the rounding.
         """
-        update = np.float32(self.scale) * (np.asarray(self.lora_B) @ np.asarray(self.lora_A))
+        update = lora_delta(np.asarray(self.lora_A), np.asarray(self.lora_B), self.scale)
         kernel = rounded_kernel(self.base, _to_numpy(self.base.kernel), self.bits, update)
         self.base.kernel.assign(kernel)
         self.folded = True

@@ -2,7 +2,8 @@
 
 import ctypes
 import os
-import resource
+
+from gemma_finetune.utils import memory
 
 SMALL_MODEL = 256 << 20  # bytes of weights
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc, malloc.h
@@ -33,7 +34,7 @@ def keep_freed_memory() -> None:
 
     Otherwise the kernel clears those pages again and again, which takes a quarter of the time. Call
     after `prepare_training` and once the model is loaded, or the holes that loading leaves are kept
-    as well.
+    as well. For glibc, on Linux; elsewhere, as on macOS, it does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -53,7 +54,7 @@ def peak_memory() -> dict[str, float]:
     """Peak memory of this process in GB: "host" (resident set), and "device" if not the CPU."""
     import jax
 
-    peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+    peak = {"host": memory.peak_memory() / 1e9}
     stats = jax.local_devices()[0].memory_stats()
     if stats:
         peak["device"] = stats["peak_bytes_in_use"] / 1e9

@@ -11,31 +11,35 @@ the same as before, and those weights get a finer grid:
     up_proj (rows)              down
 
 A row that is divided keeps its own grid, so the producers lose nothing. The embedding is also the
-head and cannot be scaled. Works on Hugging Face tensors with numpy; only `collect_inputs` runs a
-model.
+head and cannot be scaled. Works on Hugging Face tensors, with numpy alone.
+
+Every machine finds the same scales. What the search looks at is computed in float64, where CPUs
+differ by 1e-13 or so; a scale is then rounded to a few bits, which removes the difference, and the
+search calls two losses a tie unless they differ by more.
 """
 
 import random
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from gemma_finetune.export.awq.activations import collect_inputs
 from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.files import read_json, require
-from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 BITS = 4  # of the quantization to prepare for
 ALPHAS = np.linspace(0, 1, 11)  # the grid of the search, s = (mean |x|) ** alpha
 SEARCH_ROWS = 256  # finds the same scales as four times as many, in a third of the time
 SMALLEST = 1e-4  # lower bound of a channel's mean |x|
+SCALE_BITS = 6  # of a scale's mantissa: steps of 1.6 to 3 %
+TIE = 1e-9  # losses that differ by less, relative to the smallest, are equal
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -64,7 +68,7 @@ def write_scaled(merged: str | Path, directory: str | Path, rows: Iterable[Seque
     with open_weights(weights):
         pass  # names damaged weights now: an error of the copy below is not the weights' fault
     shutil.copytree(merged, directory, ignore=shutil.ignore_patterns("*.safetensors"))
-    inputs = collect_inputs(merged, rows, config)
+    inputs = collect_inputs(merged, rows)
     tensors = scale(load_file(weights), config, inputs)
     save_file(tensors, Path(directory) / "model.safetensors", metadata={"format": "pt"})
 
@@ -107,25 +111,34 @@ def groups(config: Mapping[str, Any]) -> list[Group]:
 def find_scales(tensors: Tensors, group: Group, x: np.ndarray) -> np.ndarray:
     """The scales (C,) of the producer's channels with the least loss on the inputs `x` (N, in).
 
-    AWQ's search: s = (mean |x|) ** alpha over a grid of alpha. alpha = 0 means no scaling. It wins
-    for a merged model of a quantization-aware adapter, whose weights are rounded already.
+    AWQ's search: s = (mean |x|) ** alpha over a grid of alpha; of equal losses, the smallest alpha.
+    alpha = 0 means no scaling. It wins for a merged model of a quantization-aware adapter, whose
+    weights are rounded already.
     """
     weights = [tensors[f"{name}.weight"] for name in group.consumers if bits_of(name) == BITS]
 
     # (in,) -> (C,): the query heads of a key/value head share its channels
     magnitude = _to_channels(group, np.abs(x).mean(0))
     magnitude = np.maximum(magnitude, SMALLEST)
-    candidates = [_centered(magnitude**alpha) for alpha in ALPHAS]
+    candidates = [_rounded(_centered(magnitude**alpha)) for alpha in ALPHAS]
 
     x = x[:: -(-len(x) // SEARCH_ROWS)]  # every n-th row
     energies = [np.square(x @ weight.T).sum() for weight in weights]
     losses = [_loss(weights, energies, x, _to_inputs(group, scales)) for scales in candidates]
-    return candidates[int(np.argmin(losses))]
+    is_least = losses <= np.min(losses) * (1 + TIE)
+    return candidates[int(np.argmax(is_least))]  # the first of them
 
 
 def _centered(scales: np.ndarray) -> np.ndarray:
     """Scales with a largest and a smallest that multiply to 1, as in the paper's code."""
-    return (scales / np.sqrt(scales.max() * scales.min())).astype(np.float32)
+    return scales / np.sqrt(scales.max() * scales.min())
+
+
+def _rounded(scales: np.ndarray) -> np.ndarray:
+    """Scales with SCALE_BITS of mantissa, float32. Exact arithmetic, so equal on every machine."""
+    mantissa, exponent = np.frexp(scales)
+    steps = 2**SCALE_BITS
+    return np.ldexp(np.rint(mantissa * steps) / steps, exponent).astype(np.float32)
 
 
 def _loss(
@@ -177,43 +190,3 @@ def scale(
         if (scales != 1).any():
             scaled |= fold(scaled, group, scales)
     return scaled
-
-
-def collect_inputs(
-    merged: str | Path, rows: Iterable[Sequence[int]], config: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """{first consumer of a group: its inputs (N, in)} while the merged model reads `rows`."""
-    with quiet_unless_it_fails():
-        import torch
-        from transformers import Gemma3ForCausalLM
-        from transformers.utils.logging import disable_progress_bar
-    disable_progress_bar()
-    model = Gemma3ForCausalLM.from_pretrained(
-        merged, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-    )
-    ids, is_real = _padded(rows)
-    collected: dict[str, np.ndarray] = {}
-
-    def collect(name: str, module: Any, inputs: tuple) -> None:
-        (hidden,) = inputs  # (rows, T, in)
-        collected[name] = hidden.numpy()[is_real]  # (N, in)
-
-    for group in groups(config):
-        name = group.consumers[0]
-        model.get_submodule(name).register_forward_pre_hook(partial(collect, name))
-    with torch.no_grad():
-        model.model(torch.from_numpy(ids))  # causal: padding after a row changes nothing in it
-    return collected
-
-
-def _padded(rows: Iterable[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (rows, longest), and which of them are not padding (rows, longest).
-
-    All rows are read in one call, so that each weight goes through memory once.
-    """
-    rows = list(rows)
-    lengths = np.array([len(row) for row in rows])
-    is_real = np.arange(lengths.max()) < lengths[:, None]
-    ids = np.zeros(is_real.shape, np.int64)
-    ids[is_real] = np.concatenate(rows)
-    return ids, is_real

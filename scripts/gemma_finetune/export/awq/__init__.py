@@ -1,0 +1,1 @@
+"""Activation-aware scaling of the weights before quantization (AWQ)."""
