@@ -54,7 +54,7 @@ def _data_files(path):
     """Files that a module names: beside it (corpus.yaml), or in scripts/ (recipes/int4.json)."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         text = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(text, str) and "." in text and "\n" not in text:
+        if isinstance(text, str) and "." in text and "\n" not in text and text[0] != "/":
             for folder in (path.parent, SCRIPTS):
                 file = folder / text[:100]
                 if file.is_file() and file.suffix != ".py":

@@ -1,10 +1,6 @@
 import json
-<<<<<<< HEAD
-import math
 import shutil
 from pathlib import Path
-=======
->>>>>>> i-machines
 
 import numpy as np
 import pytest

@@ -53,11 +53,7 @@ def test_ctrl_c_while_a_script_runs_is_one_word(tmp_path):
     ) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGINT)
-<<<<<<< HEAD
-        assert (process.wait(), process.stderr.read()) == (130, "interrupted\n")
-=======
-        return process.wait(timeout=600), process.stderr.read()
->>>>>>> i-machines
+        assert (process.wait(timeout=600), process.stderr.read()) == (130, "interrupted\n")
 
 
 def ends(error):
@@ -88,7 +84,6 @@ def test_a_users_mistake_is_one_line_and_a_non_zero_exit():
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating"), "not enough memory"),
     ],
 )
-<<<<<<< HEAD
 def test_what_the_machine_lacks_is_one_plain_line(error, says):
     message = ends(error)
     assert message.startswith(f"error: {says}") and "\n" not in message
@@ -125,31 +120,3 @@ assert (sys.excepthook, sys.unraisablehook) == hooks
 """
     done = call("-c", code, cwd=SCRIPTS)
     assert (done.returncode, done.stderr) == (0, "")
-=======
-def test_what_the_machine_lacks_is_one_plain_line_wherever_it_is_noticed(tmp_path, error, says):
-    """Also while a library loads, before `run`. Anything else keeps its traceback."""
-    tmp_path.joinpath("pydantic.py").write_text(f"raise {error}")
-    command = [sys.executable, str(ROOT / "scripts/validate.py")]
-    path = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 1 and done.stderr.startswith(says)
-
-
-@pytest.mark.parametrize("script", ["train", "tflite", "validate"])
-def test_too_few_addresses_are_refused_before_a_library_can_crash(tmp_path, script):
-    limit = 3 << 30
-    command = [sys.executable, str(ROOT / f"scripts/{script}.py"), "--help"]
-    limited = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))}
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, **limited, timeout=600
-    )
-    if script == "validate":
-        assert done.returncode == 0
-    else:
-        assert done.returncode == 1
-        assert done.stderr.startswith(
-            "error: this process may map 3.0 GB of addresses (ulimit -v) and its libraries"
-        )
->>>>>>> i-machines

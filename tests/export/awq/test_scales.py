@@ -141,25 +141,6 @@ def test_calibration_rows_are_the_same_draw_of_so_many_tokens(tokenizer):
     assert len(calibration_rows(texts[:2], tokenizer, 100)) == 2
 
 
-<<<<<<< HEAD:tests/export/test_awq.py
-def test_inputs_are_what_each_group_reads(model_dir, config):
-    inputs = collect_inputs(model_dir, ROWS, config)
-    assert list(inputs) == [group.consumers[0] for group in groups(config)]
-    assert inputs["model.layers.1.self_attn.o_proj"].shape == (8 * 41, 64)
-    assert inputs["model.layers.0.mlp.down_proj"].shape == (8 * 41, 96)
-
-
-def test_rows_of_unequal_length_are_read_as_if_alone(model_dir, config):
-    rows = [row[:length] for row, length in zip(ROWS, (41, 3, 17), strict=False)]
-    together = collect_inputs(model_dir, rows, config)
-    alone = [collect_inputs(model_dir, [row], config) for row in rows]
-    for name, inputs in together.items():
-        expected = np.concatenate([inputs_of_row[name] for inputs_of_row in alone])
-        np.testing.assert_allclose(inputs, expected, rtol=1e-4, atol=1e-4)
-
-
-=======
->>>>>>> i-machines:tests/export/awq/test_scales.py
 def test_without_large_activations_nothing_is_worth_scaling(config, tensors):
     group = groups(config)[0]
     flat = np.sign(np.random.default_rng(3).normal(size=(64, 64))).astype("float32")
