@@ -62,7 +62,7 @@ def entries(cache: Path) -> list[Path]:
 
 
 def digest_in_name(path: Path) -> str:
-    """ab/cdef… -> abcdef…, the MD5 that the content should have. A folder's listing ends in .dir."""
+    """ab/cdef… -> abcdef…, the MD5 that the content should have (without a folder's .dir)."""
     return path.parent.name + path.stem
 
 
