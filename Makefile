@@ -1,11 +1,16 @@
 # Two commands do everything: `make repro` and `make test`. Both set up .venv first.
 PYTHON ?= python3
+UV ?= $(shell command -v uv)
+TORCH ?= cpu
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+# Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH it was started with.
+SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help repro test quick chat lint bench faults readme lock clean
+.PHONY: help repro test quick chat lint bench faults verify readme lock clean
 
 help:  ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: .venv/installed  ## Run the pipeline, then fail if a hop of the export lost too much
 	dvc repro
@@ -26,6 +31,9 @@ lint: .venv/installed  ## Check style and types
 faults: .venv/installed  ## Run the long fault campaign; tests/faults/README.md has what it found
 	python -m pytest tests/faults/campaign_*.py
 
+verify: .venv/installed  ## Look for damaged files in DVC's cache; REMOVE=yes removes them
+	python scripts/verify_cache.py $(if $(REMOVE),--remove)
+
 bench: .venv/installed  ## Measure how fast the models answer; benchmarks/README.md has more
 	python benchmarks/decode.py --prefill 256 models/tflite/int8.tflite models/tflite/int4.tflite models/bundle/int8.task
 
@@ -41,9 +49,33 @@ lock:  ## Write requirements.lock anew from requirements.txt
 clean:  ## Remove .venv; data and models stay
 	rm -rf .venv
 
+# TORCH=cuda: what PyPI has, on Linux a CUDA build of several GB. Else PyTorch's own CPU build, if its
+# index answers: a stage that runs on the CPU needs no more. On macOS both are the same.
+# UV=: install with pip where uv is there.
 .venv/installed: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or later is needed; try make PYTHON=python3.12")'
+	@$(PYTHON) -c '$(CHECK_PYTHON)'
+	@echo "installing requirements.lock into .venv: a few minutes, 5 GB (with TORCH=cuda several more)"
+ifeq ($(UV),)
 	$(PYTHON) -m venv .venv
-	@echo "installing requirements.lock into .venv (a few minutes, 4 GB)"
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(call install,.venv/bin/pip install --disable-pip-version-check)
+else
+	$(UV) venv --quiet --seed --allow-existing --python $(PYTHON) .venv
+	$(call install,$(UV) pip install --python .venv/bin/python)
+endif
 	touch $@
+
+define CHECK_PYTHON
+import sys; v = sys.version_info[:2]; \
+sys.exit("Python 3.11 to 3.13 is needed; try make PYTHON=python3.12" if v < (3, 11) else \
+"Python 3.11 to 3.13 is needed: litert-converter, tensorflow-text and mediapipe have no wheels " \
+"for 3.14; try make PYTHON=python3.13" if v > (3, 13) else None)
+endef
+
+# $(call install,COMMAND): torch's CPU build first, then all of the lock, which finds torch there.
+define install
+	@if [ $(TORCH) = cpu ] && [ "$$(uname)" = Linux ] && $(PYTHON) -c '$(FIND_TORCH)' 2>/dev/null; \
+	then $(1) --no-deps --index-url $(TORCH_CPU) $$(grep '^torch==' requirements.lock) || true; fi
+	$(1) -r requirements.lock
+endef
+
+FIND_TORCH = import urllib.request; urllib.request.urlopen("$(TORCH_CPU)/torch/", timeout=5)

@@ -57,5 +57,6 @@ def _data_files(path):
         if isinstance(text, str) and "." in text and "\n" not in text and text[0] != "/":
             for folder in (path.parent, SCRIPTS):
                 file = folder / text[:100]
-                if file.is_file() and file.suffix != ".py":
+                is_ours = file.is_relative_to(SCRIPTS)  # not a path of the system's
+                if is_ours and file.is_file() and file.suffix != ".py":
                     yield file

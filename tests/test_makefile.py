@@ -1,0 +1,65 @@
+"""The Makefile's own logic; what its targets run has tests of its own."""
+
+import re
+import subprocess
+import sys
+from collections import namedtuple
+from unittest import mock
+
+import pytest
+
+from imports import ROOT
+
+Version = namedtuple("Version", "major minor micro")
+
+
+def make(*arguments):
+    command = ["make", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def planned(*settings):
+    """What an installation would run."""
+    return make("--dry-run", "--what-if", "requirements.lock", ".venv/installed", *settings)
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (Version(2, 7, 18), "Python 3.11 to 3.13 is needed; try make PYTHON=python3.12"),
+        (Version(3, 10, 9), "Python 3.11 to 3.13 is needed; try make PYTHON=python3.12"),
+        (Version(3, 11, 0), None),
+        (Version(3, 13, 9), None),
+        (Version(3, 14, 0), ".*litert-converter, tensorflow-text and mediapipe have no wheels.*"),
+    ],
+    ids=str,
+)
+def test_a_python_without_wheels_is_refused_with_the_reason(version, message):
+    code = re.search(r"-c '(.*?)'", planned("UV="))[1]
+    with mock.patch.object(sys, "version_info", version), pytest.raises(SystemExit) as ended:
+        exec(code, {})
+    assert ended.value.code is None if message is None else re.fullmatch(message, ended.value.code)
+
+
+def test_it_installs_with_uv_where_uv_is_there():
+    with_pip, with_uv = planned("UV="), planned("UV=/bin/uv")
+    assert ".venv/bin/pip install" in with_pip and "uv" not in with_pip
+    assert "/bin/uv pip install" in with_uv and ".venv/bin/pip" not in with_uv
+
+
+def test_torch_comes_from_the_cpu_index_unless_cuda_is_asked_for():
+    assert "[ cpu = cpu ]" in planned("UV=") and "whl/cpu" in planned("UV=")
+    assert "[ cuda = cpu ]" in planned("UV=", "TORCH=cuda")
+
+
+def test_help_lists_every_target():
+    phony = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    listed = [line.split()[0] for line in make("help").splitlines()]
+    assert sorted(listed) == sorted(phony.split())
+
+
+def test_verify_removes_only_when_asked_to():
+    assert "--remove" not in make("--dry-run", "--old-file", ".venv/installed", "verify")
+    assert "--remove" in make("--dry-run", "--old-file", ".venv/installed", "verify", "REMOVE=yes")

@@ -1,0 +1,79 @@
+import sys
+
+import pytest
+from dvc.repo import Repo
+
+import verify_cache
+from gemma_finetune.utils.cli import UserError
+
+pytestmark = pytest.mark.slow
+
+FILES = {"folder/a.txt": "a" * 100, "folder/b.txt": "b" * 100, "c.txt": "c" * 100}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The cache of a small repository whose dvc.lock has a folder of two files, and one more file.
+
+    Three files and the folder's listing.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {make: {cmd: 'true', outs: [folder, c.txt]}}")
+    with Repo.init(no_scm=True) as repo:
+        (tmp_path / "folder").mkdir()
+        for name, text in FILES.items():
+            (tmp_path / name).write_text(text)
+        repo.commit(force=True)
+    return tmp_path / ".dvc/cache/files/md5"
+
+
+def damage(cache, text):
+    """Flips a bit in the cached file that holds `text`, as a disk does: size and date stay."""
+    path = next(path for path in verify_cache.entries(cache) if path.read_text() == text)
+    path.chmod(0o644)
+    path.write_text(chr(ord(text[0]) ^ 1) + text[1:])
+    return path
+
+
+def verify(monkeypatch, *options):
+    monkeypatch.setattr(sys, "argv", ["verify_cache.py", *options])
+    verify_cache.main()
+
+
+def test_a_sound_cache_passes(cache, monkeypatch, capsys):
+    verify(monkeypatch)
+    assert f"4 files in {cache}: each is what its name says" in capsys.readouterr().out
+
+
+def test_damaged_files_are_named_with_what_they_hold(cache, monkeypatch, capsys):
+    damaged = {damage(cache, FILES[name]): name for name in ("c.txt", "folder/b.txt")}
+    with pytest.raises(UserError, match="2 of 4 files in .* are damaged: .* REMOVE=yes"):
+        verify(monkeypatch)
+    printed = capsys.readouterr().out
+    for path, name in damaged.items():
+        assert f"damaged: {path}: {name}\n" in printed and path.exists()
+
+
+def test_removed_when_asked_to(cache, monkeypatch, capsys):
+    path = damage(cache, FILES["c.txt"])
+    verify(monkeypatch, "--remove")
+    assert not path.exists() and len(verify_cache.entries(cache)) == 3
+    assert "`dvc checkout --relink`" in capsys.readouterr().out
+    verify(monkeypatch)
+
+
+def test_a_file_that_cannot_be_read_counts_as_damaged(cache, monkeypatch):
+    monkeypatch.setattr(verify_cache.hashlib, "file_digest", read_error)
+    with pytest.raises(UserError, match="4 of 4 files"):
+        verify(monkeypatch)
+
+
+def read_error(*_):
+    raise OSError("Input/output error")
+
+
+def test_an_empty_cache_passes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Repo.init(no_scm=True).close()
+    verify(monkeypatch)
+    assert "0 files" in capsys.readouterr().out
