@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
@@ -96,7 +97,7 @@ def cluster():
             yield cluster
         finally:
             cluster.shutdown()
-    wait_until(lambda: not processes_with(folder))
+    wait_until(lambda: not processes_of(folder))
     shutil.rmtree(folder)
 
 
@@ -106,9 +107,13 @@ def on_cluster(cluster, monkeypatch):
     return cluster
 
 
-def processes_with(word):
-    listed = subprocess.run(["ps", "-A", "-o", "command="], capture_output=True, text=True)
-    return [line for line in listed.stdout.splitlines() if word in line]
+def processes_of(folder):
+    """Processes that work in the folder, or name it in their command."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = [*(process.info["cmdline"] or []), process.info["cwd"] or ""]
+        found += [process for word in words if folder in word]
+    return found
 
 
 def wait_until(condition):
