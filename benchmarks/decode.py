@@ -31,9 +31,8 @@ def main():
     rows = [
         (name, run, measure(args, path, run)) for path in args.models for name, run in runs(path)
     ]
-    print(
-        f"\n{args.prefill} tokens read, {args.decode} decoded, {args.threads} threads, best of {args.repeats}\n"
-    )
+    counts = f"{args.prefill} tokens read, {args.decode} decoded, {args.threads} threads"
+    print(f"\n{counts}, best of {args.repeats}\n")
     print("| model | measured | " + " | ".join(COLUMNS) + " |")
     print("|---|---" + "|---:" * len(COLUMNS) + "|")
     for name, run, result in rows:
@@ -94,9 +93,16 @@ def ours(path, run, args):
 
     kind, _, dtype = run.partition(" ")
     config = GenerateConfig(
-        max_tokens=args.decode, temperature=0.0, top_k=None, top_p=1.0, repetition_penalty=1.0, seed=0,
-        threads=args.threads, dtype=dtype or "float32", context_length=1024,
-    )  # fmt: skip
+        max_tokens=args.decode,
+        temperature=0.0,
+        top_k=None,
+        top_p=1.0,
+        repetition_penalty=1.0,
+        seed=0,
+        threads=args.threads,
+        dtype=dtype or "float32",
+        context_length=1024,
+    )
     start = time.perf_counter()
     backend = open_backend(kind, str(path), config, args.tokenizer)
     result = {"load s": time.perf_counter() - start}
@@ -169,6 +175,8 @@ def llama_cpp(path, args):
     import numpy as np
     from llama_cpp import Llama, llama_get_logits_ith
 
+    from gemma_finetune.formats.chat_template import render_prompt
+
     start = time.perf_counter()
     size = {
         "n_ctx": 1024,
@@ -178,7 +186,7 @@ def llama_cpp(path, args):
     }
     model = Llama(str(path), **size, verbose=False)
     load, prefill, decode = time.perf_counter() - start, [], []
-    question = f"<start_of_turn>user\n{QUESTION[0]['content']}<end_of_turn>\n<start_of_turn>model\n".encode()
+    question = render_prompt(QUESTION).encode()
     first = _seconds(lambda: model.eval(model.tokenize(question, special=True)))
 
     def answer():

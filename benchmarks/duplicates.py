@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import dedup as stage  # noqa: E402
-
 from gemma_finetune.data.dedup import find_twins  # noqa: E402
 from gemma_finetune.data.evidence import (  # noqa: E402
     SharedText,
@@ -111,7 +110,9 @@ def removed(rows: list[dict]) -> tuple[np.ndarray, SharedText]:
             shared.save(Path(folder, "shared_text.npz"))
             file.seek(0)
             index = stage.build_index(file, THRESHOLD, Path(folder, "shared_text.npz"))
-    twin, _ = find_twins(index, lambda number: evidence_of(rows[number], shared), THRESHOLD)
+    twin, _ = find_twins(
+        index, lambda numbers: evidence_of([rows[n] for n in numbers], shared), THRESHOLD
+    )
     return twin >= 0, shared
 
 
@@ -133,7 +134,7 @@ def near_duplicates(writer: Writer, count: int) -> None:
         gone, shared = removed(originals + copies)
         similar = []
         for row, copy in zip(originals, copies, strict=True):
-            similarity = evidence_similarity(evidence_of(row, shared), evidence_of(copy, shared))
+            similarity = evidence_similarity(*evidence_of([row, copy], shared))
             similar.append(similarity >= THRESHOLD)
         found = gone[:count] | gone[count:]
         share = found[similar].mean() if any(similar) else float("nan")

@@ -37,7 +37,10 @@ SHAPES = {
 }
 HEADS, HEAD_DIM, VOCABULARY = 4, 256, 262144
 PREFILL_LENGTHS, CACHE_LENGTH = [8, 128, 512], 1280
-PROMPT = "<start_of_turn>user\nTurn on the light.<end_of_turn>\n<start_of_turn>model\nIt is on.<end_of_turn>\n"
+PROMPT = (
+    "<start_of_turn>user\nTurn on the light.<end_of_turn>\n"
+    "<start_of_turn>model\nIt is on.<end_of_turn>\n"
+)
 
 
 def config(shape):
@@ -47,12 +50,23 @@ def config(shape):
         for n in range(shape["num_hidden_layers"])
     ]
     return shape | {
-        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "layer_types": kinds,
-        "num_attention_heads": HEADS, "num_key_value_heads": 1, "head_dim": HEAD_DIM, "vocab_size": VOCABULARY,
-        "query_pre_attn_scalar": 256, "sliding_window": 512, "rms_norm_eps": 1e-6, "max_position_embeddings": 32768,
-        "rope_theta": 1e6, "rope_local_base_freq": 1e4, "hidden_activation": "gelu_pytorch_tanh",
-        "attention_bias": False, "use_bidirectional_attention": False,
-    }  # fmt: skip
+        "architectures": ["Gemma3ForCausalLM"],
+        "model_type": "gemma3_text",
+        "layer_types": kinds,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": 1,
+        "head_dim": HEAD_DIM,
+        "vocab_size": VOCABULARY,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 512,
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 32768,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "attention_bias": False,
+        "use_bidirectional_attention": False,
+    }
 
 
 def tensor_shapes(shape):
@@ -114,9 +128,13 @@ def prepare(folder, shape, tokenizer):
 def export_hf(folder):
     """litert-torch's own command for the same: convert, quantize to INT8, bundle."""
     flags = {
-        "model": "models/merged", "output_dir": "theirs", "cache_length": CACHE_LENGTH, "bundle_litert_lm": True,
-        "prefill_lengths": PREFILL_LENGTHS, "quantization_recipe": "dynamic_wi8_afp32",
-    }  # fmt: skip
+        "model": "models/merged",
+        "output_dir": "theirs",
+        "cache_length": CACHE_LENGTH,
+        "bundle_litert_lm": True,
+        "prefill_lengths": PREFILL_LENGTHS,
+        "quantization_recipe": "dynamic_wi8_afp32",
+    }
     call = f"from litert_torch.generative.export_hf import export; export.export(**{flags!r})"
     return measure([sys.executable, "-c", call], folder)
 

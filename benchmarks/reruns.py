@@ -59,10 +59,11 @@ def folder_of(file):
 
 
 def history(files, until):
-    """For each commit, newest first, today's files that it changed; commits without any are left out.
+    """For each commit, newest first, today's files that it changed. Commits without any are left
+    out.
 
-    `git log` does not follow renames of many files at once, so this does: going back in time, a file
-    that was renamed is looked up under its older name from then on.
+    `git log` does not follow renames of many files at once, so this does: going back in time, a
+    file that was renamed is looked up under its older name from then on.
     """
     log = ["git", "log", "--format=%x40", "--name-status", "-M40%", "HEAD", "--", "scripts"]
     text = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=True).stdout

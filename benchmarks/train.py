@@ -86,14 +86,17 @@ def load_examples(args):
 def long_chats(count):
     """Conversations of words drawn at random: requests of about 25 tokens, answers of about 75."""
     rng = random.Random(0)
-    words = "the house is warm and light when we open every window after rain in our small green garden".split()
+    words = (
+        "the house is warm and light when we open every window after rain in our small green garden"
+    ).split()
     for number in range(count):
-        turns = (
-            f"<start_of_turn>user\n{' '.join(rng.choices(words, k=rng.randint(15, 30)))}<end_of_turn>\n"
-            f"<start_of_turn>model\n{' '.join(rng.choices(words, k=rng.randint(50, 90)))}<end_of_turn>\n"
-            for _ in range(6)
-        )
-        yield {"id": str(number), "text": "".join(turns)}
+        text = ""
+        for _ in range(6):
+            question = " ".join(rng.choices(words, k=rng.randint(15, 30)))
+            answer = " ".join(rng.choices(words, k=rng.randint(50, 90)))
+            text += f"<start_of_turn>user\n{question}<end_of_turn>\n"
+            text += f"<start_of_turn>model\n{answer}<end_of_turn>\n"
+        yield {"id": str(number), "text": text}
 
 
 def ours(args, dtype, examples):

@@ -22,14 +22,16 @@ from gemma_finetune.data.dedup import Features, count_text, features, find_twins
 from gemma_finetune.data.evidence import SharedText, SharedTextCounter, evidence_of
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.parallel import chunks, map_ordered
-from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
 
 BYTES_A_WORD = 6
+SHOWN = 3  # examples in a message
 
 
 def main() -> None:
-    threshold = load_section("data", DataConfig).dedup_threshold
+    config = load_section("data", DataConfig)
+    threshold = config.dedup_threshold
     source = require("data/converted/conversations.jsonl", "convert")
     with (
         open(source, "rb") as file,
@@ -42,16 +44,23 @@ def main() -> None:
         file.seek(0)
         index = build_index(file, threshold, folder / "shared_text.npz")
         row = random_access(file, index.size)
-        twin, similarity = find_twins(index, lambda n: evidence_of(row(n), shared), threshold)
+        twin, similarity = find_twins(
+            index, lambda numbers: evidence_of(list(map(row, numbers)), shared), threshold
+        )
         file.seek(0)
         write(folder, file, row, twin, similarity)
-    summary = summarize(index, twin)
+        summary = summarize(index, twin)
+        problem = too_many_lost(summary, similarity, twin, row, config.max_lost_fraction)
+        if problem:  # the removed rows stay to be read; the others must not be trained on
+            (folder / "kept.jsonl").unlink()
     write_json("metrics/dedup.json", summary)
     print(
         f"{summary['rows']:,} conversations, {summary['kept']:,} kept, "
         f"{summary['removed_exact']:,} exact and {summary['removed_near']:,} "
         "near duplicates removed"
     )
+    if problem:
+        raise UserError(problem)
 
 
 def find_shared_text(file: BinaryIO, size: int) -> SharedText:
@@ -92,6 +101,35 @@ def write(
                 orjson.loads(line), row(twin[number]), float(similarity[number])
             )
             removed.write(orjson.dumps(removal) + b"\n")
+
+
+def too_many_lost(
+    summary: dict,
+    similarity: np.ndarray,
+    twin: np.ndarray,
+    row: Callable[[int], dict],
+    limit: float,
+) -> str | None:
+    """What to tell the person if near-duplicates are more than the fraction `limit`, else None."""
+    near, rows = summary["removed_near"], summary["rows"]
+    if near <= limit * rows:
+        return None
+    examples = []
+    for number in np.flatnonzero((twin >= 0) & (similarity < 1))[:SHOWN].tolist():
+        pair = f"{place(row(number))} is like {place(row(int(twin[number])))}"
+        examples.append(f"  {pair}: {similarity[number]:.2f}")
+    return (
+        f"{near:,} of {rows:,} conversations are near-duplicates ({near / rows:.1%}), over "
+        f"data.max_lost_fraction ({limit:.1%}). For example:\n" + "\n".join(examples) + "\n"
+        "All are in data/deduped/removed.jsonl. Raise data.dedup_threshold to keep more of them, "
+        "or data.max_lost_fraction if they may go"
+    )
+
+
+def place(conversation: dict) -> str:
+    """Where a conversation came from."""
+    source = conversation["source"]
+    return f"{source['file']}:{source['line']}"
 
 
 def describe_removal(conversation: dict, kept: dict, similarity: float) -> dict:

@@ -46,7 +46,7 @@ def main() -> None:
         facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
         row = random_access(file, sizes)
         fits = facts["tokens"] <= limit
-        set_aside_overlong(folder, facts["tokens"], row, limit, config.overlong)
+        set_aside_overlong(folder, facts["tokens"], row, limit, config)
 
         splits = facts["split"][fits]
         refuse_untrainable(splits)
@@ -82,9 +82,16 @@ def write(
 
 
 def set_aside_overlong(
-    folder: Path, tokens: np.ndarray, row: Callable[[int], dict], limit: int, policy: str
+    folder: Path,
+    tokens: np.ndarray,
+    row: Callable[[int], dict],
+    limit: int,
+    config: DataConfig,
 ) -> None:
-    """Lists rows over `limit` tokens in overlong.jsonl. UserError if `data.overlong` is fail."""
+    """Lists rows over `limit` tokens in overlong.jsonl.
+
+    UserError if `data.overlong` is fail, or if they are more than `data.max_lost_fraction`.
+    """
     overlong = []
     with open(folder / "overlong.jsonl", "wb") as file:
         for number in np.flatnonzero(tokens > limit).tolist():
@@ -101,12 +108,21 @@ def set_aside_overlong(
         return
 
     first = "\n".join(f"  {where(row)}: {row['tokens']} tokens" for row in overlong[:SHOWN])
-    if policy == "fail":
+    found = f"{len(overlong):,} of {len(tokens):,} rows are over train.sequence_length = {limit}"
+    if config.overlong == "fail" or len(overlong) > config.max_lost_fraction * len(tokens):
         raise UserError(
-            f"{len(overlong):,} rows are over train.sequence_length = {limit}; raise it, shorten "
-            f"them, or set data.overlong to drop. The first:\n{first}"
+            f"{found} ({len(overlong) / len(tokens):.1%}; data.overlong is {config.overlong}, "
+            f"data.max_lost_fraction {config.max_lost_fraction:.1%}). The first:\n{first}\n"
+            f"A train.sequence_length of {length_that_keeps(tokens, 0.95)} keeps 95 % of the rows, "
+            f"{length_that_keeps(tokens, 0.99)} keeps 99 %"
         )
-    print(f"{len(overlong):,} rows over train.sequence_length = {limit} left out:\n{first}")
+    print(f"{found} and left out:\n{first}")
+
+
+def length_that_keeps(tokens: np.ndarray, share: float) -> int:
+    """The smallest sequence length, a multiple of 16, that at least this share of the rows fits."""
+    length = int(np.quantile(tokens, share, method="higher"))
+    return -(-length // 16) * 16
 
 
 def refuse_untrainable(splits: np.ndarray) -> None:
@@ -123,7 +139,9 @@ def refuse_leaks(
 ) -> None:
     """Prints how many rows have a near-twin in another split. UserError if any has."""
     shared = load_shared_text(SHARED_TEXT)
-    leaks = leakage.find_leaks(bands, splits, lambda n: evidence_of(row(n), shared), threshold)
+    leaks = leakage.find_leaks(
+        bands, splits, lambda numbers: evidence_of(list(map(row, numbers)), shared), threshold
+    )
     counts = leakage.summarize(leaks, splits)
     shown = ", ".join(f"{pair} {count}" for pair, count in counts.items())
     print(f"near-twins between splits: {shown}")

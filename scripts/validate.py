@@ -1,13 +1,13 @@
 """Checks every row of the raw data and sets aside those that cannot be used, with the reason.
 
-data/raw (ShareGPT, Alpaca, ChatML) -> data/validated/{records,rejected}.jsonl,
-metrics/validate.json
+data/raw (ShareGPT, Alpaca, ChatML; JSON, CSV, Parquet, Arrow) ->
+data/validated/{records,rejected}.jsonl, metrics/validate.json
 
     python scripts/validate.py
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -16,42 +16,88 @@ import orjson
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.extra_keys import keep_most_common
-from gemma_finetune.data.loader import Placed, find_files, read_files
+from gemma_finetune.data.loader import Placed, Survey, missing_shards, read_files, survey
 from gemma_finetune.data.parallel import chunks, map_ordered
+from gemma_finetune.data.split import SPLITS, split_in_name
 from gemma_finetune.data.validation import COUNTED, check_rows
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, write_json
 
 SHOWN = 5  # rejected rows shown when there are too many
+NAMES_SHOWN = 10  # names of files that are left out
 
 Counts = dict[str, Counter]  # rows by file, and one for each name in COUNTED
 
 
 def main() -> None:
     config = load_section("data", DataConfig)
+    found = survey(config.raw)
+    root = root_of(config.raw)
+    refuse_unclear_names(found.names, root)
+    for line in notes(found):
+        print(line)
+
     with aside("data/validated") as folder:
         folder.mkdir()
-        counts, first = validate(config, folder)
+        counts, first = validate(config, found, root, folder)
         summary = summarize(counts)
-        problem = too_many_rejected(summary, first, config.max_rejected_fraction)
+        problem = unknown_columns(config.columns, counts["columns"])
+        problem = problem or too_many_rejected(
+            summary, first, config.max_rejected_fraction, counts["messages"]
+        )
         if problem:
             # The rejected rows can still be read. The records must not be mistaken for good data.
             (folder / "records.jsonl").unlink()
     write_json("metrics/validate.json", summary)
     print(table(summary))
+    for line in splits_by_name(counts["files"], root):
+        print(line)
     if problem:
         raise UserError(problem)
 
 
-def validate(config: DataConfig, folder: Path) -> tuple[Counts, list[dict]]:
+def root_of(raw: str) -> str:
+    """The folder below which names of files and folders may name a split."""
+    path = Path(raw)
+    return path.as_posix() if path.is_dir() else path.parent.as_posix()
+
+
+def refuse_unclear_names(names: Iterable[str], root: str) -> None:
+    """UserError for a file with the names of two splits in its name."""
+    for name in names:
+        try:
+            split_in_name(name, root)
+        except ValueError as error:
+            raise UserError(f"{name}: {error}")
+
+
+def notes(found: Survey) -> list[str]:
+    """What a person should know about the files: what is left out, and what seems to be missing."""
+    lines = [f"note: {sentence}" for sentence in missing_shards(found.files)]
+    if found.not_data:
+        shown = ", ".join(found.not_data[:NAMES_SHOWN])
+        more = len(found.not_data) - NAMES_SHOWN
+        lines.append(f"not data, left out: {shown}" + (f" and {more} more" if more > 0 else ""))
+    return lines
+
+
+def validate(
+    config: DataConfig, found: Survey, root: str, folder: Path
+) -> tuple[Counts, list[dict]]:
     """Writes records and rejections. Returns the counts and the first few rejections."""
-    paths = find_files(config.raw)
     counts: Counts = {name: Counter() for name in COUNTED}
-    counts["files"] = Counter({path.as_posix(): 0 for path in paths})
+    counts["files"] = Counter(dict.fromkeys(found.names, 0))
     first: list[dict] = []
 
-    check = partial(check_rows, format=config.format, allowed=config.repairs)
-    rows = count_by_file(read_files(paths), counts["files"])
+    check = partial(
+        check_rows,
+        format=config.format,
+        allowed=config.repairs,
+        columns=config.columns,
+        rule=config.reasoning,
+        raw=root,
+    )
+    rows = count_by_file(read_files(found.files), counts["files"])
     with (
         open(folder / "records.jsonl", "wb") as records,
         open(folder / "rejected.jsonl", "wb") as rejected,
@@ -63,15 +109,38 @@ def validate(config: DataConfig, folder: Path) -> tuple[Counts, list[dict]]:
             first += map(orjson.loads, outcome.rejected.splitlines()[:missing])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
-            counts["ignored_keys"] = keep_most_common(counts["ignored_keys"])
+            for name in ("ignored_keys", "messages"):
+                counts[name] = keep_most_common(counts[name])
     return counts, first
 
 
 def count_by_file(rows: Iterable[Placed], files: Counter) -> Iterator[Placed]:
-    """The rows, unchanged; each is counted in `files` as it passes."""
+    """The rows, unchanged; each is counted in `files` as it passes.
+
+    A file whose keys name splits is counted by its keys (`a.json#test`) once it is read.
+    """
     for row in rows:
-        files[row[0]] += 1
+        name = row[0]
+        if name not in files and (file := name.rpartition("#")[0]) in files:
+            del files[file]
+        files[name] += 1
         yield row
+
+
+def splits_by_name(files: Counter, root: str) -> list[str]:
+    """How many rows are in files that are named for a split."""
+    rows: Counter = Counter()
+    for name, count in files.items():
+        rows[split_in_name(name, root)] += count
+    lines = [
+        f"{rows[split]:>9,}  rows of files named for {split}" for split in SPLITS if rows[split]
+    ]
+    if rows.total() and rows["train"] == rows.total():
+        lines.append(
+            "note: all rows are in files named for train, so none is held out for validation and "
+            "test; to have them split, give the files names without `train`"
+        )
+    return lines
 
 
 def summarize(counts: Counts) -> dict:
@@ -89,6 +158,7 @@ def summarize(counts: Counts) -> dict:
         "formats": dict(counts["formats"]),
         "reasons": dict(counts["reasons"]),
         "repairs": dict(counts["repairs"]),
+        "with_untrained_answers": rows["with_untrained_answers"],
         "ignored_keys": dict(counts["ignored_keys"]),
     }
 
@@ -108,20 +178,45 @@ def table(summary: dict) -> str:
     for name, title in titles.items():
         for value, count in sorted(summary[name].items()):
             lines.append(f"{count:>9,}  {title}: {value}")
+    if summary["with_untrained_answers"]:
+        lines.append(f"{summary['with_untrained_answers']:>9,}  with answers not trained on")
     for file in summary["empty_files"]:
-        lines.append(f"no row in {file}")
+        lines.append(f"no row in {file}: fetch it again, or remove it")
     return "\n".join(lines)
 
 
-def too_many_rejected(summary: dict, first: list[dict], limit: float) -> str | None:
-    """The error message if no row is left or more than the fraction `limit` was rejected."""
+def unknown_columns(columns: Mapping[str, str], found: Counter) -> str | None:
+    """The error message if `data.columns` names a column that no row has."""
+    missing = [f"{name}: {column}" for name, column in columns.items() if not found[column]]
+    if not missing:
+        return None
+    return f"data.columns names columns that no row has ({', '.join(missing)}); correct the names"
+
+
+def too_many_rejected(
+    summary: dict, first: list[dict], limit: float, messages: Counter
+) -> str | None:
+    """The error message if no row is left or more than the fraction `limit` was rejected.
+
+    messages: how often each message of a rejection occurs.
+    """
     if not summary["read"]:
         return "the files of data.raw hold no row"
     if summary["accepted"] and summary["rejected_fraction"] <= limit:
         return None
 
-    found = "no row of data.raw can be used"
+    listed = "data/validated/rejected.jsonl"
+    if not summary["accepted"] and len(messages) == 1 and summary["rejected"] > 1:
+        row = first[0]
+        return (
+            f"no row of data.raw can be used. All {summary['rejected']:,} rows have one fault: "
+            f"{row['reason']}: {row['message']}\n"
+            f"The first is {row['file']}:{row['line']}; all are in {listed}: fix them"
+        )
+
+    found, advice = "no row of data.raw can be used", "fix them"
     if summary["accepted"]:
+        advice = "fix them, or raise the limit"
         found = (
             f"{summary['rejected']:,} of {summary['read']:,} rows rejected "
             f"({summary['rejected_fraction']:.1%}), over data.max_rejected_fraction ({limit:.1%})"
@@ -129,10 +224,7 @@ def too_many_rejected(summary: dict, first: list[dict], limit: float) -> str | N
     shown = "\n".join(
         f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first
     )
-    return (
-        f"{found}. The first:\n{shown}\n"
-        "All are in data/validated/rejected.jsonl: fix them, or raise the limit"
-    )
+    return f"{found}. The first:\n{shown}\nAll are in {listed}: {advice}"
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 from dataclasses import FrozenInstanceError
-from pathlib import Path
 
 import pytest
 
-from gemma_finetune.config import load_section
+from gemma_finetune.config import load_quantizations, load_section, read_params
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import UserError
+from imports import ROOT
 
-PARAMS = str(Path(__file__).parents[1] / "params.yaml")
+PARAMS = str(ROOT / "params.yaml")
 
 
 def test_the_defaults_are_the_papers():
@@ -90,3 +90,37 @@ def test_a_missing_key_and_a_missing_file_are_named(tmp_path):
     path.write_text("lora: [unclosed")
     with pytest.raises(UserError, match="not valid YAML"):
         load_section("lora", LoRAConfig, str(path))
+
+
+def test_the_quantizations_can_be_read_alone(write_params):
+    path = write_params({"export.quantizations": ["int8", "own"], "export.cache_length": "wrong"})
+    assert load_quantizations(str(path)) == ("int8", "own")
+
+
+@pytest.mark.parametrize("value", [[], None, "int8", [8], {"int8": True}])
+def test_quantizations_of_another_type_are_refused_by_key(write_params, value):
+    path = write_params({"export.quantizations": value})
+    with pytest.raises(UserError, match="params.yaml: export.quantizations"):
+        load_quantizations(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not a mapping of sections; restore it from Git"),
+        (b"- lora\n", "not a mapping of sections"),
+        (b"lora: 8\n", "section `lora` is missing; restore it from Git"),
+        (b"train: {}\n", "section `lora` is missing"),
+        (b"lora: {rank: 2024-13-45}\n", "not valid YAML"),
+        (b"lora: {rank: \xff}\n", "not valid YAML"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(tmp_path, content, says):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"params.yaml: {says}"):
+        load_section("lora", LoRAConfig, str(path))
+
+
+def test_the_whole_file_can_be_read(write_params):
+    assert read_params(str(write_params({"lora.rank": 3})))["lora"]["rank"] == 3

@@ -12,6 +12,8 @@ from moto.server import ThreadedMotoServer
 
 from clones import git, run
 
+pytestmark = pytest.mark.slow
+
 ANOTHER_RANK = ("dvc", "exp", "run", "--pull", "--allow-missing", "-S", "lora.rank=16")
 CREDENTIALS = {"access_key_id": "someone", "secret_access_key": "their secret"}
 
@@ -118,8 +120,10 @@ def test_an_experiment_in_a_clone_with_nothing_pulled_fetches_only_what_train_re
         if file.is_file()
     }
     assert {file.relative_to(teammate).as_posix() for file in fetched - tracked} == {
-        "data/formatted/train.jsonl", "data/formatted/validation.jsonl", "models/base/tokenizer.model",
-    }  # fmt: skip
+        "data/formatted/train.jsonl",
+        "data/formatted/validation.jsonl",
+        "models/base/tokenizer.model",
+    }
 
 
 def adapter(clone):
@@ -133,7 +137,7 @@ def git_files(clone):
 
 
 def test_weights_can_have_a_remote_of_their_own(pushed_to_folder, tmp_path):
-    """Licensed weights (docs/experiments.md): who may not read their remote still pulls the data by name."""
+    """Licensed weights: who may not read their remote still pulls the data by name."""
     source = pushed_to_folder[0]
     clone, restricted = tmp_path / "clone", tmp_path / "restricted"
     subprocess.run(["git", "clone", "-q", str(source), str(clone)], check=True)

@@ -10,6 +10,8 @@ from kagglehub import exceptions
 from gemma_finetune.base.download import fetch
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def raising(error):
     def call(*args, **kwargs):

@@ -9,6 +9,8 @@ from gemma_finetune.base.preset import import_preset
 from gemma_finetune.models.loader import keras_hub, load_gemma_model
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_hugging_face_directory_is_taken_as_it_is(base_dir, tmp_path):
     import_preset(base_dir, tmp_path / "base")

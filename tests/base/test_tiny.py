@@ -11,6 +11,8 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.config import ModelConfig, TinyConfig
 from gemma_finetune.models.loader import load_gemma_model
 
+pytestmark = pytest.mark.slow
+
 
 def config(steps=2, seed=0):
     tiny_config = TinyConfig(steps=steps, learning_rate=0.005)

@@ -8,18 +8,26 @@ as a crash, and more than 10 seconds as a hang.
     python tests/data/fuzz_readers.py -max_total_time=1800 -timeout=10 -max_len=4096 CORPUS_FOLDER
 """
 
+import bz2
+import gzip
+import io
+import lzma
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import atheris
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 with atheris.instrument_imports(include=["gemma_finetune"]):
     import orjson
     from backports import zstd
 
-    from gemma_finetune.data import loader
+    from gemma_finetune.data import loader, readers, texts
     from gemma_finetune.data.converter import to_messages
     from gemma_finetune.data.repair import REPAIRS
     from gemma_finetune.data.validation import check_rows, convert_lines
@@ -27,35 +35,93 @@ with atheris.instrument_imports(include=["gemma_finetune"]):
     from gemma_finetune.utils.cli import UserError
 
 FORMATS = ("auto", "sharegpt", "alpaca", "chatml")
+PACKERS = (bytes, zstd.compress, gzip.compress, bz2.compress, lzma.compress)
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".arrow", ".zip")
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pa.parquet.write_table(table, sink, compression="none")
+    return sink.getvalue()
+
+
+def arrow_stream(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def arrow_file(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pa.feather.write_feather(table, sink, compression="uncompressed")
+    return sink.getvalue()
+
+
+def zip_archive(name: str, content: bytes) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return sink.getvalue()
+
+
+TABLE = pa.Table.from_pylist([{"messages": TURNS, "split": "test"}, {"messages": TURNS[:1]}])
+CHATS = pa.Table.from_pylist([{"prompt": "a", "completion": "b", "n": float("nan")}])
+# The first two bytes of an input choose how the rest is read: see `target`.
+RULES = ("refuse", "drop", "keep")
+COLUMNS: dict[str, str] = {"user": "a", "assistant": "b", "split": "c"}
 SEEDS = (
-    b'\0{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], '
+    b'\0\0{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], '
     b'"system": "S"}\n',
-    b'\0[{"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]], '
+    b'\0\1[{"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]], '
     b'"split": "test"}, {"x": NaN}]',
-    b'\0\xef\xbb\xbf{"messages": [{"role": "user", "content": '
+    b'\0\0\xef\xbb\xbf{"messages": [{"role": "user", "content": '
     b'[{"type": "text", "text": "\\ud83d\\ude00"}]}]}\r\n',
-    b"\0<|im_start|>user\nHi<|im_end|>\n"
+    b"\0\4<|im_start|>user\nHi<|im_end|>\n"
     b"<|im_start|>assistant\nHello<|im_end|>\n\n<|im_start|>user\n",
-    b'\4{"text": "<|im_start|>user\\nHi<|im_end|>\\n'
+    b'\4\0{"text": "<|im_start|>user\\nHi<|im_end|>\\n'
     b'<|im_start|>assistant\\nHello <bos><|im_end|>"}',
-    b"\0" + zstd.compress(b'{"a": 1}'),
-    b'\0{\n "instruction": "a",\n "output": "b",\n "system_prompt": "c"\n}\n{\n "x": [1]\n}\n',
-    b'\0{"messages": [{"role": "developer", "content": "a", "name": ""}, '
+    b"\0\0" + zstd.compress(b'{"a": 1}'),
+    b'\0\0{\n "instruction": "a",\n "output": "b",\n "system_prompt": "c"\n}\n{\n "x": [1]\n}\n',
+    b'\0\0{"messages": [{"role": "developer", "content": "a", "name": ""}, '
     b'{"role": "user", "content": "x", "loss": 0}]}',
+    b'\0\1{"v": [1], "data": [{"instruction": "a", "output": "b"}, {"text": "]}"}], "z": {}}',
+    b'\0\1{"train": [[{"role": "user", "content": "a"}]], "test": []}',
+    b'\0\0[{"role": "user", "content": "a"}]\n[{"from": "gpt", "value": "b"}]\n',
+    b'\0\2instruction,output\r\n"a, ""b""\nc",d\n\n"[1]",\n',
+    b"\0\3prompt\tcompletion\nHi\tCaf\xe9\n",
+    b'\0\2sep=;\nmessages;split\n"[{""role"": ""user""}]";dev\n',
+    b"\0\5" + parquet(TABLE),
+    b"\0\5" + parquet(CHATS),
+    b"\0\6" + arrow_stream(TABLE),
+    b"\0\6" + arrow_file(CHATS),
+    b"\0\7" + zip_archive("a/test.csv", b"text,label\na,b\n"),
+    b"\0\1" + '{"text": "é"}'.encode("utf-16-le"),
+    b'\0\0{"Question": "a", "context": "b", "Answer": "c", "rationale": "d"}\n'
+    b'\0\0[{"role": "User", "content": "a"}, {"role": "AI", "content": "<think>b</think>c"}]\n',
+    b'\x18\0{"a": "x\\r\\ny", "b": "\\u200bz", "c": "test", "chosen": "w", "label": true}\n',
+    b'\0\0{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", '
+    b'"weight": 0}, {"role": "user", "content": "c"}, {"role": "bot", "content": null}]}\n',
 )
-FILE = Path(tempfile.mkdtemp()) / "data"
-loader.BUFFER = 64  # so that small inputs are longer than the buffer, too
+FOLDER = Path(tempfile.mkdtemp())
+for module in (readers, texts):  # so that small inputs are longer than the buffer, too
+    module.BUFFER = 64
 
 
 def target(data: bytes) -> None:
-    """The first byte chooses the format and whether the rest is packed."""
-    choice, content = (data[0], data[1:]) if data else (0, b"")
-    FILE.write_bytes(zstd.compress(content) if choice & 4 else content)
+    """The first byte chooses the format and how the rest is packed, the second the file's name."""
+    choice, name, content = (data[0], data[1], data[2:]) if len(data) > 2 else (0, 0, b"")
+    pack = PACKERS[(choice >> 2) % len(PACKERS)]
+    path = FOLDER / f"data{SUFFIXES[name % len(SUFFIXES)]}"
+    path.write_bytes(pack(content))
     try:
-        rows = list(loader.read_files([FILE]))
+        rows = list(loader.read_files([path]))
     except UserError:
         return
-    outcome = check_rows(rows, FORMATS[choice & 3], REPAIRS)
+    columns = COLUMNS if choice & 8 else {}
+    rule = RULES[(choice >> 4) % 3]
+    outcome = check_rows(rows, FORMATS[choice & 3], REPAIRS, columns, rule, raw=FOLDER.as_posix())
     counts = outcome.counts["rows"]
     assert counts["accepted"] + counts["rejected"] == len(rows)
     assert outcome.rejected.count(b"\n") == counts["rejected"]

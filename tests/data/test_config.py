@@ -10,7 +10,21 @@ from gemma_finetune.utils.cli import UserError
 
 def test_the_repository_s_own_values(write_params):
     write_params({})
+    loses_text = {"cut_at_empty", "drop_leading_assistant"}
+    config = load_section("data", DataConfig)
+    assert config.repairs == tuple(name for name in REPAIRS if name not in loses_text)
+    assert config.columns == {} and config.reasoning == "refuse"
+
+
+def test_all_repairs_can_be_allowed(write_params):
+    write_params({"data.repairs": list(REPAIRS)})
     assert load_section("data", DataConfig).repairs == tuple(REPAIRS)
+
+
+def test_columns_are_read(write_params):
+    columns = {"user": "q", "assistant": "a", "system": "s", "split": "fold", "input": "i"}
+    write_params({"data.columns": columns})
+    assert load_section("data", DataConfig).columns == columns
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -19,6 +33,14 @@ def test_the_repository_s_own_values(write_params):
     ({"data.dedup_threshold": 0}, "data.dedup_threshold"),
     ({"data.max_rejected_fraction": 1.5}, "data.max_rejected_fraction"),
     ({"data.test_fraction": 0.5, "data.validation_fraction": 0.5}, "leave rows to train on"),
+    ({"data.columns": {"human": "q"}}, "data.*'human' is no name for a column; known are user"),
+    ({"data.columns": {"user": "q"}}, "both user and assistant"),
+    ({"data.columns": {"user": "q", "assistant": "q"}}, "one column twice"),
+    ({"data.columns": {"user": "q", "assistant": "a", "messages": "m"}}, "either messages"),
+    ({"data.columns": {"system": ""}}, "data.columns.system"),
+    ({"data.columns": {"system": 5}}, "data.columns.system"),
+    ({"data.columns": ["q"]}, "data.columns"),
+    ({"data.reasoning": "think"}, "data.reasoning"),
     ({"data.overlong": "cut"}, "data.overlong"),
 ])  # fmt: skip
 def test_wrong_values_are_named(write_params, changes, message):

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from gemma_finetune.config import find_control
 from gemma_finetune.data import converter, schemas
-from gemma_finetune.data.converter import canonical, content_id, to_messages, to_turns
+from gemma_finetune.data.converter import (
+    UNTRAINED,
+    canonical,
+    content_id,
+    to_messages,
+    to_turns,
+)
 from gemma_finetune.data.rejection import Rejection
 
 TURNS = [("human", "Hi"), ("gpt", "Hello")]
@@ -16,8 +22,10 @@ def turns_of(row, format="auto"):
     return to_turns(schemas.read(row, schemas.detect(row) if format == "auto" else format))
 
 
-@pytest.mark.parametrize("human", ["human", "user"])
-@pytest.mark.parametrize("gpt", ["gpt", "assistant", "chatgpt", "model"])
+@pytest.mark.parametrize("human", ["human", "user", "User", "HUMAN", "prompter"])
+@pytest.mark.parametrize(
+    "gpt", ["gpt", "assistant", "chatgpt", "model", "ASSISTANT", "ai", "AI", "bot", "Chatbot "]
+)
 @pytest.mark.parametrize(
     "keys", [("conversations", "from", "value"), ("messages", "role", "content")]
 )
@@ -56,8 +64,9 @@ def test_an_empty_system_text_is_left_out():
     assert turns_of(row) == [("human", "Hi")]
 
 
-def test_text_parts_are_joined():
-    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+@pytest.mark.parametrize("kind", ["text", "input_text", "output_text"])
+def test_text_parts_are_joined(kind):
+    parts = [{"type": kind, "text": "Hel"}, {"type": kind, "text": "lo"}]
     assert turns_of({"messages": [{"role": "assistant", "content": parts}]}) == [("gpt", "Hello")]
 
 
@@ -84,8 +93,10 @@ def test_im_text_as_a_row_and_as_a_string():
     [
         ({"role": "tool", "content": "4"}, "tool_role"),
         ({"role": "narrator", "content": "x"}, "unknown_role"),
-        ({"role": "User", "content": "x"}, "unknown_role"),
-        ({"role": "assistant", "content": None}, "empty_turn"),
+        ({"role": "Observation", "content": "x"}, "tool_role"),
+        ({"role": "user", "content": None}, "empty_turn"),
+        ({"role": "user", "text": "x"}, "empty_turn"),
+        ({"role": "assistant", "content": [{"type": "thinking"}]}, "reasoning"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "non_text_part"),
         ({"role": "user", "content": [{"type": "text"}]}, "non_text_part"),
     ],
@@ -140,10 +151,11 @@ text = st.text(min_size=1).map(str.strip).filter(is_content)
 
 
 @st.composite
-def conversations(draw):
+def conversations(draw, masked=False):
     turns = [("system", draw(text))] if draw(st.booleans()) else []
+    roles = ("gpt", UNTRAINED) if masked else ("gpt",)
     for _ in range(draw(st.integers(1, 4))):
-        turns += [("human", draw(text)), ("gpt", draw(text))]
+        turns += [("human", draw(text)), (draw(st.sampled_from(roles)), draw(text))]
     split = draw(st.sampled_from([None, "train", "validation", "test"]))
     return canonical(turns, split, {"file": "f", "line": 1, "format": "sharegpt"})
 
@@ -155,6 +167,26 @@ def test_canonical_to_a_format_and_back_loses_nothing(format, conversation):
     row = getattr(converter, f"to_{format}")(conversation)
     read = schemas.read(row, schemas.detect(row))
     assert canonical(to_turns(read), read.split, conversation["source"]) == conversation
+
+
+@pytest.mark.parametrize("format", ["sharegpt", "chatml"])
+@settings(derandomize=True, deadline=None)
+@given(conversation=conversations(masked=True))
+def test_answers_that_are_not_trained_on_stay_so(format, conversation):
+    row = getattr(converter, f"to_{format}")(conversation)
+    read = schemas.read(row, schemas.detect(row))
+    assert canonical(to_turns(read), read.split, conversation["source"]) == conversation
+
+
+@pytest.mark.parametrize("format", ["chatml_text", "alpaca"])
+def test_formats_that_cannot_mask_an_answer_refuse_to(format):
+    masked = canonical([("human", "a"), (UNTRAINED, "b"), *TURNS], None, {})
+    with pytest.raises(ValueError, match="not trained on"):
+        getattr(converter, f"to_{format}")(masked)
+
+
+def test_another_mask_is_another_conversation():
+    assert content_id([*TURNS, *TURNS]) != content_id([TURNS[0], (UNTRAINED, "Hello"), *TURNS])
 
 
 def test_messages_of_a_conversation():

@@ -26,7 +26,7 @@ def chat(text):
 
 
 def evidence(text):
-    return evidence_of(chat(text), NOTHING_SHARED)
+    return evidence_of([chat(text)], NOTHING_SHARED)[0]
 
 
 def index_of(texts, threshold=0.9, splits=None):
@@ -38,7 +38,7 @@ def index_of(texts, threshold=0.9, splits=None):
 
 def twins(texts, threshold=0.9, splits=None):
     index = index_of(texts, threshold, splits)
-    twin, score = find_twins(index, lambda row: evidence(texts[row]), threshold)
+    twin, score = find_twins(index, lambda rows: [evidence(texts[row]) for row in rows], threshold)
     return twin.tolist(), score.round(3).tolist()
 
 
@@ -109,7 +109,7 @@ def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, th
 def test_summary_counts_every_row_once():
     texts = ["good night", "Good night", LONG, f"{LONG} more", LONG, "x"]
     index = index_of(texts)
-    twin, _ = find_twins(index, lambda row: evidence(texts[row]), 0.9)
+    twin, _ = find_twins(index, lambda rows: [evidence(texts[row]) for row in rows], 0.9)
     assert twin.tolist() == [-1, 0, 3, -1, 3, -1]
     assert summarize(index, twin) == {
         "rows": 6, "kept": 3, "removed_exact": 1, "removed_near": 2, "most_removed_for_one": 2,

@@ -38,13 +38,13 @@ def shared_text(conversations):
 def most_similar(conversations):
     """The highest similarity of any two of these rows, which are the whole data."""
     shared = shared_text(conversations)
-    found = [evidence_of(conversation, shared) for conversation in conversations]
+    found = evidence_of(conversations, shared)
     pairs = [(a, b) for n, a in enumerate(found) for b in found[:n]]
     return max(evidence_similarity(a, b) for a, b in pairs)
 
 
 def similarity(a, b, shared=NOTHING_SHARED):
-    return evidence_similarity(evidence_of(a, shared), evidence_of(b, shared))
+    return evidence_similarity(*evidence_of([a, b], shared))
 
 
 @pytest.mark.parametrize("separator", ["\n\n", "\n", " "])
@@ -141,15 +141,13 @@ def test_a_chunk_gives_the_sets_that_its_rows_give(conversations, copies):
     hashes, offsets = compared_shingles(split_sentences(conversations), shared, len(conversations))
     for n, conversation in enumerate(conversations):
         found = frozenset(hashes[offsets[n] : offsets[n + 1]].tolist())
-        assert found == evidence_of(conversation, shared).compared()
+        assert found == evidence_of([conversation], shared)[0].compared()
 
 
 @settings(derandomize=True, deadline=None)
 @given(chats)
 def test_similarity_is_symmetric_and_1_for_itself(conversations):  # 0 where nothing is said
-    found = [
-        evidence_of(conversation, shared_text(conversations)) for conversation in conversations
-    ]
+    found = evidence_of(conversations, shared_text(conversations))
     for a in found:
         assert evidence_similarity(a, a) == (1 if any(a.whole) else 0)
         for b in found:

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from gemma_finetune.data import schemas
+from gemma_finetune.data.converter import UNTRAINED, to_turns
 from gemma_finetune.data.extra_keys import MOST, OTHERS, check_extra_keys, keep_most_common
 from gemma_finetune.data.rejection import Rejection
 
@@ -36,6 +37,26 @@ def test_keys_that_hold_nothing_are_not_counted():
 
 
 @pytest.mark.parametrize(
+    "tools", [None, [], {}, "", "[]", "{}", " [] ", "null", [None], [{}], "\u200b"]
+)
+def test_tools_that_hold_nothing_are_none(tools):
+    assert check(tools=tools, functions=tools, gpt={"tool_calls": tools}) == set()
+
+
+def test_a_text_that_repeats_the_conversation_is_counted():
+    assert check(prompt="Hi", answer="Hello", text="Hi Hello") == {"prompt", "answer", "text"}
+
+
+def test_what_looks_like_a_flag_but_is_metadata_is_counted():
+    metadata = {"loss": 0.43, "training": "in 2024", "label": "greeting", "reasoning": "off"}
+    assert check(**metadata) == metadata.keys()
+
+
+def test_a_row_that_is_trained_on_may_say_so():
+    assert check(weight=1, train="true", label=True) == {"weight", "train", "label"}
+
+
+@pytest.mark.parametrize(
     "changes, reason, where",
     [
         ({"tools": [{"type": "function"}]}, "tool_call", "has `tools`"),
@@ -50,16 +71,60 @@ def test_keys_that_hold_nothing_are_not_counted():
         ({"gpt": {"from": "gpt"}}, "ambiguous", "turn 2 has `role`"),
         ({"system": "A", "system_prompt": "B"}, "ambiguous", "has `system_prompt`"),
         ({"conversations": [{"from": "human", "value": "Hi"}]}, "ambiguous", "has `conversations`"),
-        ({"gpt": {"weight": 0}}, "weight", r"turn 2 \(assistant\) has `weight` 0"),
-        ({"gpt": {"weight": 0.5}}, "weight", "turn 2"),
-        ({"gpt": {"train": False}}, "weight", "turn 2"),
+        ({"gpt": {"weight": 0.5}}, "weight", r"turn 2 \(assistant\) has `weight` 0.5"),
+        ({"gpt": {"loss_weight": 2}}, "weight", "turn 2"),
+        ({"gpt": {"train": "some"}}, "weight", "turn 2"),
+        ({"gpt": {"mask": True}}, "weight", "turn 2 .* has `mask`"),
+        ({"gpt": {"mask": [0, 1, 1]}}, "weight", "turn 2"),
+        ({"gpt": {"train_detail": [{"begin_offset": 0}]}}, "weight", "has `train_detail`"),
+        ({"gpt": {"weight": 1, "train": False}}, "weight", "another key contradicts"),
         ({"human": {"loss": True}}, "weight", "turn 1"),
+        ({"human": {"masked": False}}, "weight", "turn 1"),
+        ({"gpt": {"content": [{"text": "Hello", "train": False}]}}, "weight", "in a part"),
+        ({"weight": 0}, "untrained", "has `weight` 0"),
+        ({"loss_weight": "0.0"}, "untrained", "has `loss_weight`"),
+        ({"train": False}, "untrained", "has `train` False"),
+        ({"masked": True}, "untrained", "has `masked` True"),
+        ({"weight": 0.5}, "weight", "has `weight` 0.5"),
+        ({"mask": True}, "weight", "has `mask` True"),
+        ({"label": False}, "preference", "has `label` False"),
+        ({"label": "false"}, "preference", "has `label`"),
+        ({"kto_tag": False}, "preference", "has `kto_tag`"),
+        ({"chosen": GPT, "rejected": GPT}, "preference", "has `chosen`"),
+        ({"rejected_response": "No"}, "preference", "has `rejected_response`"),
+        ({"thoughts": "Well ..."}, "reasoning", "has `thoughts`"),
+        ({"chain_of_thought": "Well ..."}, "reasoning", "has `chain_of_thought`"),
+        ({"gpt": {"thinking": "Well ..."}}, "reasoning", "turn 2 has `thinking`"),
+        ({"gpt": {"channel": "analysis"}}, "reasoning", "has `channel`"),
+        ({"human": {"thinking": "Well ..."}}, "reasoning", "only an answer"),
+        ({"instruction": "Hi"}, "ambiguous", "has `instruction`"),
+        ({"prompt": "Something else"}, "ambiguous", "has `prompt`"),
+        ({"Response": "Something else"}, "ambiguous", "has `Response`"),
+        ({"history": [["a", "b"]]}, "ambiguous", "has `history`"),
+        ({"dialog": [HUMAN, GPT]}, "ambiguous", "has `dialog`"),
+        (
+            {"gpt": {"content": [{"text": "Hello", "image_url": "a.png"}]}},
+            "non_text_part",
+            "turn 2",
+        ),
     ],
 )
 def test_what_changes_the_meaning_is_refused_by_name(changes, reason, where):
     with pytest.raises(Rejection, match=where) as rejection:
         check(**changes)
     assert rejection.value.reason == reason
+
+
+@pytest.mark.parametrize("mask", [
+    {"weight": 0}, {"weight": 0.0}, {"weight": "0"}, {"loss_weight": 0}, {"train": False},
+    {"training": False}, {"trainable": False}, {"loss": False}, {"masked": True}, {"loss_mask": 0},
+    {"train": "False"}, {"weight": 0, "train": False},
+])  # fmt: skip
+def test_an_answer_that_is_not_trained_on_is_honoured(mask):
+    row = {"messages": [HUMAN, GPT | mask, HUMAN, GPT]}
+    read = schemas.read(row, "chatml")
+    assert check_extra_keys(read) == set()
+    assert [role for role, _ in to_turns(read)] == ["human", UNTRAINED, "human", "gpt"]
 
 
 def test_weights_that_say_what_is_done_anyway_are_taken():

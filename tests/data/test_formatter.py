@@ -52,6 +52,7 @@ def test_facts(config, tokenizer, tokenizer_path, nothing_shared):
     assert tuple(facts) == FACTS
     assert [SPLITS[split] for split in facts["split"]] == ["test", "train"]
     assert [FORMATS[format] for format in facts["format"]] == ["chatml", "chatml"]
+    assert FORMATS == ("sharegpt", "alpaca", "chatml", "columns")
     assert facts["turns"] == [4, 2]
     assert facts["system"] == [1, 0]
 
@@ -65,6 +66,19 @@ def test_facts(config, tokenizer, tokenizer_path, nothing_shared):
 
     assert formatted.sizes.tolist() == [len(line) for line in lines]
     assert len(formatted.bands) == 2
+
+
+def test_an_answer_that_is_not_trained_on(config, tokenizer, tokenizer_path, nothing_shared):
+    masked = [("gpt, not trained", "Done.") if turn == ("gpt", "Done.") else turn for turn in TURNS]
+    lines = [to_line(TURNS), to_line(masked)]
+    formatted = format_lines(lines, config, str(tokenizer_path), nothing_shared)
+    whole, part = map(json.loads, formatted.lines)
+    assert part["messages"][2] == {"role": "assistant", "content": "Done.", "train": False}
+    assert part["text"] == whole["text"] and part["id"] != whole["id"]
+
+    bye = len(tokenizer.encode("Bye")) + 1
+    assert formatted.facts["supervised"].tolist()[1] == bye
+    assert len(set(formatted.facts["tokens"].tolist())) == 1
 
 
 def test_content_that_becomes_a_control_token_is_named(

@@ -22,8 +22,9 @@ def leaks(texts, splits):
     rows = [{"conversations": [{"from": "human", "value": text}]} for text in texts]
     sentences = split_sentences(rows)
     bands = band_keys(*compared_shingles(sentences, NOTHING_SHARED, len(rows)), 0.9)
-    evidence = [evidence_of(row, NOTHING_SHARED) for row in rows]
-    return find_leaks(bands, np.array(splits), evidence.__getitem__, 0.9)
+    evidence = evidence_of(rows, NOTHING_SHARED)
+    chosen = lambda numbers: [evidence[n] for n in numbers]  # noqa: E731
+    return find_leaks(bands, np.array(splits), chosen, 0.9)
 
 
 @pytest.mark.parametrize("splits, pair", [

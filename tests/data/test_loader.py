@@ -2,14 +2,16 @@
 
 import gzip
 import json
+import zipfile
+from pathlib import Path
 
 import pytest
 from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data import loader
-from gemma_finetune.data.loader import find_files, read_rows
+from gemma_finetune.data import texts
+from gemma_finetune.data.loader import find_files, missing_shards, read_rows, survey
 from gemma_finetune.utils.cli import UserError
 
 ROWS = [{"a": 1}, {"b": 'x"]},{\\"'}, {"c": [[], {"d": "é\n"}]}]
@@ -60,16 +62,16 @@ def test_one_json_array(rows, indent):
     assert [row for _, row in parsed(rows(content))] == ROWS
 
 
-def test_array_rows_carry_the_line_where_they_start(rows):
+def test_array_rows_carry_their_number_in_the_array(rows):
     assert parsed(rows(b'[\n{"a":\n1},\n\n{"b": 2}, {"c": 3}\n]')) == [
-        (2, {"a": 1}),
-        (5, {"b": 2}),
-        (5, {"c": 3}),
+        (1, {"a": 1}),
+        (2, {"b": 2}),
+        (3, {"c": 3}),
     ]
 
 
 def test_array_across_small_buffers(rows, monkeypatch):
-    monkeypatch.setattr(loader, "BUFFER", 2)
+    monkeypatch.setattr(texts, "BUFFER", 2)
     assert [row for _, row in parsed(rows(json.dumps(ROWS, indent=1).encode()))] == ROWS
 
 
@@ -89,14 +91,14 @@ def test_array_that_is_cut_short_is_an_error(rows, content):
 
 
 def test_array_that_something_follows_is_an_error(rows):
-    with pytest.raises(UserError, match="line 2: something follows"):
+    with pytest.raises(UserError, match="something follows .* after row 1"):
         rows(b'[{"a": 1}]\n[{"b": 2}]')
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
 def test_packed_file_that_is_cut_short_is_an_error(rows, pack):
     packed = pack(JSONL * 100)
-    with pytest.raises(UserError, match="data.jsonl: damaged after line"):
+    with pytest.raises(UserError, match="data.jsonl: damaged after row"):
         rows(packed[: len(packed) // 2])
 
 
@@ -133,13 +135,13 @@ def test_plain_im_text_may_have_crlf(rows):
 
 @pytest.mark.parametrize("start", [b"<|im_start|>user", b"{"])
 def test_a_block_over_the_limit_is_cut(rows, monkeypatch, start):
-    monkeypatch.setattr(loader, "MAX_ROW_BYTES", 30)
+    monkeypatch.setattr(texts, "MAX_ROW_BYTES", 30)
     assert 30 < len(rows(start + b"\n" + b"x\n" * 1000)[0][1]) < 200
     assert 30 < len(rows(start + b"\n" + b"x" * 1000)[0][1]) < 200
 
 
 def test_a_row_over_the_limit_is_cut_and_the_next_one_is_read(rows, monkeypatch):
-    monkeypatch.setattr(loader, "MAX_ROW_BYTES", 10)
+    monkeypatch.setattr(texts, "MAX_ROW_BYTES", 10)
     found = rows(b'{"a": "' + b"x" * 100 + b'"}\n{"b": 2}\n')
     assert [(line, len(row)) for line, row in found] == [(1, 11), (2, 9)]
 
@@ -152,6 +154,66 @@ def test_files_of_a_folder_are_sorted_and_notes_are_left_out(tmp_path):
     assert [path.name for path in find_files(str(tmp_path))] == ["a.json.gz", "b.jsonl", "c.jsonl"]
 
 
+NOT_DATA = (
+    "README.txt", "Readme", "LICENSE", "license.txt", "CITATION.cff", "notes.md", ".gitattributes",
+    "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "a.jsonl~",
+    ".a.jsonl.swp", "a.jsonl.swp", "#a.jsonl#", ".DS_Store", "Thumbs.db", "~$a.csv", "._a.jsonl",
+    "a.jsonl.bak", "a.jsonl.orig", "load.py", "plot.png", "SHA256SUMS", "a.jsonl.md5", "_SUCCESS",
+    "cache-0123abcd.arrow", "cache-0123abcd_00000_of_00002.arrow", "desktop.ini",
+    "__MACOSX/a.jsonl", ".cache/huggingface/a.parquet", ".ipynb_checkpoints/a.jsonl",
+)  # fmt: skip
+
+
+def test_what_is_not_data_is_left_out_and_named(tmp_path):
+    for name in ("a.jsonl", "latest state.json", *NOT_DATA):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a.jsonl.dvc").touch()  # DVC's own, with its data
+    (tmp_path / ".gitignore").touch()
+    found = survey(str(tmp_path))
+    assert [path.name for path in found.files] == ["a.jsonl", "latest state.json"]
+    folders = {name.split("/")[0] + "/" for name in NOT_DATA if "/" in name}
+    expected = {name for name in NOT_DATA if "/" not in name} | folders
+    assert {name.removeprefix(f"{tmp_path}/") for name in found.not_data} == expected
+
+
+@pytest.mark.parametrize("name, message", [
+    ("a.xlsx", "not a kind of file"),
+    ("a.pkl", "not a kind of file"),
+    ("part-00000", "not a kind of file"),
+    ("a.gz", "not a kind of file"),
+    ("a.tar.gz", "not a kind of file"),
+    ("a.jsonl.part", "a download that is not finished"),
+    ("a.parquet.incomplete", "a download that is not finished"),
+    (".a.jsonl.icloud", "a download that is not finished"),
+])  # fmt: skip
+def test_other_files_stop_the_run(tmp_path, name, message):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"{name}: {message}"):
+        find_files(str(tmp_path))
+
+
+def test_files_that_seem_to_be_missing():
+    names = ("train-00000-of-00003", "train-00002-of-00003", "test-00000-of-00001", "a-1-of-2")
+    files = [Path(f"data/{name}.parquet") for name in names]
+    assert missing_shards(files) == ["only 2 of 3 files data/train-*-of-00003.parquet are here"]
+
+
+def test_members_of_zip_archives_are_listed(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("b.csv", "README.md", "a/b.jsonl"):
+            archive.writestr(name, "")
+    found = survey(str(tmp_path))
+    assert found.files == [path]
+    assert found.names == [f"{path}/a/b.jsonl", f"{path}/b.csv"]
+    assert found.not_data == [f"{path}/README.md"]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("c.docx", "")
+    with pytest.raises(UserError, match="a.zip/c.docx: not a kind of file"):
+        survey(str(tmp_path))
+
+
 def test_one_file_may_be_named(tmp_path):
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).touch()
@@ -161,8 +223,8 @@ def test_one_file_may_be_named(tmp_path):
 def test_no_file_and_a_file_of_another_kind_are_errors(tmp_path):
     with pytest.raises(UserError, match="no data file"):
         find_files(str(tmp_path))
-    (tmp_path / "table.csv").touch()
-    with pytest.raises(UserError, match=r"table.csv: not a kind of file"):
+    (tmp_path / "table.xlsx").touch()
+    with pytest.raises(UserError, match=r"table.xlsx: not a kind of file"):
         find_files(str(tmp_path))
 
 

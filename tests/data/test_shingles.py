@@ -2,8 +2,18 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gemma_finetune.data.shingles import shingle_hashes, shingle_set, similarity, turn_texts, words
+from gemma_finetune.data.shingles import (
+    ASCII_WORD,
+    WORD,
+    shingle_hashes,
+    shingle_set,
+    similarity,
+    turn_texts,
+    words,
+)
 
 
 def alike(a, b):
@@ -60,3 +70,9 @@ def test_system_text_is_left_out():
         "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}],
     }
     assert turn_texts(conversation) == "a\nb"
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+def test_the_pattern_for_ascii_finds_the_same_words(text):
+    assert ASCII_WORD.findall(text.lower()) == WORD.findall(text.casefold())

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gemma_finetune.data.converter import canonical, content_id
 from gemma_finetune.data.dedup import features, find_twins
 from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
-from gemma_finetune.data.split import split_of
+from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.split import agreed_split, canonical_split, split_in_name, split_of
 
 NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
 
@@ -46,6 +47,65 @@ def test_a_larger_validation_split_moves_no_test_row():
         assert (before == "test") == (after == "test")
 
 
+@pytest.mark.parametrize("name, split", [
+    ("train.jsonl", "train"),
+    ("test.jsonl", "test"),
+    ("TEST.JSONL", "test"),
+    ("Validation.csv", "validation"),
+    ("valid.tsv", "validation"),
+    ("my_val.json", "validation"),
+    ("chats-dev.jsonl.gz", "validation"),
+    ("eval.parquet", "test"),
+    ("train-00000-of-00002.parquet", "train"),
+    ("train_sft-00000-of-00001-ab12.parquet", "train"),
+    ("test2.jsonl", "test"),
+    ("valSet.jsonl", "validation"),
+    ("data/test/part-0.parquet", "test"),
+    ("train/a/b.jsonl", "train"),
+    ("dev-set/train.jsonl", "train"),
+    ("test.zip/a.jsonl", "test"),
+    ("a.zip/test/a.jsonl", "test"),
+    ("a.json#test", "test"),
+    ("train.json#test", "test"),
+    ("latest.jsonl", None),
+    ("contest.csv", None),
+    ("training_notes.txt", None),
+    ("evaluation.jsonl", None),
+    ("devices.jsonl", None),
+    ("value.jsonl", None),
+    ("constrained/interval.jsonl", None),
+    ("chatml.jsonl", None),
+])  # fmt: skip
+def test_the_split_in_a_name(name, split):
+    assert split_in_name(f"data/raw/{name}", "data/raw") == split
+    assert split_in_name(name, ".") == split
+    assert split_in_name(f"/test/train/{name}", "/test/train") == split
+
+
+def test_the_name_of_data_raw_says_nothing():
+    assert split_in_name("my/train/a.jsonl", "my/train") is None
+
+
+@pytest.mark.parametrize("name", ["train_test.jsonl", "train-dev/a.csv", "testVal.json"])
+def test_a_name_of_two_splits_is_refused(name):
+    with pytest.raises(ValueError, match="rename it"):
+        split_in_name(f"raw/{name}", "raw")
+
+
+def test_a_row_and_its_file_must_agree():
+    assert agreed_split("test", "test") == agreed_split(None, "test") == "test"
+    assert agreed_split("train", None) == "train" and agreed_split(None, None) is None
+    with pytest.raises(Rejection, match="says split 'train', .* named for 'test'") as rejection:
+        agreed_split("train", "test")
+    assert rejection.value.reason == "split_conflict"
+
+
+def test_spellings_of_splits():
+    for name in ("valid", "dev", "val", "Validation", " VAL "):
+        assert canonical_split(name) == "validation"
+    assert canonical_split("holdout") == "holdout" and canonical_split(None) is None
+
+
 words = st.lists(st.sampled_from("light heat room on off".split()), min_size=1, max_size=6).map(
     " ".join
 )
@@ -63,7 +123,7 @@ def _shared_text(nothing_shared):
 
 def similarity(text, other):
     pair = [canonical([("human", said)], None, {}) for said in (text, other)]
-    return evidence_similarity(*(evidence_of(row, NOTHING_SHARED) for row in pair))
+    return evidence_similarity(*evidence_of(pair, NOTHING_SHARED))
 
 
 def splits_of_kept(rows, threshold=0.5):
@@ -71,8 +131,8 @@ def splits_of_kept(rows, threshold=0.5):
     conversations = [canonical([("human", text)], split, {}) for text, split in rows]
     lines = [json.dumps(conversation).encode() for conversation in conversations]
     index = features(lines, threshold, SHARED_TEXT)
-    evidence = [evidence_of(row, NOTHING_SHARED) for row in conversations]
-    twin, _ = find_twins(index, evidence.__getitem__, threshold)
+    evidence = evidence_of(conversations, NOTHING_SHARED)
+    twin, _ = find_twins(index, lambda rows: [evidence[n] for n in rows], threshold)
     return {rows[n]: split_of(conversations[n], 0.3, 0.3) for n in range(len(rows)) if twin[n] < 0}
 
 

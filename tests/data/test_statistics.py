@@ -52,7 +52,7 @@ def test_summary_of_each_split(facts):
         "tokens_p95": 10,
         "tokens_max": 30,
         "supervised_fraction": 0.25,
-        "formats": {"sharegpt": 0, "alpaca": 1, "chatml": 1},
+        "formats": {"sharegpt": 0, "alpaca": 1, "chatml": 1, "columns": 0},
     }
     shown = statistics.as_text(summary).splitlines()
     assert shown[0].split() == ["train", "test"]

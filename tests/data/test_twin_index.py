@@ -12,7 +12,8 @@ NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
 
 
 def evidence(text):
-    return evidence_of({"conversations": [{"from": "human", "value": text}]}, NOTHING_SHARED)
+    row = {"conversations": [{"from": "human", "value": text}]}
+    return evidence_of([row], NOTHING_SHARED)[0]
 
 
 words = st.lists(st.sampled_from("light heat room on off ten".split()), max_size=10).map(" ".join)
@@ -28,7 +29,7 @@ def test_no_pair_at_the_threshold_is_missed(texts, threshold, random):
     sets = [evidence(text) for text in texts]
     rows = list(range(len(texts)))
     random.shuffle(rows)
-    index = TwinIndex(rows, sets.__getitem__, threshold)
+    index = TwinIndex(rows, lambda rows: [sets[n] for n in rows], threshold)
     found = list(index)
     assert [row for row, _ in found] == rows
     for number, (row, candidates) in enumerate(found):
@@ -49,5 +50,5 @@ def test_rows_that_a_long_template_makes_alike_are_not_compared(own):
         texts.append(" ".join(template + [f"own{n}x{k}" for k in range(own)]))
     sets = [evidence(text) for text in texts]
     assert evidence_similarity(sets[0], sets[1]) > 0.6
-    index = TwinIndex(list(range(300)), sets.__getitem__, 0.9)
+    index = TwinIndex(list(range(300)), lambda rows: [sets[n] for n in rows], 0.9)
     assert sum(len(candidates) for _, candidates in index) == 0

@@ -59,7 +59,9 @@ def test_good_row():
         (b"[]", "not_an_object"),
         (b"5", "not_an_object"),
         (b"null", "not_an_object"),
-        (b'{"question": "x", "answer": "y"}', "unknown_format"),
+        (b'{"question": "x"}', "unknown_format"),
+        (b'{"messages": null}', "no_turns"),
+        (b'[{"instruction": "x", "output": "y"}]', "not_an_object"),
         (b"{}", "unknown_format"),
         (b'{"conversations": {}}', "schema"),
         (b'{"conversations": [1]}', "schema"),
@@ -67,7 +69,7 @@ def test_good_row():
         (b'{"conversations": []}', "no_turns"),
         (b'{"instruction": "x"}', "schema"),
         (b'{"instruction": "x", "output": "y", "history": [["a"]]}', "schema"),
-        (row(split="dev"), "schema"),
+        (row(split="holdout"), "schema"),
         (row(system=5), "schema"),
         (turns(5), "schema"),
         (turns(None), "empty_turn"),
@@ -86,10 +88,13 @@ def test_bad_rows_are_rejected_by_reason(data, expected):
 def test_schema_message_names_the_key_and_what_was_found():
     _, message = reason(turns(5))
     assert message == "conversations.1.value: input should be a valid string; found 5"
-    _, message = reason(row(split="dev"))
-    assert message == "split: input should be 'train', 'validation' or 'test'; found 'dev'"
+    _, message = reason(row(split="holdout"))
+    assert message == "split: input should be 'train', 'validation' or 'test'; found 'holdout'"
     _, message = reason(b'{"instruction": "x"}')
-    assert message == "output: field required"
+    assert message == (
+        "output: field required; the row's keys are instruction: "
+        "this looks like alpaca without its answer"
+    )
 
 
 def test_messages_stay_short_whatever_the_row_holds():
@@ -118,7 +123,11 @@ def test_large_rows_take_time_in_proportion():
 
 def test_stated_format_is_the_only_one_taken():
     assert check(row(), "sharegpt", REPAIRS).format == "sharegpt"
-    assert reason(row(), "alpaca") == ("schema", "instruction: field required")
+    assert reason(row(), "alpaca") == (
+        "schema",
+        "instruction: field required; the row's keys are conversations: "
+        "this looks like sharegpt; see data.format and data.columns",
+    )
 
 
 def test_escaped_quotes_are_no_duplicate_key():
@@ -170,6 +179,19 @@ def test_a_record_holds_the_repaired_turns():
     ]
 
 
+def test_the_name_of_a_file_is_the_split_of_its_rows():
+    rows = [
+        ("raw/test.jsonl", 1, row()),
+        ("raw/test.jsonl", 2, row(split="test")),
+        ("raw/test.jsonl", 3, row(split="train")),
+        ("raw/a.jsonl", 1, row(split="dev")),
+    ]
+    outcome = check_rows(rows, "auto", REPAIRS, raw="raw")
+    assert [record["split"] for record in parsed(outcome.records)] == ["test", "test", "validation"]
+    (rejected,) = parsed(outcome.rejected)
+    assert (rejected["line"], rejected["reason"]) == (3, "split_conflict")
+
+
 def test_records_convert_to_canonical_conversations():
     rows = [("f", 7, turns("Hello ")), ("f", 8, row(split="test", system="Be brief."))]
     outcome = check_rows(rows, "auto", REPAIRS)
@@ -193,19 +215,26 @@ roles = st.sampled_from(["human", "gpt", "user", "assistant", "system", "tool"])
 turn = st.fixed_dictionaries({}, optional={
     **dict.fromkeys(("from", "role"), roles | json_values),
     **dict.fromkeys(("value", "content"), st.text() | json_values),
-    **dict.fromkeys(("tool_calls", "weight"), json_values),
+    **dict.fromkeys(("tool_calls", "weight", "masked", "thinking"), json_values),
 })  # fmt: skip
 raw_rows = json_values | st.fixed_dictionaries({}, optional={
     **dict.fromkeys(("conversations", "messages"), st.lists(turn, max_size=5) | json_values),
     **dict.fromkeys(("instruction", "output", "input", "system", "text"), st.text() | json_values),
-    **dict.fromkeys(("history", "split", "tools"), json_values),
+    **dict.fromkeys(("prompt", "answer", "context", "a", "b"), st.text() | json_values),
+    **dict.fromkeys(("history", "split", "tools", "label", "weight", "cot"), json_values),
 })  # fmt: skip
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
-@given(raw_rows, st.sampled_from(["auto", "sharegpt", "alpaca", "chatml"]))
-def test_any_json_is_a_record_that_converts_or_a_rejection(value, format):
-    outcome = check_rows([("f", 1, json.dumps(value).encode())], format, REPAIRS)
+@given(
+    raw_rows,
+    st.sampled_from(["auto", "sharegpt", "alpaca", "chatml", "columns"]),
+    st.sampled_from([{}, {"user": "a", "assistant": "text"}, {"messages": "a", "split": "b"}]),
+    st.sampled_from(["refuse", "drop", "keep"]),
+)
+def test_any_json_is_a_record_that_converts_or_a_rejection(value, format, columns, rule):
+    rows = [("f", 1, json.dumps(value).encode())]
+    outcome = check_rows(rows, format, REPAIRS, columns, rule)
     counts = outcome.counts["rows"]
     assert counts["accepted"] + counts["rejected"] == counts["read"] == 1
     converted = convert_lines(outcome.records.splitlines())

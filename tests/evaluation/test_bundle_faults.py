@@ -15,6 +15,8 @@ from gemma_finetune.utils.cli import UserError
 
 from .conftest import QUANTIZATIONS, ROOT, exchange_pieces
 
+pytestmark = pytest.mark.slow
+
 INT8 = ("int8",)
 
 

@@ -9,6 +9,8 @@ from gemma_finetune.utils.files import sha256
 
 from .conftest import QUANTIZATIONS
 
+pytestmark = pytest.mark.slow
+
 BUNDLES = [f"{name}.{kind}" for name in QUANTIZATIONS for kind in BUNDLE_KINDS]
 
 

@@ -43,6 +43,20 @@ def test_the_same_tokens_are_scored_as_training_supervises(test_set, rows, token
         assert (conversation.tokens.positions + 1).tolist() == np.flatnonzero(supervised).tolist()
 
 
+def test_an_answer_with_train_false_is_not_scored(tokenizer):
+    messages = turns(["What is on?", "The light.", "And now?", "Nothing."])
+    messages[1]["train"] = False
+    whole, part = (
+        dataset.build([formatted("a", messages_of)], tokenizer)[0]
+        for messages_of in (turns(["What is on?", "The light.", "And now?", "Nothing."]), messages)
+    )
+    assert part.tokens.ids.tolist() == whole.tokens.ids.tolist()
+    assert [turn.answer for turn in part.turns] == ["Nothing."]
+    assert part.turns[0].messages == whole.turns[1].messages
+    assert part.tokens.labels.tolist() == whole.turns[1].labels.tolist()
+    assert part.tokens.positions.dtype == whole.tokens.positions.dtype == np.int32
+
+
 def test_shortest_first(test_set):
     lengths = [len(c.tokens.ids) for c in test_set.conversations]
     assert lengths == sorted(lengths)

@@ -8,6 +8,8 @@ from gemma_finetune.utils.cli import UserError
 
 from .conftest import CACHE_LENGTH, QUANTIZATIONS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["float32", *QUANTIZATIONS])
 def test_a_whole_tflite_passes(chain, name):

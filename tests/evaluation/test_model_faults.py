@@ -19,6 +19,8 @@ from gemma_finetune.reporting.gate import FAIL, checks, failure, read_verdicts, 
 
 from .conftest import QUANTIZATIONS, ROOT, merged_logits
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lora_logits(chain, test_set):

@@ -8,6 +8,8 @@ from gemma_finetune.utils.cli import UserError
 
 from .conftest import exchange_pieces
 
+pytestmark = pytest.mark.slow
+
 
 def check_tokenizers(root, test_set, tokenizer):
     base, merged = root / "models/base", root / "models/merged"

@@ -19,6 +19,8 @@ from gemma_finetune.export.merge import fake_quantized_model
 from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 ROWS = [[2, *row] for row in np.random.default_rng(0).integers(4, 300, (8, 40)).tolist()]
 
 
@@ -31,18 +33,16 @@ def config(talkative):
 
 @pytest.fixture(scope="module")
 def tensors(talkative):
-    """The random model, with norms that differ and with a few large activations, as trained models
-    have.
-    """
+    """The random model, with norms that cause a few large activations, as in trained models."""
     rng = np.random.default_rng(1)
-    tensors = load_file(talkative / "model.safetensors")
-    tensors = {
-        name: value for name, value in tensors.items() if not re.search(r"layers\.[2-9]", name)
-    }
-    norms = [name for name in tensors if name.endswith("layernorm.weight")]
-    return tensors | {
-        name: rng.lognormal(0, 1.5, tensors[name].shape).astype("float32") for name in norms
-    }
+    tensors = {}
+    for name, value in load_file(talkative / "model.safetensors").items():
+        if not re.search(r"layers\.[2-9]", name):
+            tensors[name] = value
+    for name, value in tensors.items():
+        if name.endswith("layernorm.weight"):
+            tensors[name] = rng.lognormal(0, 1.5, value.shape).astype("float32")
+    return tensors
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +60,18 @@ def logits(directory):
     import torch
     from transformers import Gemma3ForCausalLM
 
+    model = Gemma3ForCausalLM.from_pretrained(directory, dtype=torch.float32)
     with torch.no_grad():
-        return Gemma3ForCausalLM.from_pretrained(directory, dtype=torch.float32)(
-            torch.tensor(ROWS)
-        ).logits.numpy()
+        return model(torch.tensor(ROWS)).logits.numpy()
 
 
 def projections_quantized(tensors):
-    def fine(name):
-        return "_proj" not in name or bits_of(name.removesuffix(".weight")) == 8
-
-    return {
-        name: value if fine(name) else fake_quantized(value, 4) for name, value in tensors.items()
-    }
+    """The tensors, with the projections that INT4 stores in 4 bits rounded to them."""
+    quantized = dict(tensors)
+    for name, value in tensors.items():
+        if "_proj" in name and bits_of(name.removesuffix(".weight")) == 4:
+            quantized[name] = fake_quantized(value, 4)
+    return quantized
 
 
 def test_any_scales_leave_the_logits_as_they_were(tensors, config, model_dir, tmp_path):
@@ -80,11 +79,9 @@ def test_any_scales_leave_the_logits_as_they_were(tensors, config, model_dir, tm
     for group in groups(config):
         channels = tensors[f"{group.producer}.weight"].shape[0]
         folded |= fold(folded, group, rng.uniform(0.2, 5, channels).astype("float32"))
-    assert all(
-        not np.array_equal(folded[n], tensors[n])
-        for n in tensors
-        if "_proj" in n or "input_layernorm" in n
-    )
+    for name in tensors:
+        if "_proj" in name or "input_layernorm" in name:
+            assert not np.array_equal(folded[name], tensors[name])
     expected = logits(model_dir)
     difference = np.abs(logits(write(tmp_path, config, folded)) - expected).max()
     assert difference < 1e-4 * np.abs(expected).max()
@@ -104,12 +101,10 @@ def test_scaling_brings_the_quantized_model_nearer(tensors, config, model_dir, t
 
 def test_a_scaled_copy_is_the_same_model(model_dir, tmp_path):
     write_scaled(model_dir, tmp_path / "scaled", ROWS)
-    before, after = (
-        load_file(directory / "model.safetensors") for directory in (model_dir, tmp_path / "scaled")
-    )
-    assert not np.array_equal(
-        before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"]
-    )
+    name = "model.layers.0.mlp.up_proj.weight"
+    before = load_file(model_dir / "model.safetensors")[name]
+    after = load_file(tmp_path / "scaled/model.safetensors")[name]
+    assert not np.array_equal(before, after)
     np.testing.assert_allclose(logits(tmp_path / "scaled"), logits(model_dir), rtol=0, atol=2e-4)
 
 
@@ -130,10 +125,10 @@ def test_damaged_weights_are_named(model_dir, tmp_path, left):
         write_scaled(merged, tmp_path / "scaled", ROWS)
 
 
-def test_what_hinders_the_copy_is_not_laid_to_the_weights(model_dir, tmp_path):
+def test_an_error_of_the_copy_is_not_blamed_on_the_weights(model_dir, tmp_path):
     (
         tmp_path / "scaled"
-    ).mkdir()  # stands for a full disk: copytree's errors of both kinds are OSErrors
+    ).mkdir()  # stands for a full disk: copytree raises an OSError in both cases
     with pytest.raises(FileExistsError):
         write_scaled(model_dir, tmp_path / "scaled", [[2, 5]])
 
@@ -155,14 +150,11 @@ def test_inputs_are_what_each_group_reads(model_dir, config):
 
 def test_rows_of_unequal_length_are_read_as_if_alone(model_dir, config):
     rows = [row[:length] for row, length in zip(ROWS, (41, 3, 17), strict=False)]
-    together, alone = (
-        collect_inputs(model_dir, rows, config),
-        [collect_inputs(model_dir, [row], config) for row in rows],
-    )
+    together = collect_inputs(model_dir, rows, config)
+    alone = [collect_inputs(model_dir, [row], config) for row in rows]
     for name, inputs in together.items():
-        np.testing.assert_allclose(
-            inputs, np.concatenate([one[name] for one in alone]), rtol=1e-4, atol=1e-4
-        )
+        expected = np.concatenate([inputs_of_row[name] for inputs_of_row in alone])
+        np.testing.assert_allclose(inputs, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_without_large_activations_nothing_is_worth_scaling(config, tensors):

@@ -1,21 +1,28 @@
 import dataclasses
+import datetime
 import os
 import time
 import zipfile
+from types import SimpleNamespace
 
 import litert_lm
 import pytest
+from litert_lm_builder import litertlm_builder
 from sentencepiece import sentencepiece_model_pb2
 
+from gemma_finetune.export import bundle
 from gemma_finetune.export.bundle import (
     check_contents,
     create_litertlm,
     create_mediapipe_task,
     expected_contents,
+    fix_zip_dates,
 )
 from gemma_finetune.formats.bundle_file import BundleFile
 from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.utils.cli import UserError
+
+pytestmark = pytest.mark.slow
 
 CREATE = {"task": create_mediapipe_task, "litertlm": create_litertlm}
 
@@ -28,17 +35,104 @@ def test_the_same_bytes_when_made_again(bundles, parts, tmp_path, kind):
     assert [path.name for path in tmp_path.iterdir()] == [f"again.{kind}"]
 
 
-@pytest.mark.parametrize("year", [1970, 2040, 2110])
+@pytest.mark.parametrize("year", [1980, 2040, 2107])
+def test_a_task_has_the_same_bytes_whatever_the_clock_says(
+    bundles, parts, tmp_path, monkeypatch, year
+):
+    now = time.struct_time((year, 12, 31, 23, 59, 58, 3, 1, 0))
+    monkeypatch.setattr(time, "localtime", lambda *_: now)
+    create_mediapipe_task(parts, tmp_path / "bundle.task")
+    assert (tmp_path / "bundle.task").read_bytes() == bundles["task"].read_bytes()
+
+
+def set_clock(monkeypatch, *times):
+    """Makes LiteRT-LM's builder see one of `times` a build, and the last of them from then on."""
+    left = list(times)
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return left.pop(0) if len(left) > 1 else left[0]
+
+    fake = SimpleNamespace(datetime=Clock, timezone=datetime.timezone)
+    monkeypatch.setattr(litertlm_builder, "datetime", fake)
+
+
+WHOLE_SECOND = datetime.datetime(2026, 11, 25, 10, 0, 0, 0, datetime.UTC)  # written without .000000
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [datetime.datetime(1970, 1, 1, 0, 0, 0, 1, datetime.UTC)],
+        [datetime.datetime(2110, 12, 31, 23, 59, 59, 999_999, datetime.UTC)],
+        [WHOLE_SECOND, WHOLE_SECOND.replace(microsecond=1)],
+    ],
+)
+def test_a_litertlm_has_the_same_bytes_whatever_the_clock_says(
+    bundles, parts, tmp_path, monkeypatch, times
+):
+    set_clock(monkeypatch, *times)
+    create_litertlm(parts, tmp_path / "bundle.litertlm")
+    assert (tmp_path / "bundle.litertlm").read_bytes() == bundles["litertlm"].read_bytes()
+
+
+def test_a_litertlm_whose_header_has_another_form_is_not_left(parts, tmp_path, monkeypatch):
+    set_clock(monkeypatch, WHOLE_SECOND)
+    with pytest.raises(RuntimeError, match="no uuid and time as litert-lm-builder writes them"):
+        create_litertlm(parts, tmp_path / "bundle.litertlm")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_given_digest_is_compared_with_the_file_that_was_written(parts, tmp_path):
+    contents = dataclasses.replace(expected_contents(parts), model_sha256="0" * 64)
+    for kind, create in CREATE.items():
+        with pytest.raises(UserError, match="model_sha256: put in"):
+            create(parts, tmp_path / f"bundle.{kind}", contents)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_a_zip_changes_but_its_dates(tmp_path):
+    """Also with extra fields, comments, and bytes between the entries."""
+    contents = {}
+    for name, year in (("a.zip", 1999), ("b.zip", 2033)):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for number in range(3):
+                entry = zipfile.ZipInfo(f"{number}" * 5, date_time=(year, 5, 6, 7, 8, 10))
+                entry.extra, entry.comment = b"ab\x02\x00xy", b"a comment" * number
+                archive.writestr(entry, b"PK\x01\x02" * number)
+                archive.fp.write(b"padding")
+                archive.start_dir = archive.fp.tell()
+        before = (tmp_path / name).read_bytes()
+        fix_zip_dates(tmp_path / name)
+        contents[name] = (tmp_path / name).read_bytes()
+        assert len(contents[name]) == len(before)
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            assert archive.testzip() is None
+            dates = {entry.date_time for entry in archive.infolist()}
+        assert dates == {(1980, 1, 1, 0, 0, 0)}
+    assert contents["a.zip"] == contents["b.zip"]
+
+
 @pytest.mark.parametrize("kind", CREATE)
-def test_the_same_bytes_whatever_the_clock_says(bundles, parts, tmp_path, monkeypatch, kind, year):
-    """A zip has no date before 1980 or after 2107: a machine whose clock was never set could not
-    bundle at all.
-    """
-    monkeypatch.setattr(
-        time, "localtime", lambda *_: time.struct_time((year, 1, 1, 0, 0, 0, 3, 1, 0))
-    )
-    CREATE[kind](parts, tmp_path / f"bundle.{kind}")
+def test_given_contents_are_not_computed_again(bundles, parts, tmp_path, monkeypatch, kind):
+    """Hashing a model of gigabytes takes seconds."""
+    contents = expected_contents(parts)
+    monkeypatch.setattr(bundle, "sha256", None)
+    CREATE[kind](parts, tmp_path / f"bundle.{kind}", contents)
     assert (tmp_path / f"bundle.{kind}").read_bytes() == bundles[kind].read_bytes()
+
+
+@pytest.mark.parametrize("kind", CREATE)
+def test_a_changed_byte_of_the_model_inside_is_found(bundles, parts, tmp_path, kind):
+    content, model = bytearray(bundles[kind].read_bytes()), parts.tflite.read_bytes()
+    content[content.index(model) + len(model) // 2] ^= 1
+    path = tmp_path / f"bundle.{kind}"
+    path.write_bytes(content)
+    found = BundleFile(path).contents()
+    expected = BundleFile(bundles[kind]).contents()
+    with pytest.raises(UserError, match="model_sha256: put in"):
+        check_contents(path, expected, found)
 
 
 def test_a_task_s_model_stays_aligned_and_uncompressed(bundles, parts):
@@ -52,9 +146,12 @@ def test_a_task_s_model_stays_aligned_and_uncompressed(bundles, parts):
 @pytest.mark.parametrize("kind", CREATE)
 def test_litert_lm_answers_turn_after_turn(bundles, tokenizer, kind):
     """The runtime's prompts are training's, and it reads one <bos>, once."""
-    history, backend = [], litert_lm.Backend.CPU(thread_count=1)
+    history = []
     with litert_lm.Engine(
-        str(bundles[kind]), backend, cache_dir=":nocache", enable_benchmark=True
+        str(bundles[kind]),
+        litert_lm.Backend.CPU(thread_count=1),
+        cache_dir=":nocache",
+        enable_benchmark=True,
     ) as engine:
         assert engine.bos_token_id == tokenizer.bos
         assert engine.eos_token_ids == [[token_id] for token_id in tokenizer.stop_ids]
@@ -65,9 +162,9 @@ def test_litert_lm_answers_turn_after_turn(bundles, tokenizer, kind):
                 assert render_prompt(history).endswith(prompt)
                 answer = "".join(part["text"] for part in chat.send_message(text)["content"])
                 counts = chat.get_benchmark_info()
-                assert counts.last_prefill_token_count == (len(history) == 1) + len(
-                    tokenizer.encode(prompt)
-                )
+                start_tokens = 1 if len(history) == 1 else 0
+                read = start_tokens + len(tokenizer.encode(prompt))
+                assert counts.last_prefill_token_count == read
                 assert counts.last_decode_token_count == 3
                 history.append({"role": "assistant", "content": answer.strip()})
     assert [path.name for path in bundles[kind].parent.iterdir() if "cache" in path.name] == []

@@ -1,5 +1,7 @@
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from gemma_finetune.export.converter import (
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_leaves_one_file_with_the_signatures_and_the_cache_asked_for(float32):
     assert [path.name for path in float32.parent.iterdir() if path.suffix != ".tflite"] == []
@@ -26,9 +30,7 @@ def test_leaves_one_file_with_the_signatures_and_the_cache_asked_for(float32):
 
 
 def test_logits_are_those_of_transformers(float32, talkative):
-    """Prefill and decode of the built file against the model it was made from, over the window of
-    the local layer.
-    """
+    """Prefill and decode against the model that the file was made from, past the sliding window."""
     import torch
     from transformers import Gemma3ForCausalLM
 
@@ -36,9 +38,8 @@ def test_logits_are_those_of_transformers(float32, talkative):
 
     ids = [2, *np.random.default_rng(0).integers(4, 300, 40).tolist()]
     with torch.no_grad():
-        reference = (
-            Gemma3ForCausalLM.from_pretrained(talkative)(torch.tensor([ids])).logits[0, -1].numpy()
-        )
+        logits = Gemma3ForCausalLM.from_pretrained(talkative)(torch.tensor([ids])).logits
+    reference = logits[0, -1].numpy()
     model = TFLiteModel(float32, threads=1)
     model.prefill(ids[:-1])
     found = model.decode(ids[-1])
@@ -89,13 +90,44 @@ def test_estimate_grows_with_weights_layers_and_signatures(tmp_path):
     assert large.seconds > small.seconds and large.memory > small.memory
 
 
-def test_a_failed_conversion_leaves_nothing(talkative, tmp_path, monkeypatch):
-    def fail(*_):
+def stand_in_for_export(monkeypatch, finish):
+    """An `export_hf` of two steps, which then calls `finish` with its output folder."""
+    from litert_torch import progress
+    from litert_torch.generative.export_hf import export
+
+    def stand_in(output_dir, **_):
+        with progress.task("Export"):
+            with progress.task("Lower to MLIR: decode"):
+                pass
+        finish(Path(output_dir))
+
+    monkeypatch.setattr(export, "export", stand_in)
+
+
+def test_the_steps_are_shown_as_one_bar_on_standard_error(
+    float32, talkative, tmp_path, monkeypatch, capsys
+):
+    def finish(folder):
+        folder.mkdir()
+        shutil.copyfile(float32, folder / "model.tflite")
+
+    stand_in_for_export(monkeypatch, finish)
+    convert_to_tflite(talkative, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+    out, err = capsys.readouterr()
+    assert "Lower to MLIR: decode:" in err and "/30 [" in err  # as many as three signatures take
+    assert "START" not in out + err
+
+
+def test_what_was_printed_before_a_failure_is_shown(talkative, tmp_path, monkeypatch, capsys):
+    def finish(folder):
+        print("the converter's last words")
         raise RuntimeError("no")
 
-    monkeypatch.setattr(converter, "_export", fail)
-    with pytest.raises(RuntimeError):
+    stand_in_for_export(monkeypatch, finish)
+    with pytest.raises(RuntimeError, match="no"):
         convert_to_tflite(talkative, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+    out = capsys.readouterr().out
+    assert "[START] Export > Lower to MLIR: decode" in out and "the converter's last words" in out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from gemma_finetune.export.manifest import manifest, notice
 from gemma_finetune.formats.bundle_file import BundleFile
@@ -8,6 +9,8 @@ from gemma_finetune.formats.lora_file import Adapter
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.files import sha256
+
+pytestmark = pytest.mark.slow
 
 
 def test_traces_a_bundle_to_its_run(bundles, parts):

@@ -5,6 +5,8 @@ import pytest
 
 import tflite
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "seed, starts_anew", [(None, True), ("random", True), ("7", True), ("0", False)]

@@ -36,7 +36,7 @@ ENVIRONMENTS = {
         None,
         clock(1970) | {"PYTHONHASHSEED": "1", "HOME": "/nonexistent", "TZ": "Pacific/Kiritimati"},
     ),
-    "clock at 2040, path with spaces and non-ASCII letters, C locale, hash seed random, as nobody without HOME": (
+    "clock at 2040, odd path, C locale, hash seed random, as nobody without HOME": (
         "Fuß weg 日本 'x' [1]",
         0o002,
         NOBODY,

@@ -43,7 +43,8 @@ def test_memory_stays_flat_over_a_long_chat(reference, tmp_path, observed, backe
     found = json.loads(said.stdout.splitlines()[-1])
     memory = found["memory"]
     growth = max(memory[-20:]) - max(memory[WARM - 20 : WARM])
-    where = f"{memory[0]:.0f} MB after the first turn, {memory[WARM]:.0f} after {WARM}, {memory[-1]:.0f} after {TURNS}"
+    places = {"the first turn": memory[0], f"{WARM}": memory[WARM], f"{TURNS}": memory[-1]}
+    where = ", ".join(f"{size:.0f} MB after {turn}" for turn, size in places.items())
     observed(
         "soak",
         backend,

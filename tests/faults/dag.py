@@ -23,8 +23,23 @@ PARAMS = SMALLER | {
     "check.max_exact_match_loss.int4": 1.0,
     "train.save_every_steps": 3,
 }
-STAGES = ("validate", "convert", "dedup", "base", "format", "train", "merge", "tflite", "quantize@int8",
-          "quantize@int4", "bundle@int8", "bundle@int4", "evaluate", "check", "report")  # fmt: skip
+STAGES = (
+    "validate",
+    "convert",
+    "dedup",
+    "base",
+    "format",
+    "train",
+    "merge",
+    "tflite",
+    "quantize@int8",
+    "quantize@int4",
+    "bundle@int8",
+    "bundle@int4",
+    "evaluate",
+    "check",
+    "report",
+)
 
 
 def build_reference(clone: Path) -> Path:

@@ -4,7 +4,8 @@ atheris`.
 Any bytes, under any name, must be read or end in a UserError. Anything else is a crash, over 10
 seconds a hang. (tests/data/fuzz_readers.py does the same for raw data.)
 
-    python tests/faults/fuzz_files.py -max_total_time=1800 -timeout=10 -max_len=16384 -rss_limit_mb=4096 CORPUS_FOLDER
+    python tests/faults/fuzz_files.py -max_total_time=1800 -timeout=10 -max_len=16384 \\
+        -rss_limit_mb=4096 CORPUS_FOLDER
 """
 
 import sys

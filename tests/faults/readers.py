@@ -68,6 +68,14 @@ def rows(path: Path) -> None:
 
 # {name of a file: its reader}
 READERS: dict[str, Callable[[Path], None]] = {
-    "lora.npz": lora, "model.task": bundle, "model.litertlm": bundle, "model.tflite": tflite, "peft": peft,
-    "weights": weights, "tokenizer.model": tokenizer, "params.yaml": params, "recipe.json": recipe, "rows.jsonl": rows,
-}  # fmt: skip
+    "lora.npz": lora,
+    "model.task": bundle,
+    "model.litertlm": bundle,
+    "model.tflite": tflite,
+    "peft": peft,
+    "weights": weights,
+    "tokenizer.model": tokenizer,
+    "params.yaml": params,
+    "recipe.json": recipe,
+    "rows.jsonl": rows,
+}

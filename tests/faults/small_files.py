@@ -137,9 +137,14 @@ def litertlm(folder: Path, tokenizer: Path) -> bytes:
     from litert_lm_builder import LitertLmFileBuilder, TfLiteModelType
 
     contents = Contents(
-        model_sha256="", tokenizer_sha256="", start_token="<bos>", stop_tokens=("<eos>", "<end_of_turn>"),
-        affixes=AFFIXES, chat_template="{{ messages }}", context_length=16,
-    )  # fmt: skip
+        model_sha256="",
+        tokenizer_sha256="",
+        start_token="<bos>",
+        stop_tokens=("<eos>", "<end_of_turn>"),
+        affixes=AFFIXES,
+        chat_template="{{ messages }}",
+        context_length=16,
+    )
     (folder / "model.tflite").write_bytes(tflite())
     (folder / "metadata.pb").write_bytes(_llm_metadata(contents, GemmaTokenizer(tokenizer)))
     builder = LitertLmFileBuilder()

@@ -13,6 +13,8 @@ import pytest
 from faults import dag
 from imports import ROOT, SCRIPTS
 
+pytestmark = pytest.mark.slow
+
 ROAD = ("validate", "convert", "dedup")
 READS = {"convert": "data/validated/records.jsonl", "dedup": "data/converted/conversations.jsonl"}
 WRITES = {"validate": "data/validated", "convert": "data/converted", "dedup": "data/deduped"}

@@ -18,6 +18,8 @@ import pytest
 from faults import small_files
 from imports import ROOT
 
+pytestmark = pytest.mark.slow
+
 READ_ALL = """
 import json, resource, sys
 from pathlib import Path

@@ -23,6 +23,8 @@ from gemma_finetune.data.validation import check_rows, convert_lines
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.training.data_pipeline import Batches, pack, tokenize
 
+pytestmark = pytest.mark.slow
+
 PIECES = [*CONTROL_PIECES, *(f"<unused{n}>" for n in range(99))]
 LENGTH = 2048
 
@@ -67,18 +69,29 @@ extra = st.dictionaries(
     st.sampled_from(["name", "tools", "id", "tool_calls", "topic", "input"]), content, max_size=2
 )
 sharegpt = st.builds(
-    lambda q, a, s, more: more | {"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]} | s,
-    content, content, st.fixed_dictionaries({}, optional={"system": content}), extra,
-)  # fmt: skip
+    lambda q, a, s, more: (
+        more | {"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]} | s
+    ),
+    content,
+    content,
+    st.fixed_dictionaries({}, optional={"system": content}),
+    extra,
+)
 alpaca = st.builds(
     lambda i, x, o, h: {"instruction": i, "input": x, "output": o, "history": h},
-    content, content, content, st.lists(st.tuples(content, content).map(list), max_size=2),
-)  # fmt: skip
+    content,
+    content,
+    content,
+    st.lists(st.tuples(content, content).map(list), max_size=2),
+)
 chatml = st.builds(
-    lambda q, a, s: {"messages": [*s, {"role": "user", "content": q}, {"role": "assistant", "content": a}]},
-    content | parts, content | parts,
+    lambda q, a, s: {
+        "messages": [*s, {"role": "user", "content": q}, {"role": "assistant", "content": a}]
+    },
+    content | parts,
+    content | parts,
     st.lists(content.map(lambda t: {"role": "system", "content": t}), max_size=1),
-)  # fmt: skip
+)
 plain = st.builds(
     lambda q, a: {
         "text": f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n"
@@ -131,8 +144,10 @@ def test_no_control_id_comes_from_content(config, vocabulary, row):
     ids, turns = made
     tokenizer = GemmaTokenizer(vocabulary[0])
     assert Counter(i for i in ids if i in vocabulary[1]) == {
-        tokenizer.bos: 1, tokenizer.start_of_turn: turns, tokenizer.end_of_turn: turns,
-    }  # fmt: skip
+        tokenizer.bos: 1,
+        tokenizer.start_of_turn: turns,
+        tokenizer.end_of_turn: turns,
+    }
 
 
 @pytest.mark.parametrize("place", ["question", "answer", "system"])

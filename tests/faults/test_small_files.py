@@ -10,6 +10,8 @@ from faults import small_files
 from faults.readers import READERS
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -10,6 +10,8 @@ import pytest
 
 from imports import SCRIPTS
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1"
 REFUSALS = ("trust_remote_code=False", "**LOCAL")  # evaluation/torch_rung.py says what LOCAL is
 LOADERS = ("from_pretrained", "export")  # calls that take trust_remote_code

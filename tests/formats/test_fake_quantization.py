@@ -1,3 +1,6 @@
+import copy
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +18,11 @@ from gemma_finetune.formats.fake_quantization import (
     fake_quantized,
     fake_quantized_embedding,
 )
+from gemma_finetune.formats.recipe import read_recipe
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from imports import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def random_weight(seed, shape=(24, 96), spread=1.0):
@@ -50,17 +56,15 @@ def test_nothing_moves_by_more_than_half_a_step(bits):
     block = 32 if bits == 4 else 96
     step = np.abs(weight.reshape(24, -1, block)).max(-1, keepdims=True) / (2 ** (bits - 1) - 1)
     moved = np.abs(fake_quantized(weight, bits) - weight).reshape(24, -1, block)
-    assert (
-        moved <= 0.52 * step
-    ).all() and moved.max() > 0.4 * step.min()  # a bfloat16 scale is 0.4 % off at most
+    assert (moved <= 0.52 * step).all()  # a bfloat16 scale is off by 0.4 % at most
+    assert moved.max() > 0.4 * step.min()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_in_jax_and_in_a_kernels_layout_it_is_the_same(bits):
     weight = random_weight(1)
-    kernel = jnp.asarray(
-        weight.reshape(24, 2, 48).transpose(1, 2, 0)
-    )  # (heads, head_dim, out): two axes of inputs
+    # (heads, head_dim, out): two axes of inputs
+    kernel = jnp.asarray(weight.reshape(24, 2, 48).transpose(1, 2, 0))
     rounded = jax.jit(lambda kernel: fake_quantized(kernel, bits, (0, 1)))(kernel)
     np.testing.assert_allclose(
         rounded.transpose(2, 0, 1).reshape(24, 96), fake_quantized(weight, bits), rtol=1e-6
@@ -73,24 +77,23 @@ def test_a_block_of_nothing_stays_nothing(largest):
 
 
 def read(path):
-    """{weight: its values as the file's integers and scales say} of a `.tflite`."""
+    """{weight: its values, (out, in)} of a `.tflite`, from its integers and scales."""
     file, found = TFLiteFile(path), {}
     for weight in file.weights():
         _, tensor, _ = next(use for use in file._weight_uses() if use[2] == weight.scopes[0][1])
-        data, quantization = buffer(file, tensor), tensor.Quantization()
+        data = buffer(file, tensor)
         if weight.dtype == "INT4":
-            integers = np.stack([data & 15, data >> 4], -1).astype(np.int8).reshape(weight.shape)
-            integers = np.where(integers > 7, integers - 16, integers).reshape(
-                weight.shape[0], -1, 32
-            )
+            integers = np.stack([data & 15, data >> 4], -1).astype(np.int8)  # two a byte
+            integers = np.where(integers > 7, integers - 16, integers)
+            blocks = integers.reshape(weight.shape[0], -1, 32)
             scales = block_scales(file, tensor).reshape(weight.shape[0], -1, 1)
-            found[weight.name] = (integers * scales).reshape(weight.shape)
+            values = blocks * scales
         elif weight.dtype == "INT8":
-            found[weight.name] = (
-                data.view(np.int8).reshape(weight.shape) * quantization.ScaleAsNumpy()[:, None]
-            )
+            integers = data.view(np.int8).reshape(weight.shape)
+            values = integers * tensor.Quantization().ScaleAsNumpy()[:, None]
         else:
-            found[weight.name] = data.view(np.float32).reshape(weight.shape)
+            values = data.view(np.float32)
+        found[weight.name] = values.reshape(weight.shape)
     return found
 
 
@@ -102,16 +105,18 @@ def block_scales(file, tensor):
     details, table = schema.BlockwiseQuantization(), tensor.Quantization().Details()
     details.Init(table.Bytes, table.Pos)
     for subgraph in map(file._model.Subgraphs, range(file._model.SubgraphsLength())):
-        if any(
-            subgraph.Tensors(i)._tab.Pos == tensor._tab.Pos for i in range(subgraph.TensorsLength())
-        ):
-            return (
-                buffer(file, subgraph.Tensors(details.Scales())).view(np.float16).astype(np.float32)
-            )
+        places = [subgraph.Tensors(i)._tab.Pos for i in range(subgraph.TensorsLength())]
+        if tensor._tab.Pos in places:
+            scales = buffer(file, subgraph.Tensors(details.Scales()))
+            return scales.view(np.float16).astype(np.float32)
+
+
+INT4 = ROOT / "scripts/recipes/int4.json"
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def test_it_is_what_ai_edge_quantizer_makes_of_a_model_by_the_recipe(float32, tmp_path):
-    quantize(float32, tmp_path / "int4.tflite", ROOT / "scripts/recipes/int4.json")
+    quantize(float32, tmp_path / "int4.tflite", INT4)
     before, after = read(float32), read(tmp_path / "int4.tflite")
     projections = {name for name in before if name.endswith("_proj")}
     assert len(projections) == 6 * 7
@@ -120,5 +125,34 @@ def test_it_is_what_ai_edge_quantizer_makes_of_a_model_by_the_recipe(float32, tm
             after[name], fake_quantized(before[name], bits_of(name)), rtol=1e-6
         )
     (embedding,) = before.keys() - projections
-    turned = _rotate_with_diagonal_hadamard(fake_quantized_embedding(before[embedding]), axis=1)[0]
-    np.testing.assert_allclose(after[embedding], turned, atol=1e-6)
+    rotated = _rotate_with_diagonal_hadamard(fake_quantized_embedding(before[embedding]), axis=1)[0]
+    np.testing.assert_allclose(after[embedding], rotated, atol=1e-6)
+
+
+def edited(path, regex, bits, granularity):
+    """INT4's recipe with one more entry, in `path`."""
+    entry = copy.deepcopy(read_recipe(INT4)[0]) | {"regex": regex}
+    entry["op_config"]["weight_tensor_config"] |= {"num_bits": bits, "granularity": granularity}
+    path.write_text(json.dumps([*read_recipe(INT4), entry]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "edit, eight_bits",
+    [
+        (None, {"k_proj", "v_proj"}),
+        (("Linear_down_proj", 8, "CHANNELWISE"), {"k_proj", "v_proj", "down_proj"}),
+        # The converter joins the names of gate_proj and up_proj.
+        (("Linear_gate_proj", 8, "CHANNELWISE"), {"k_proj", "v_proj", "gate_proj", "up_proj"}),
+        (("Linear_[kv]_proj", 4, "BLOCKWISE_32"), set()),
+    ],
+)
+def test_bits_are_those_that_the_quantizer_builds_by_the_recipe_also_after_an_edit(
+    float32, tmp_path, edit, eight_bits
+):
+    recipe = edited(tmp_path / "int4.json", *edit) if edit else INT4
+    weights = quantize(float32, tmp_path / "int4.tflite", recipe)
+    dtypes = {w.name: w.dtype for w in weights if w.name.endswith("_proj")}
+    bits = {name: bits_of(f"model.{name}", recipe) for name in dtypes}
+    assert {name: f"INT{number}" for name, number in bits.items()} == dtypes
+    assert {p for p in PROJECTIONS if bits[f"layers.0.{p}"] == 8} == eight_bits

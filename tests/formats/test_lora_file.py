@@ -9,6 +9,8 @@ from gemma_finetune.formats.lora_file import base_digest, check_fits, load_lora,
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 CONFIG = LoRAConfig(
     rank=4,
     alpha=8,

@@ -18,6 +18,8 @@ from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 CONFIG = LoRAConfig(
     rank=4,
     alpha=8,
@@ -217,7 +219,7 @@ def test_the_script_goes_both_ways_and_replaces_nothing_unasked(
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "chapter.txt").touch()
-    with pytest.raises(UserError, match="no PEFT adapter, so --force does not replace it"):
+    with pytest.raises(UserError, match="not a PEFT adapter, so --force does not replace it"):
         call("export", thesis, "--lora", lora, "--force")
     with pytest.raises(UserError, match="is a folder; name a file"):
         call("import", peft, thesis, "--force")

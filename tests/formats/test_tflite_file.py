@@ -3,6 +3,8 @@ import pytest
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -30,5 +32,5 @@ def test_the_embedding_is_also_the_head(float32):
 def test_refuses_another_file(tmp_path, content):
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="no TFLite model"):
+    with pytest.raises(UserError, match="not a TFLite model"):
         TFLiteFile(path)

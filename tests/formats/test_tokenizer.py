@@ -7,8 +7,10 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer, _word_boundary
 from gemma_finetune.utils.cli import UserError
 
 TEXT = (
-    "<start_of_turn>user\nTurn on the light<end_of_turn>\n<start_of_turn>model\nDone.<end_of_turn>\n"
-    "<start_of_turn>user\nAnd the music<end_of_turn>\n<start_of_turn>model\nPlaying 40 songs.<end_of_turn>\n"
+    "<start_of_turn>user\nTurn on the light<end_of_turn>\n"
+    "<start_of_turn>model\nDone.<end_of_turn>\n"
+    "<start_of_turn>user\nAnd the music<end_of_turn>\n"
+    "<start_of_turn>model\nPlaying 40 songs.<end_of_turn>\n"
 )
 
 
@@ -32,6 +34,22 @@ def test_a_conversation_has_one_bos_and_supervises_answers_with_their_end_of_tur
     assert learnt == tokenizer.encode("Done.") + end + tokenizer.encode("Playing 40 songs.") + end
 
 
+@pytest.mark.parametrize("untrained, answers", [
+    ([], ["Done.", "Playing 40 songs."]),
+    ([0], ["Playing 40 songs."]),
+    ([1], ["Done."]),
+    ([0, 1], []),
+])  # fmt: skip
+def test_answers_that_are_not_trained_on_are_not_supervised(tokenizer, untrained, answers):
+    ids, supervised = tokenizer.encode_conversation(TEXT, untrained)
+    assert ids == tokenizer.encode_conversation(TEXT)[0]
+    learnt = [token for token, flag in zip(ids, supervised, strict=True) if flag]
+    expected = []
+    for answer in answers:
+        expected += [*tokenizer.encode(answer), tokenizer.end_of_turn]
+    assert learnt == expected
+
+
 def test_a_user_turn_is_never_supervised(tokenizer):
     _, supervised = tokenizer.encode_conversation("<start_of_turn>user\nmodel<end_of_turn>\n")
     assert not any(supervised)
@@ -44,37 +62,13 @@ def test_a_foreign_file_is_refused_by_name(tmp_path):
         GemmaTokenizer(path)
 
 
-# What could tell word by word from the whole: runs of spaces, what joins with them, unknown
+# What could make word by word differ from the whole: runs of spaces, what joins with them, unknown
 # characters.
-FRAGMENTS = [
-    " ",
-    "  ",
-    "   ",
-    "\u2581",
-    "\n",
-    "\t",
-    ":",
-    ",",
-    '": {"',
-    ">",
-    "> </",
-    "</",
-    "a",
-    "light",
-    "on",
-    "e\u0301",
-]
-FRAGMENTS += [
-    "日",
-    "\u3000",
-    "\0",
-    "🎵",
-    "<end_of_turn>",
-    "<start_of_turn>",
-    "<eos>",
-    "<unused7>",
-    "word" * 20,
-]
+FRAGMENTS = (
+    " ", "  ", "   ", "\u2581", "\n", "\t", ":", ",", '": {"', ">", "> </", "</", "a", "light",
+    "on", "e\u0301", "日", "\u3000", "\0", "🎵", "<end_of_turn>", "<start_of_turn>", "<eos>",
+    "<unused7>", "word" * 20,
+)  # fmt: skip
 texts = st.lists(
     st.sampled_from(FRAGMENTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
 ).map("".join)
@@ -82,9 +76,7 @@ texts = st.lists(
 
 @pytest.fixture(params=["bytes for unknown characters", "<unk>"])
 def gemma_like(request, tokenizer, tmp_path):
-    """A vocabulary with pieces of Gemma's that the tests' own lacks: runs of spaces, and one with a
-    space inside.
-    """
+    """A vocabulary with pieces of Gemma's that the tests' own lacks: runs of spaces, and `>▁</`."""
     proto = ModelProto.FromString(tokenizer._processor.serialized_model_proto())
     if request.param == "<unk>":
         proto.trainer_spec.byte_fallback = False
@@ -100,7 +92,7 @@ def gemma_like(request, tokenizer, tmp_path):
 
 
 def test_word_by_word_gives_the_ids_of_the_whole(gemma_like, monkeypatch):
-    monkeypatch.setattr("gemma_finetune.models.tokenizer.MOST_WORDS", 50)
+    monkeypatch.setattr("gemma_finetune.formats.tokenizer.MOST_WORDS", 50)
     processor = gemma_like._processor
     assert processor.EncodeAsPieces("a> </b") == ["a", ">\u2581</", "b"]
 

@@ -17,6 +17,8 @@ from imports import ROOT
 
 from .conftest import CONFIG
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("keras", "tflite", "task", "litertlm")
 CONVERSATIONS = [
     [

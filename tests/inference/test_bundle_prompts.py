@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from conversations import text, turns, with_system
 from gemma_finetune.formats.chat_template import render, render_prompt
 
+pytestmark = pytest.mark.slow
+
 GREEDY = litert_lm.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
 QUESTIONS = ["Turn on the light in the kitchen, please.", "And the living room?", "ok"]
 TEXTS = st.lists(text(), min_size=1, max_size=7).filter(lambda texts: len(texts) % 2)

@@ -10,6 +10,8 @@ import pytest
 from gemma_finetune.utils.files import sha256
 from imports import ROOT
 
+pytestmark = pytest.mark.slow
+
 CHECKS = {"value": 2.0, "threshold": 0.5}
 HOPS = ("train", "merge", "transformers", "tflite", "quantize@int8", "bundle@int8")
 

@@ -17,6 +17,8 @@ from gemma_finetune.utils.cli import UserError
 
 from .conftest import CONFIG
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FILES = ("tflite", "task", "litertlm")
 OPEN_ALL = f"""

@@ -15,6 +15,8 @@ from gemma_finetune.models import keras_private
 from gemma_finetune.models.keras_private import Muon, attend, replace_layer
 from gemma_finetune.models.loader import load_gemma_model
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(keras_private.__file__).parents[1]
 
 

@@ -9,6 +9,8 @@ import transformers
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_keras_and_transformers_read_the_same_model(base_dir, tokenizer):
     ids = np.random.default_rng(0).integers(4, tokenizer.vocabulary_size, (1, 48)).astype("int32")

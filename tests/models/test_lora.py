@@ -17,6 +17,8 @@ from gemma_finetune.models.lora import (
     target_modules,
 )
 
+pytestmark = pytest.mark.slow
+
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 CONFIG = LoRAConfig(
     rank=4,

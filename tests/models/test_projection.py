@@ -7,6 +7,8 @@ from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import target_modules
 from gemma_finetune.models.projection import project
 
+pytestmark = pytest.mark.slow
+
 TARGETS = ("q_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 
 

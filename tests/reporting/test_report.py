@@ -3,9 +3,13 @@
 import csv
 import re
 
+import pytest
+
 from gemma_finetune.reporting import ladder
 
 from .conftest import NAMES
+
+pytestmark = pytest.mark.slow
 
 PICTURES = ("ladder.png", "training.png")
 WRITTEN = ("report.md", "ladder.csv", *PICTURES)

@@ -5,10 +5,12 @@ from exported import CACHE_LENGTH, PREFILL_LENGTHS
 from gemma_finetune.runtime.tflite_model import TFLiteModel
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
-def model(models):
-    return TFLiteModel(models["tflite"], threads=1)
+def model(float32):
+    return TFLiteModel(float32, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +61,13 @@ def test_rewind_goes_back_only(model):
         model.rewind(1)
 
 
-def test_opens_and_closes_without_a_word(models, capfd):
-    TFLiteModel(models["tflite"], threads=1).decode(2)
+def test_opens_and_closes_without_a_word(float32, capfd):
+    TFLiteModel(float32, threads=1).decode(2)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_is_no_model_is_named(tmp_path):
+def test_a_file_that_is_not_a_model_is_named(tmp_path):
     path = tmp_path / "x.tflite"
     path.write_bytes(b"not a model")
-    with pytest.raises(UserError, match="x.tflite: no TFLite model"):
+    with pytest.raises(UserError, match="x.tflite: not a TFLite model"):
         TFLiteModel(path, threads=1)

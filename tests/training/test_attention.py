@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from gemma_finetune.training import attention
 from gemma_finetune.training.attention import BLOCK, blockwise_attention
 
+pytestmark = pytest.mark.slow
+
 
 def plain_attention(q, k, v, segment_ids, window):
     """With the whole matrix of probabilities."""

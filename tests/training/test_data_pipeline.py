@@ -13,6 +13,8 @@ from gemma_finetune.training.data_pipeline import (
 )
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def make_examples(lengths, seed=0):
     rng = np.random.default_rng(seed)
@@ -106,6 +108,17 @@ def test_rows_without_an_answer_are_refused(tokenizer):
     row = {"text": "<start_of_turn>user\nhello<end_of_turn>\n"}
     with pytest.raises(UserError, match="0% of the tokens are supervised"):
         tokenize([row], tokenizer, 64, "train.jsonl")
+
+
+def test_an_answer_with_train_false_is_not_supervised(tokenizer):
+    text = GOOD["text"] + GOOD["text"].replace("hi", "bye")
+    user = {"role": "user", "content": "hello"}
+    first = {"role": "assistant", "content": "hi", "train": False}
+    second = {"role": "assistant", "content": "bye"}
+    row = {"messages": [user, first, user, second], "text": text}
+    [example] = tokenize([row], tokenizer, 64, "train.jsonl")
+    learnt = example.ids[example.supervised].tolist()
+    assert learnt == [*tokenizer.encode("bye"), tokenizer.end_of_turn]
 
 
 def test_the_supervised_fraction_counts_tokens(tokenizer):

@@ -15,6 +15,8 @@ import pytest
 from gemma_finetune.training.distribution import set_distribution
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TRAIN = """
 import json, sys

@@ -9,6 +9,8 @@ from gemma_finetune.training.forward import check_architecture, hidden_states
 from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 
 

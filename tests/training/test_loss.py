@@ -5,6 +5,8 @@ import pytest
 
 from gemma_finetune.training.loss import summed_loss
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 VOCABULARY = 50
 

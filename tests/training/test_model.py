@@ -11,6 +11,8 @@ from gemma_finetune.models.lora import apply_lora
 from gemma_finetune.training.data_pipeline import Batches, Example, pack
 from gemma_finetune.training.model import SupervisedModel
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 LORA = LoRAConfig(
     rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",), quantization_aware=False

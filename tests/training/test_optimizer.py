@@ -7,6 +7,8 @@ from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import apply_lora
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
 
+pytestmark = pytest.mark.slow
+
 
 def rates(train_config, steps, **changes):
     schedule = cosine_schedule(train_config(**changes), steps)

@@ -27,6 +27,8 @@ from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.files import write_jsonl
 from imports import imported_files
 
+pytestmark = pytest.mark.slow
+
 LORA = LoRAConfig(
     rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj",), quantization_aware=False
 )

@@ -12,6 +12,8 @@ from gemma_finetune.training.data_pipeline import Batches, Example, pack
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError
 
+pytestmark = pytest.mark.slow
+
 LORA = LoRAConfig(
     rank=4,
     alpha=8,

@@ -5,9 +5,18 @@ import sys
 
 import pytest
 
-from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside, read_jsonl, require, write_json, write_jsonl
-from imports import ROOT
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import (
+    aside,
+    made_by,
+    read_jsonl,
+    require,
+    write_json,
+    write_jsonl,
+)
+from imports import SCRIPTS
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(SCRIPTS)}
 
 
 def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path):
@@ -54,17 +63,6 @@ def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
         require(tmp_path / "lora.npz", "train")
 
 
-def test_a_users_mistake_is_one_line_and_a_non_zero_exit(capsys):
-    def main():
-        raise UserError("params.yaml: lora.rank: too small")
-
-    with pytest.raises(SystemExit) as stop:
-        run(main, arguments=None)
-    assert (
-        stop.value.code == "error: params.yaml: lora.rank: too small"
-    )  # what Python prints, with exit status 1
-
-
 def test_a_file_never_replaces_a_folder(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
@@ -74,7 +72,7 @@ def test_a_file_never_replaces_a_folder(tmp_path):
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "kept"]
 
 
-def test_bytes_that_are_no_text_are_named_by_line(tmp_path):
+def test_invalid_utf8_is_named_by_line(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n\xff\xfe\n')
     with pytest.raises(UserError, match=r"rows.jsonl:2: not valid JSON"):
@@ -89,7 +87,7 @@ def test_a_folder_never_replaces_a_file(tmp_path):
     assert (tmp_path / "out").read_text() == "kept"
 
 
-def test_what_is_made_on_the_way_goes_with_the_workspace(tmp_path):
+def test_other_files_of_the_workspace_are_removed_with_it(tmp_path):
     with aside(tmp_path / "model.tflite") as temporary:
         temporary.with_name("log").touch()
         temporary.write_text("model")
@@ -117,12 +115,9 @@ with aside(Path(sys.argv[1])) as temporary:
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     path = tmp_path / "out [1].json"
     path.write_text("old")
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, path], env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
-    ) as dead:
-        os.waitid(
-            os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT
-        )  # ended, and still listed, as with an init that reaps none
+    with subprocess.Popen([sys.executable, "-c", KILLED, path], env=ENVIRONMENT) as dead:
+        # It has ended but is still listed, as in a container whose first process reaps none.
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
         assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 2
         write_json(path, {})
         assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -147,10 +142,12 @@ with workspace(sys.argv[1]) as folder:
 
 def test_the_workspace_of_a_running_process_is_left_alone(tmp_path):
     """Two that write the same file do not disturb each other; the last one wins."""
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    env = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
     with subprocess.Popen(
-        [sys.executable, "-c", RUNNING, tmp_path / "out"], env=env, **pipes
+        [sys.executable, "-c", RUNNING, tmp_path / "out"],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as other:
         folder = other.stdout.readline().strip()
         write_json(tmp_path / "out", {})
@@ -167,3 +164,19 @@ def test_the_umask_is_honoured(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert f"{(tmp_path / 'out.json').stat().st_mode & 0o777:o}" == mode
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyError("x"), IndexError("x"), TypeError("x"), AttributeError("x")]
+)
+def test_content_of_another_form_names_the_files_and_their_stage(error):
+    with pytest.raises(UserError, match=r"a.json, b.json: not what the stage `validate` writes"):
+        with made_by("validate", "a.json", "b.json"):
+            raise error
+
+
+@pytest.mark.parametrize("error", [UserError("x"), OSError(28, "No space left"), RuntimeError("x")])
+def test_any_other_error_keeps_its_own_message(error):
+    with pytest.raises(type(error)) as found, made_by("validate", "a.json"):
+        raise error
+    assert found.value is error

@@ -7,6 +7,8 @@ import pytest
 
 from gemma_finetune.utils.gpu import SMALL_MODEL, prepare_training
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

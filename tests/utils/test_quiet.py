@@ -49,7 +49,7 @@ def test_leaves_no_descriptor_open(silence):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_at_exit_python_has_its_say_and_then_no_one():
+def test_at_exit_python_still_prints_and_libraries_no_longer():
     code = """
 import atexit, os, sys
 from gemma_finetune.utils.quiet import quiet_at_exit

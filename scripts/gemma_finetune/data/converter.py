@@ -3,22 +3,32 @@
     {"id": "9f86d081884c7d65", "system": "…"?, "split": "…"?, "source": {"file", "line", "format"},
      "conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}
 
-Nothing in a conversation is dropped: a turn that has no place in one raises a Rejection.
-`repair` does the repairs.
+An answer that is shown to the model but not trained on has `"train": false`. Nothing in a
+conversation is dropped: a turn that has no place in one raises a Rejection. `repair` does the
+repairs.
 """
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 
 from gemma_finetune.data import schemas
+from gemma_finetune.data.blank import is_blank
+from gemma_finetune.data.loss_mask import wants_training
+from gemma_finetune.data.reasoning import reasoning_of, with_reasoning
 from gemma_finetune.data.rejection import Rejection
 
+# By their names in small letters.
 ROLES = {
-    "human": "human", "user": "human",
-    "gpt": "gpt", "assistant": "gpt", "chatgpt": "gpt", "model": "gpt",
+    "human": "human", "user": "human", "prompter": "human",
+    "gpt": "gpt", "assistant": "gpt", "chatgpt": "gpt", "model": "gpt", "ai": "gpt", "bot": "gpt",
+    "chatbot": "gpt",
     "system": "system", "developer": "system",
 }  # fmt: skip
 TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
+UNTRAINED = "gpt, not trained"  # the role of an answer that is not trained on, in `Turns`
+ANSWERS = ("gpt", UNTRAINED)
+TEXT_PARTS = ("text", "input_text", "output_text")  # as OpenAI's two interfaces call them
 
 _IM_TURN = re.compile(
     r"<\|im_start\|>(\w+)[ \r]*\n((?:(?!<\|im_start\|>).)*?)<\|im_end\|>\s*", re.DOTALL
@@ -27,56 +37,82 @@ _IM_TURN = re.compile(
 Turns = list[tuple[str, str]]  # (canonical role, text); a system text is a turn, too
 
 
-def to_turns(row: schemas.Row) -> Turns:
-    """The turns of a row of any format; a system text next to the turns becomes the first turn."""
+def to_turns(row: schemas.Row, rule: str = "refuse") -> Turns:
+    """The turns of a row of any format; a system text next to the turns becomes the first turn.
+
+    rule: `data.reasoning`. With keep, an answer begins with the reasoning that is beside it.
+    """
     match row:
         case schemas.Alpaca():
             turns = _alpaca_turns(row)
         case schemas.ChatMLText():
             turns = _im_turns(row.text)
         case _:
-            turns = [_turn(turn, number) for number, turn in enumerate(schemas.turns(row), 1)]
+            turns = [_turn(turn, where, rule) for where, turn in numbered(schemas.turns(row))]
+    if rule == "keep" and turns and turns[-1][0] in ANSWERS:
+        role, answer = turns[-1]
+        turns[-1] = (role, with_reasoning(answer, reasoning_of(row.model_extra, "the row")))
     return [("system", row.system), *turns] if row.system else turns
 
 
-def _turn(turn: schemas.Turn, number: int) -> tuple[str, str]:
-    role = _role(turn.role, number)
-    if turn.content is None:
-        raise Rejection("empty_turn", f"turn {number} ({turn.role}) has no text")
-    if isinstance(turn.content, str):
-        return role, turn.content
-    return role, _join_parts(turn.content, number)
+def role_of(name: str) -> str | None:
+    """The canonical role of a role's name in any case; None if it is not known."""
+    return ROLES.get(name) or ROLES.get(name.strip().lower())
 
 
-def _role(name: str, number: int) -> str:
-    if name in TOOL_ROLES:
+def numbered(turns: Iterable[schemas.Turn]) -> Iterator[tuple[str, schemas.Turn]]:
+    """Each turn after its place, as messages name it. System texts are not counted."""
+    number = 0
+    for turn in turns:
+        is_system = role_of(turn.role) == "system"
+        number += not is_system
+        yield "system text" if is_system else f"turn {number}", turn
+
+
+def _turn(turn: schemas.Turn, where: str, rule: str) -> tuple[str, str]:
+    role = _role(turn.role, where)
+    if role == "gpt" and turn.model_extra and wants_training(turn.model_extra) is False:
+        role = UNTRAINED
+
+    if turn.content is None and role not in ANSWERS:
+        has = ", ".join(f"`{key}`"[:40] for key in turn.model_extra or {})
+        found = f", but {has}" if has else ""
+        raise Rejection("empty_turn", f"{where} ({turn.role}) has no text{found}")
+    text = turn.content or ""
+    if not isinstance(text, str):
+        text = _join_parts(text, where)
+    if rule == "keep" and role in ANSWERS and turn.model_extra:
+        text = with_reasoning(text, reasoning_of(turn.model_extra, where))
+    return role, text
+
+
+def _role(name: str, where: str) -> str:
+    if name.strip().lower() in TOOL_ROLES:
         raise Rejection(
             "tool_role",
-            f"turn {number} is a tool's ({name!r}), which Gemma's template has no place for",
+            f"{where} is a tool's ({name!r}), which Gemma's template has no place for",
         )
-    if name not in ROLES:
+    role = role_of(name)
+    if role is None:
         known = ", ".join(ROLES)
-        raise Rejection(
-            "unknown_role", f"turn {number} has the role {name[:40]!r}; known are {known}"
-        )
-    return ROLES[name]
+        raise Rejection("unknown_role", f"{where} has the role {name[:40]!r}; known are {known}")
+    return role
 
 
-def _join_parts(parts: list[schemas.Part], number: int) -> str:
+def _join_parts(parts: list[schemas.Part], where: str) -> str:
     texts = []
     for part in parts:
-        if part.type != "text" or part.text is None:
-            raise Rejection(
-                "non_text_part", f"turn {number} holds a part of type {part.type[:40]!r}, not text"
-            )
+        if part.type not in TEXT_PARTS or part.text is None:
+            reason = "reasoning" if part.type in ("thinking", "reasoning") else "non_text_part"
+            raise Rejection(reason, f"{where} holds a part of type {part.type[:40]!r}, not text")
         texts.append(part.text)
     return "".join(texts)
 
 
 def _alpaca_turns(row: schemas.Alpaca) -> Turns:
     question = row.instruction
-    if row.input and row.input.strip():
-        question = f"{row.instruction}\n\n{row.input}"
+    if row.input and not is_blank(row.input):
+        question = row.input if is_blank(question) else f"{question}\n\n{row.input}"
 
     turns = []
     for human, gpt in [*(row.history or []), (question, row.output)]:
@@ -88,7 +124,7 @@ def _im_turns(text: str) -> Turns:
     turns: Turns = []
     end = len(text) - len(text.lstrip())
     while found := _IM_TURN.match(text, end):
-        role = _role(found[1], len(turns) + 1)
+        role = _role(found[1], f"turn {len(turns) + 1}")
         turns.append((role, found[2]))
         end = found.end()
     if end != len(text):
@@ -105,9 +141,13 @@ def canonical(turns: Turns, split: str | None, source: dict) -> dict:
     conversation: dict = {"id": content_id(turns)}
     if turns[0][0] == "system":
         conversation["system"] = turns[0][1]
-    conversation["conversations"] = [
-        {"from": role, "value": text} for role, text in turns if role != "system"
-    ]
+    conversation["conversations"] = []
+    for role, text in turns:
+        if role == UNTRAINED:
+            turn = {"from": "gpt", "value": text, "train": False}
+            conversation["conversations"].append(turn)
+        elif role != "system":
+            conversation["conversations"].append({"from": role, "value": text})
     if split:
         conversation["split"] = split
     conversation["source"] = source
@@ -115,7 +155,10 @@ def canonical(turns: Turns, split: str | None, source: dict) -> dict:
 
 
 def content_id(turns: Turns) -> str:
-    """16 hex digits: a hash of the roles and the texts of a conversation, and of nothing else."""
+    """16 hex digits: a hash of the roles and the texts of a conversation, and of nothing else.
+
+    The same conversation with other answers trained on has another id.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for role, text in turns:
         digest.update(f"{role}\0{text}\0".encode())
@@ -123,13 +166,17 @@ def content_id(turns: Turns) -> str:
 
 
 def to_messages(conversation: dict) -> list[dict]:
-    """`[{"role": "system|user|assistant", "content": "…"}, …]`, as every runtime takes them."""
+    """`[{"role": "system|user|assistant", "content": "…"}, …]`, as every runtime takes them.
+
+    An answer that is not trained on has `"train": false`, too.
+    """
     messages = []
     if "system" in conversation:
         messages.append({"role": "system", "content": conversation["system"]})
     for turn in conversation["conversations"]:
         role = {"human": "user", "gpt": "assistant"}[turn["from"]]
-        messages.append({"role": role, "content": turn["value"]})
+        message = {"role": role, "content": turn["value"]}
+        messages.append(message | _pick(turn, "train"))
     return messages
 
 
@@ -144,7 +191,11 @@ def to_chatml(conversation: dict) -> dict:
 
 
 def to_chatml_text(conversation: dict) -> dict:
-    """A raw row of `<|im_start|>` text. ValueError if a text itself contains such a marker."""
+    """A raw row of `<|im_start|>` text.
+
+    ValueError if a text itself contains such a marker, or if an answer is not trained on.
+    """
+    _refuse_mask(conversation)
     text = ""
     for message in to_messages(conversation):
         if "<|im_start|>" in message["content"] or "<|im_end|>" in message["content"]:
@@ -157,13 +208,22 @@ def to_chatml_text(conversation: dict) -> dict:
 
 
 def to_alpaca(conversation: dict) -> dict:
-    """A raw Alpaca row: the last exchange is instruction and output, earlier ones are history."""
+    """A raw Alpaca row: the last exchange is instruction and output, earlier ones are history.
+
+    ValueError if an answer is not trained on.
+    """
+    _refuse_mask(conversation)
     texts = [turn["value"] for turn in conversation["conversations"]]
     *history, (instruction, output) = zip(texts[::2], texts[1::2], strict=True)
     row = {"instruction": instruction, "input": "", "output": output}
     if history:
         row["history"] = [list(pair) for pair in history]
     return row | _pick(conversation, "system", "split")
+
+
+def _refuse_mask(conversation: dict) -> None:
+    if any("train" in turn for turn in conversation["conversations"]):
+        raise ValueError("this format cannot say that an answer is not trained on")
 
 
 def _pick(conversation: dict, *keys: str) -> dict:

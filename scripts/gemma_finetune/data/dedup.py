@@ -75,11 +75,12 @@ def _hash(text: str) -> int:
 
 
 def find_twins(
-    index: Features, evidence: Callable[[int], Evidence], threshold: float
+    index: Features, evidence: Callable[[list[int]], list[Evidence]], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each row, the twin it is removed for, and their similarity.
 
-    `evidence(row)` is what one row is compared by. It is asked only for rows that may have a twin.
+    `evidence(rows)` is what each of some rows is compared by. It is asked only for rows that may
+    have a twin.
 
     Returns int64 (rows,), the row of the twin or -1 where the row stays, and float64 (rows,), the
     similarity of the two (`evidence_similarity`), 1 for exact duplicates.
@@ -95,7 +96,9 @@ def find_twins(
 
     # Near-twins among the leaders: (leaders,), numbers of leaders.
     near, near_similarity = _near_twins(
-        index.bands[order[leaders]], lambda number: evidence(int(order[leaders[number]])), threshold
+        index.bands[order[leaders]],
+        lambda numbers: evidence(order[leaders[numbers]].tolist()),
+        threshold,
     )
 
     # The copies of a leader follow it: they go where it goes, or they go because of it.
@@ -113,7 +116,7 @@ def find_twins(
 
 
 def _near_twins(
-    bands: np.ndarray, evidence: Callable[[int], Evidence], threshold: float
+    bands: np.ndarray, evidence: Callable[[list[int]], list[Evidence]], threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """`find_twins` for rows that all have different texts and are in the order of preference."""
     twin = np.full(len(bands), -1)

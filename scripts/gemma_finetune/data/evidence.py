@@ -11,14 +11,14 @@ sentences beside it. System texts are left out.
 import re
 import unicodedata
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from rensa import RMinHash
 
-from gemma_finetune.data.shingles import WORD, WORDS_PER_SHINGLE
+from gemma_finetune.data.shingles import ASCII_WORD, WORD, WORDS_PER_SHINGLE
 from gemma_finetune.utils.npz import read_arrays
 
 SHARED_BY = 10  # rows; text in more of them than this is shared text
@@ -29,7 +29,10 @@ SIDES = ("human", "gpt")
 
 END = "\n"
 ENDS = frozenset(".!?:;\n。")
-_TOKEN = re.compile(rf"{WORD.pattern}|[.!?:;](?=\s)|[\n。]")
+_END = r"[.!?:;](?=\s)|[\n。]"
+_TOKEN = re.compile(f"{WORD.pattern}|{_END}")
+_ASCII_TOKEN = re.compile(f"{ASCII_WORD.pattern}|{_END}", re.ASCII)  # the same, twice as fast
+_END_HASHES = np.array(RMinHash.hash_token_sets([sorted(ENDS)])[0], np.uint64)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SIDE = np.array([0, 0xA5A5A5A55A5A5A5A], np.uint64)  # makes the same words on two sides differ
 
@@ -72,9 +75,7 @@ def split_sentences(conversations: list[dict]) -> Sentences:
 
     # Flat arrays over the tokens of all conversations, (tokens,).
     hashes = np.fromiter(chain.from_iterable(RMinHash.hash_token_sets(tokens)), np.uint64)
-    is_end = np.fromiter(
-        (token[0] in ENDS for token in chain.from_iterable(tokens)), bool, len(hashes)
-    )
+    is_end = np.isin(hashes, _END_HASHES)
     rows = np.repeat(np.arange(len(tokens)), [len(found) for found in tokens])
     sides = np.repeat(np.array(turn_sides, np.int8), turn_lengths)
     hashes ^= _SIDE[sides]
@@ -114,7 +115,10 @@ def tokenize(text: str) -> list[str]:
 
     Punctuation alone is one word.
     """
-    tokens = _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold())
+    if text.isascii():
+        tokens = _ASCII_TOKEN.findall(text.lower())
+    else:
+        tokens = _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold())
     has_words = any(token[0] not in ENDS for token in tokens)
     return tokens if has_words or not text.strip() else [f"({text.strip()})"]
 
@@ -185,7 +189,8 @@ def countable(sentences: Sentences, bits: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.concatenate(
         [sentences.rows, np.repeat(sentences.rows[long_frames], lengths[long_frames])]
     )
-    keys = np.unique(rows.astype(np.uint64) << np.uint64(32) | _prefix(hashes, bits))
+    keys = np.sort(rows.astype(np.uint64) << np.uint64(32) | _prefix(hashes, bits))
+    keys = keys[np.diff(keys, prepend=~keys[:1]) != 0]  # np.unique hashes, at six times the cost
     return keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.int64)
 
 
@@ -232,19 +237,27 @@ def compared_shingles(
     return sentences.shingles[compared], np.concatenate([[0], np.cumsum(per_row)])
 
 
-def evidence_of(conversation: dict, shared: SharedText) -> Evidence:
-    """What one canonical conversation is compared by."""
-    sentences = split_sentences([conversation])
-    in_shared_text = is_shared(sentences, shared)
-    side_of = np.repeat(sentences.sides, np.diff(sentences.starts))  # of each shingle
-    sets = []
-    for chosen in (np.ones(len(side_of), bool), in_shared_text):
-        human, gpt = (
-            frozenset(sentences.shingles[chosen & (side_of == side)].tolist())
-            for side in range(len(SIDES))
-        )
-        sets.append((human, gpt))
-    return Evidence(*sets)
+def evidence_of(conversations: list[dict], shared: SharedText) -> list[Evidence]:
+    """What each of these canonical conversations is compared by. Many at once are faster."""
+    sentences = split_sentences(conversations)
+    lengths = np.diff(sentences.starts)
+    row_of = np.repeat(sentences.rows, lengths)  # of each shingle, ascending
+    is_gpt = np.repeat(sentences.sides, lengths) == SIDES.index("gpt")
+    in_shared = is_shared(sentences, shared)
+    starts = np.searchsorted(row_of, np.arange(len(conversations) + 1))
+
+    found = []
+    for start, end in pairwise(starts.tolist()):
+        shingles, gpt = sentences.shingles[start:end], is_gpt[start:end]
+        common = in_shared[start:end]
+        whole = _as_set(shingles[~gpt]), _as_set(shingles[gpt])
+        shared_sets = _as_set(shingles[~gpt & common]), _as_set(shingles[gpt & common])
+        found.append(Evidence(whole, shared_sets))
+    return found
+
+
+def _as_set(hashes: np.ndarray) -> frozenset[int]:
+    return frozenset(hashes.tolist())
 
 
 def evidence_similarity(a: Evidence, b: Evidence) -> float:

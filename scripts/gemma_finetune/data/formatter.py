@@ -3,6 +3,7 @@
     {"id": "9f86d081884c7d65", "messages": [{"role": "user", "content": "Hi"}, …],
      "text": "<start_of_turn>user\\nHi…"}
 
+The message of an answer that is not trained on has `"train": false`, too.
 Each row is tokenized once here, to know its length. Opens no data file.
 """
 
@@ -18,7 +19,7 @@ from gemma_finetune.data.converter import to_messages
 from gemma_finetune.data.evidence import compared_shingles, load_shared_text, split_sentences
 from gemma_finetune.data.minhash import band_keys
 from gemma_finetune.data.split import SPLITS, split_of
-from gemma_finetune.formats.chat_template import render
+from gemma_finetune.formats.chat_template import render, untrained_answers
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 
@@ -59,7 +60,7 @@ def format_lines(
     for row in rows:
         messages = to_messages(row)
         text = render(messages)
-        ids, supervised = tokenizer.encode_conversation(text)
+        ids, supervised = tokenizer.encode_conversation(text, untrained_answers(messages))
         refuse_control_tokens(row, ids, tokenizer)
         line = orjson.dumps({"id": row["id"], "messages": messages, "text": text})
         formatted.append(line + b"\n")

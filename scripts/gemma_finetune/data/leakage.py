@@ -23,12 +23,15 @@ class Leak(NamedTuple):
 
 
 def find_leaks(
-    bands: np.ndarray, splits: np.ndarray, evidence: Callable[[int], Evidence], threshold: float
+    bands: np.ndarray,
+    splits: np.ndarray,
+    evidence: Callable[[list[int]], list[Evidence]],
+    threshold: float,
 ) -> list[Leak]:
     """Every pair of near-twins in different splits.
 
     bands: uint64 (rows, bands), MinHash band keys; splits: (rows,), places in SPLITS;
-    `evidence(row)` is what one row is compared by.
+    `evidence(rows)` is what each of some rows is compared by.
     """
     rows = sorted(rows_in_shared_buckets(bands), key=lambda row: splits[row])
     index = TwinIndex(rows, evidence, threshold)

@@ -11,16 +11,25 @@ from itertools import groupby
 from operator import itemgetter
 
 from gemma_finetune.config import find_control
-from gemma_finetune.data.converter import Turns
+from gemma_finetune.data.blank import is_blank
+from gemma_finetune.data.converter import ANSWERS, UNTRAINED, Turns
 from gemma_finetune.data.rejection import Rejection
 
 # Each repair, and the reason a row is rejected for where the repair is not allowed:
+# - line_breaks writes \r\n and \r as \n;
 # - trim removes white space around a text, as Gemma's template does anyway, and empty system texts;
+# - join_system joins system texts at the start into one, with a blank line between them;
+# - cut_at_empty ends a conversation before the question that has an empty answer;
 # - merge_turns joins neighbours of the same role into one text, with a blank line between them;
+# - drop_leading_assistant removes answers before the first question;
 # - drop_trailing_user removes a last question that has no answer to learn from.
 REPAIRS = {
+    "line_breaks": "carriage_return",
     "trim": "outer_space",
+    "join_system": "system_twice",
+    "cut_at_empty": "empty_turn",
     "merge_turns": "same_role_twice",
+    "drop_leading_assistant": "starts_with_gpt",
     "drop_trailing_user": "no_answer",
 }
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -31,26 +40,66 @@ def repair(turns: Turns, allowed: Collection[str]) -> tuple[Turns, list[str]]:
 
     Rejection if a repair is needed that is not allowed, or if the repairs are not enough.
     """
-    steps = (("trim", _trim), ("merge_turns", _merge), ("drop_trailing_user", _drop_trailing_user))
-    done = []
-    for name, step in steps:
+    done: list[str] = []
+    for name, step in _STEPS.items():
         repaired = step(turns)
         if repaired != turns:
             if name not in allowed:
-                raise Rejection(
-                    REPAIRS[name], f"needs the repair `{name}`, which data.repairs does not allow"
-                )
+                raise _not_allowed(name, turns)
             done.append(name)
         turns = repaired
-        if name == "trim":  # before texts are joined
+        if name == "cut_at_empty":  # before texts are joined
             _check_texts(turns)
     _check_order(turns)
     return turns, done
 
 
+def _not_allowed(name: str, turns: Turns) -> Rejection:
+    message = f"needs the repair `{name}`, which data.repairs does not allow"
+    if name == "cut_at_empty":
+        empty = _place(turns, _first_empty_answer(turns))
+        message = f"{empty} has no text; `{name}` in data.repairs would keep what is before it"
+    if name == "drop_leading_assistant":
+        message = f"starts with the assistant; `{name}` in data.repairs would remove this answer"
+    return Rejection(REPAIRS[name], message)
+
+
+def _unify_line_breaks(turns: Turns) -> Turns:
+    if not any("\r" in text for _, text in turns):
+        return turns
+    return [(role, text.replace("\r\n", "\n").replace("\r", "\n")) for role, text in turns]
+
+
 def _trim(turns: Turns) -> Turns:
     trimmed = [(role, text.strip()) for role, text in turns]
-    return [(role, text) for role, text in trimmed if text or role != "system"]
+    return [(role, text) for role, text in trimmed if role != "system" or not is_blank(text)]
+
+
+def _join_system(turns: Turns) -> Turns:
+    count = 0
+    while count < len(turns) and turns[count][0] == "system":
+        count += 1
+    if count < 2:
+        return turns
+    texts = dict.fromkeys(text for _, text in turns[:count])  # the same text twice is one
+    return [("system", "\n\n".join(texts)), *turns[count:]]
+
+
+def _cut_at_empty(turns: Turns) -> Turns:
+    end = _first_empty_answer(turns)
+    while 0 < end < len(turns) and turns[end - 1][0] == "human":
+        end -= 1
+    kept = turns[:end]
+    # Where the first answer is empty nothing would be left, and the answer is to be named.
+    return kept if any(role in ANSWERS for role, _ in kept) else turns
+
+
+def _first_empty_answer(turns: Turns) -> int:
+    """The place of the first answer without text, or the number of turns."""
+    for number, (role, text) in enumerate(turns):
+        if role in ANSWERS and is_blank(text):
+            return number
+    return len(turns)
 
 
 def _merge(turns: Turns) -> Turns:
@@ -63,29 +112,57 @@ def _merge(turns: Turns) -> Turns:
     return merged
 
 
+def _drop_leading_assistant(turns: Turns) -> Turns:
+    system = turns[:1] if turns and turns[0][0] == "system" else []
+    rest = turns[len(system) :]
+    while rest and rest[0][0] in ANSWERS:
+        rest = rest[1:]
+    return system + rest if rest else turns
+
+
 def _drop_trailing_user(turns: Turns) -> Turns:
     return turns[:-1] if turns and turns[-1][0] == "human" else turns
 
 
+_STEPS = {
+    "line_breaks": _unify_line_breaks,
+    "trim": _trim,
+    "join_system": _join_system,
+    "cut_at_empty": _cut_at_empty,
+    "merge_turns": _merge,
+    "drop_leading_assistant": _drop_leading_assistant,
+    "drop_trailing_user": _drop_trailing_user,
+}
+
+
 def _check_texts(turns: Turns) -> None:
-    for number, (role, text) in enumerate(turns, 1):
-        if not text:
-            raise Rejection("empty_turn", f"turn {number} ({role}) has no text")
+    for number, (role, text) in enumerate(turns):
+        if is_blank(text):
+            raise Rejection("empty_turn", f"{_place(turns, number)} has no text")
         if found := _CONTROL_CHARACTER.search(text):
-            raise Rejection("control_character", f"turn {number} ({role}) holds {found.group()!r}")
+            raise Rejection("control_character", f"{_place(turns, number)} holds {found.group()!r}")
         if piece := find_control(text):
             raise Rejection(
                 "control_token",
-                f"turn {number} ({role}) holds {piece}, which Gemma reads as a command",
+                f"{_place(turns, number)} holds {piece}, which Gemma reads as a command",
             )
+        if role == "system" and number:
+            raise Rejection(
+                "system_inside",
+                f"a system text follows {_place(turns, number - 1)}; it may only be at the start",
+            )
+
+
+def _place(turns: Turns, number: int) -> str:
+    """Which turn it is, as messages name it. System texts are not counted."""
+    role = turns[number][0]
+    if role == "system":
+        return "the system text"
+    before = [role for role, _ in turns[: number + 1] if role != "system"]
+    return f"turn {len(before)} ({'gpt' if role == UNTRAINED else role})"
 
 
 def _check_order(turns: Turns) -> None:
-    for number, (role, _) in enumerate(turns, 1):
-        if role == "system" and number > 1:
-            raise Rejection(
-                "system_inside", f"turn {number} is a system text; only the first may be"
-            )
     roles = [role for role, _ in turns if role != "system"]
     if not roles:
         raise Rejection("no_turns", "has no question with an answer")
@@ -93,3 +170,10 @@ def _check_order(turns: Turns) -> None:
         raise Rejection(
             "starts_with_gpt", "starts with the assistant; a conversation starts with the user"
         )
+    if any(role in ANSWERS for role in roles[::2]):
+        raise Rejection(
+            "same_role_twice",
+            "has neighbouring answers of which only one is trained on; they cannot be joined",
+        )
+    if "gpt" not in roles:
+        raise Rejection("untrained", "has no answer that is to be trained on")

@@ -1,16 +1,23 @@
 """The raw formats as pydantic models, and which of them a row is in.
 
-A format is named as in `data.format` and in the metrics: sharegpt, alpaca, chatml. What a
+A format is named as in `data.format` and in the metrics: sharegpt, alpaca, chatml, columns. What a
 conversation may hold is decided in `converter`.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.row_guess import missing, unknown_format
+from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, pair_keys
+from gemma_finetune.data.split import canonical_split
+from gemma_finetune.data.turn_list import TURN_KEYS, is_turn_list, known_name
 
-Split = Literal["train", "validation", "test"]
+Split = Annotated[Literal["train", "validation", "test"], BeforeValidator(canonical_split)]
+OPTIONAL = ("system", "system_prompt", "split", "history")
 
 
 class Schema(BaseModel):
@@ -20,9 +27,9 @@ class Schema(BaseModel):
 
 
 class Part(Schema):
-    """One of OpenAI's content parts; only `text` has a place in a text model."""
+    """One of OpenAI's content parts; only text has a place in a text model."""
 
-    type: str
+    type: str = "text"
     text: str | None = None
 
 
@@ -63,7 +70,10 @@ class ChatMLText(Row):
 
 
 class Alpaca(Row):
-    """`{"instruction": "…", "input": "…"?, "output": "…", "history": [["…", "…"], …]?}`"""
+    """`{"instruction": "…", "input": "…"?, "output": "…", "history": [["…", "…"], …]?}`
+
+    Also a row of the format columns, once `read` knows which column is which.
+    """
 
     instruction: str
     input: str | None = None
@@ -71,39 +81,97 @@ class Alpaca(Row):
     history: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
 
 
-FORMATS: dict[str, type[Row]] = {"sharegpt": ShareGPT, "alpaca": Alpaca, "chatml": ChatML}
-
-# The first of these keys that a row has decides its format. `instruction` comes before `text`,
-# because the original Alpaca data has the whole prompt under `text`.
-FORMAT_OF_KEY = {
-    "conversations": "sharegpt",
-    "messages": "chatml",
-    "instruction": "alpaca",
-    "text": "chatml",
+FORMATS: dict[str, type[Row]] = {
+    "sharegpt": ShareGPT,
+    "alpaca": Alpaca,
+    "chatml": ChatML,
+    "columns": Alpaca,
 }
 
 
-def detect(row: dict) -> str:
-    """The format of a row, by its keys. Rejection `unknown_format` names the keys it has."""
-    for key, format in FORMAT_OF_KEY.items():
-        # A table made of several sources has the columns of all of them, most of them null.
-        if row.get(key) is not None:
-            return format
-    keys = ", ".join(map(repr, list(row)[:8])) or "none"
-    raise Rejection(
-        "unknown_format", f"has none of the keys {', '.join(FORMAT_OF_KEY)}; found {keys}"
-    )
+def read(row: dict, format: str, columns: Columns = NO_COLUMNS) -> Row:
+    """The prepared row as a model of its format.
 
-
-def read(row: dict, format: str) -> Row:
-    """The row as a model of its format. Rejection `schema` says which key is wrong, and how."""
+    Rejection `schema` says which key is wrong, and how.
+    """
+    if format in ("alpaca", "columns"):
+        return _read_pair(row, format, columns)
     model = FORMATS[format]
-    if format == "chatml" and row.get("messages") is None:
+    if format == "chatml" and row.get("messages") is None and "text" in row:
         model = ChatMLText
+    return _validated(model, row, {}, row)
+
+
+def _read_pair(row: dict, format: str, columns: Columns) -> Row:
+    """A row with columns for a question, for its answer, and for what belongs to the question."""
+    keys = pair_keys(row, format, columns)
+    if format == "columns" and not {"instruction", "output"} <= keys.keys():
+        raise unknown_format(row, keys.get("instruction"), keys.get("output"))
+
+    used = set(keys.values())
+    data = {key: row[key] for key in ("system", "system_prompt", "split") if key in row}
+    extra = {key: value for key, value in row.items() if key not in used and key not in data}
+    for field, key in keys.items():
+        data[field] = row[key]
+    if is_turn_list(data.get("instruction")) or is_turn_list(data.get("output")):
+        return _read_chat_pair(data, extra)
+
+    if data.get("output", "") is None:
+        data["output"] = ""
+    read = _validated(Alpaca, data, keys, row)
+    assert read.model_extra is not None  # extra keys are allowed
+    read.model_extra.update(extra)
+    return read
+
+
+def _read_chat_pair(data: dict, extra: dict) -> Row:
+    """A pair in which the question or the answer is a list of turns, as TRL has it."""
+    messages: list = []
+    for field, role in (("instruction", "user"), ("output", "assistant")):
+        value = data.pop(field, None)
+        messages += value if isinstance(value, list) else [{"role": role, "content": value}]
+    chat = data | extra | {"messages": messages}
+    return _validated(ChatML, chat, {}, chat)
+
+
+def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict) -> Row:
+    """`data` as a model. Rejection names the key, by its name in the row: {field: key}."""
+    data = {key: value for key, value in data.items() if not _is_left_out(key, value)}
+    for key in ("conversations", "messages"):
+        if isinstance(data.get(key), list):
+            data[key] = [_tidy(turn) for turn in data[key]]
     try:
-        return model.model_validate(row)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise Rejection("schema", _explain(error.errors(include_url=False)))
+        # Pydantic lists one error for each variant of a union. The deepest one says most.
+        deepest = max(error.errors(include_url=False), key=lambda error: len(error["loc"]))
+    if deepest["type"] == "missing" and len(deepest["loc"]) == 1:
+        raise missing(str(deepest["loc"][0]), row, _detected(row))
+    raise Rejection("schema", _explain(deepest, keys))
+
+
+def _tidy(turn: Any) -> Any:
+    """A raw turn with known keys in small letters; of keys that say the same, those that hold
+    something, as in tables of several sources.
+    """
+    if not isinstance(turn, dict) or (len(turn) == 2 and ("role" in turn or "from" in turn)):
+        return turn
+    tidy = {key: value for key, value in turn.items() if value is not None}
+    if "role" not in tidy and "from" not in tidy:
+        tidy = {known_name(key, TURN_KEYS): value for key, value in tidy.items()}
+    return tidy
+
+
+def _is_left_out(key: str, value: Any) -> bool:
+    """Whether an optional key holds nothing, as in tables of several sources."""
+    return key in OPTIONAL and is_nothing(value)
+
+
+def _detected(row: dict) -> str | None:
+    try:
+        return detect(row)
+    except Rejection:
+        return None
 
 
 def turns(row: Row) -> list[Turn]:
@@ -116,15 +184,33 @@ def turns(row: Row) -> list[Turn]:
     return []
 
 
-def _explain(errors: list) -> str:
-    # Pydantic lists one error for each variant of a union. The deepest one says most.
-    error = max(errors, key=lambda error: len(error["loc"]))
+def texts(row: Row) -> list[str]:
+    """The texts of a row that the model is shown."""
+    found = [row.system]
+    for turn in turns(row):
+        if isinstance(turn.content, list):
+            found += [part.text for part in turn.content]
+        else:
+            found.append(turn.content)
+    if isinstance(row, Alpaca):
+        found += [row.instruction, row.input, row.output]
+        for pair in row.history or []:
+            found += pair
+    if isinstance(row, ChatMLText):
+        found.append(row.text)
+    return [text for text in found if text]
+
+
+def _explain(error: Any, keys: Mapping[str, str]) -> str:
     parts = [str(part) for part in error["loc"]]
+    if parts:
+        parts[0] = keys.get(parts[0], parts[0])
     key = ".".join(part for part in parts if not part.startswith(("list[", "str")))
     message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "missing":
-        return f"{key}: {message}"
-    return f"{key}: {message}; found {_short(error['input'])}"
+        return f"{key}: {message}; found {_short(error['input'])}"
+    hint = "; write the class's name" if key == "label" else ""
+    return f"{key}: {message}; found {_short(error['input'])}{hint}"
 
 
 def _short(value: object) -> str:

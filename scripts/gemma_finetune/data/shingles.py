@@ -22,6 +22,8 @@ _UNSPACED = (
 WORD = re.compile(
     rf"""[{_UNSPACED}]|[^\W{_UNSPACED}]+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。]"""
 )
+# What WORD finds in ASCII text.
+ASCII_WORD = re.compile(r"""\w+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{}\-]""", re.ASCII)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 

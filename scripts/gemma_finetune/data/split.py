@@ -3,9 +3,26 @@
 The id is a hash of the content, so the split of a row depends on that row alone: a row keeps its
 split whatever other rows are added or removed. `dedup` keeps twins out of different splits, because
 it keeps only one row of a cluster of twins.
+
+A row names its split with its key `split`, or by the name of its file or folder:
+
+    train.jsonl    data/test/part-0.parquet    my_val.json    train-00000-of-00002.parquet
 """
 
+import re
+from functools import lru_cache
+
+from gemma_finetune.data.rejection import Rejection
+
 SPLITS = ("train", "validation", "test")
+# `eval` is a test set, as in Hugging Face's datasets.
+SPLIT_OF_WORD = {
+    "train": "train",
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "eval"), "test"),
+}
+# Words of a name: letters of one case, or one capital before small letters (`valSet`).
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def split_of(conversation: dict, validation_fraction: float, test_fraction: float) -> str:
@@ -18,3 +35,43 @@ def split_of(conversation: dict, validation_fraction: float, test_fraction: floa
     if position < test_fraction + validation_fraction:
         return "validation"
     return "train"
+
+
+def canonical_split(name: object) -> object:
+    """One of SPLITS for any spelling of a split (`dev`, `Valid`); any other value is returned."""
+    if not isinstance(name, str):
+        return name
+    return SPLIT_OF_WORD.get(name.strip().lower(), name)
+
+
+@lru_cache(maxsize=1024)
+def split_in_name(file: str, raw: str) -> str | None:
+    """The split that a file below `raw` is named for, or None.
+
+    Only whole words count: `latest.jsonl` names no split. The file's own name comes first, then the
+    names of its folders, from the inside out; the name of `raw` itself says nothing. ValueError if
+    one name holds words of two splits.
+    """
+    below = file.removeprefix(raw)
+    for part in reversed(re.split("[/#]", below)):
+        words = [word.lower() for word in _WORD.findall(part)]
+        found = {SPLIT_OF_WORD[word] for word in words if word in SPLIT_OF_WORD}
+        if len(found) > 1:
+            names = " and ".join(sorted(found))
+            raise ValueError(f"the name {part!r} says {names}; rename it, so that it names one")
+        if found:
+            return found.pop()
+    return None
+
+
+def agreed_split(own: str | None, named: str | None) -> str | None:
+    """The split of a row that names `own`, in a file named for `named`.
+
+    Rejection if they differ.
+    """
+    if own and named and own != named:
+        raise Rejection(
+            "split_conflict",
+            f"says split {own!r}, but its file or folder is named for {named!r}; change either",
+        )
+    return own or named

@@ -16,6 +16,7 @@ from gemma_finetune.data.evidence import Evidence, evidence_similarity
 
 COUNT_BITS = 22
 COUNTED = 10_000  # rows that are looked at to learn which shingles are rare
+BATCH = 256  # rows whose evidence is found at once
 CACHED = 1000  # rows whose evidence is kept in memory
 ROUNDING = 1e-6
 
@@ -23,22 +24,24 @@ ROUNDING = 1e-6
 class TwinIndex:
     """Iterates over `rows` in order, with the earlier rows that may be near-twins of each.
 
-    Yields (row, candidates): int and int64 (candidates,). `evidence(row)` is what a row is compared
-    by.
+    Yields (row, candidates): int and int64 (candidates,). `evidence(rows)` is what each of some
+    rows is compared by.
     The index takes about 16 bytes for each shingle of each prefix. The prefix of a row is the
     list of its rarest shingles.
     """
 
-    def __init__(self, rows: list[int], evidence: Callable[[int], Evidence], threshold: float):
-        self._evidence = lru_cache(CACHED)(evidence)
+    def __init__(
+        self, rows: list[int], evidence: Callable[[list[int]], list[Evidence]], threshold: float
+    ):
+        self._evidence_of_many = evidence
+        self._evidence = lru_cache(CACHED)(lambda row: evidence([row])[0])
         self._rows = np.array(rows, np.int64)
         self._threshold = threshold
 
         step = max(1, ceil(len(rows) / COUNTED))
         counts = self._count(rows[::step])
         sizes, prefixes = [], []
-        for row in rows:
-            hashes = self._hashes(row)
+        for hashes in self._hashes(rows):
             sizes.append(len(hashes))
             prefixes.append(self._prefix(hashes, counts))
         self._sizes = np.array(sizes, np.int32)
@@ -52,15 +55,18 @@ class TwinIndex:
         """How similar two rows are (`evidence_similarity`)."""
         return evidence_similarity(self._evidence(a), self._evidence(b))
 
-    def _hashes(self, row: int) -> np.ndarray:
-        shingles = self._evidence(row).compared()
-        return np.fromiter(shingles, np.uint64, len(shingles))
+    def _hashes(self, rows: list[int]) -> Iterator[np.ndarray]:
+        """What each row is compared by, uint64 (shingles,)."""
+        for start in range(0, len(rows), BATCH):
+            for evidence in self._evidence_of_many(rows[start : start + BATCH]):
+                shingles = evidence.compared()
+                yield np.fromiter(shingles, np.uint64, len(shingles))
 
     def _count(self, rows: list[int]) -> np.ndarray:
         """How many of these rows have a shingle, int32 (2^22,), by the first bits of its hash."""
         counts = np.zeros(1 << COUNT_BITS, np.int32)
-        for row in rows:
-            counts[_bucket(self._hashes(row))] += 1
+        for hashes in self._hashes(rows):
+            counts[_bucket(hashes)] += 1
         return counts
 
     def _prefix(self, hashes: np.ndarray, counts: np.ndarray) -> np.ndarray:

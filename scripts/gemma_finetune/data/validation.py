@@ -8,21 +8,24 @@ A record holds the turns of a row after all checks and repairs, and where the ro
 Opens no file.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from gemma_finetune.data import schemas
-from gemma_finetune.data.converter import Turns, canonical, to_turns
+from gemma_finetune.data.converter import ANSWERS, UNTRAINED, Turns, canonical, to_turns
 from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
-from gemma_finetune.data.loader import MAX_ROW_BYTES, Placed
+from gemma_finetune.data.loader import Placed
+from gemma_finetune.data.reasoning import HINT, has_reasoning, is_reasoning, without_reasoning
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import repair
+from gemma_finetune.data.row_json import parse_row
+from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare
+from gemma_finetune.data.split import agreed_split, split_in_name
 
-COUNTED = ("rows", "formats", "reasons", "repairs", "ignored_keys")
+COUNTED = ("rows", "formats", "reasons", "messages", "columns", "repairs", "ignored_keys")
 
 
 class Checked(NamedTuple):
@@ -35,22 +38,56 @@ class Checked(NamedTuple):
     ignored_keys: set[str]
 
 
-def check(data: bytes, format: str, allowed: Collection[str]) -> Checked:
+def check(
+    data: bytes,
+    format: str,
+    allowed: Collection[str],
+    columns: Columns = NO_COLUMNS,
+    rule: str = "refuse",
+) -> Checked:
     """Parses, checks and repairs one raw row. Rejection says what is wrong with it.
 
     format: auto, or the name of a format. allowed: the names of the repairs that are allowed.
+    columns, rule: `data.columns` and `data.reasoning`.
     """
-    row = _parse(data)
-    if isinstance(row, str):
-        row = {"text": row}
-    if not isinstance(row, dict):
-        raise Rejection("not_an_object", f"is a JSON {_kind(row)}; a row must be an object")
+    return _check(parse_row(data, format), format, allowed, columns, rule)
+
+
+def _check(
+    row: dict, format: str, allowed: Collection[str], columns: Columns, rule: str
+) -> Checked:
+    row = prepare(row, columns)
     if format == "auto":
-        format = schemas.detect(row)
-    read = schemas.read(row, format)
-    ignored_keys = check_extra_keys(read)
-    turns, repairs = repair(to_turns(read), allowed)
-    return Checked(format, turns, read.split, repairs, ignored_keys)
+        format = schemas.detect(row, columns)
+    read = schemas.read(row, format, columns)
+    ignored_keys = check_extra_keys(read, rule, columns)
+    turns, changes = settle_reasoning(to_turns(read, rule), read, rule)
+    turns, repairs = repair(turns, allowed)
+    return Checked(format, turns, read.split, changes + repairs, ignored_keys)
+
+
+def settle_reasoning(turns: Turns, row: schemas.Row, rule: str) -> tuple[Turns, list[str]]:
+    """The turns after `data.reasoning`, and what was done, as it is counted among the repairs."""
+    found = rule != "refuse" and has_reasoning_beside(row)
+    number, settled = 0, []
+    for role, text in turns:
+        number += role != "system"
+        if role in ANSWERS and has_reasoning(text):
+            found = True
+            if rule == "refuse":
+                raise Rejection("reasoning", f"turn {number} holds reasoning between tags; {HINT}")
+            if rule == "drop":
+                text = without_reasoning(text, f"turn {number}")
+        settled.append((role, text))
+    return settled, [f"{rule}_reasoning"] if found else []
+
+
+def has_reasoning_beside(row: schemas.Row) -> bool:
+    """Whether a key of the row or of a turn holds reasoning."""
+    for extra in (row.model_extra, *(turn.model_extra for turn in schemas.turns(row))):
+        if extra and any(is_reasoning(key, value) for key, value in extra.items()):
+            return True
+    return False
 
 
 class Outcome(NamedTuple):
@@ -61,13 +98,27 @@ class Outcome(NamedTuple):
     counts: dict[str, Counter]  # one for each name in COUNTED
 
 
-def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Outcome:
-    """Checks a chunk of rows. Each row becomes one line of `records` or one of `rejected`."""
+def check_rows(
+    rows: list[Placed],
+    format: str,
+    allowed: Collection[str],
+    columns: Columns = NO_COLUMNS,
+    rule: str = "refuse",
+    raw: str = "",
+) -> Outcome:
+    """Checks a chunk of rows. Each row becomes one line of `records` or one of `rejected`.
+
+    raw: the folder of data.raw; names of files and folders below it may name the rows' split.
+    """
     records, rejected = [], []
     counts: dict[str, Counter] = {name: Counter() for name in COUNTED}
     for file, line, data in rows:
         try:
-            checked = check(data, format, allowed)
+            row = parse_row(data, format)
+            if columns:
+                counts["columns"].update(name for name in columns.values() if name in row)
+            checked = _check(row, format, allowed, columns, rule)
+            split = agreed_split(checked.split, split_in_name(file, raw))
         except Rejection as rejection:
             rejected.append(
                 {
@@ -79,6 +130,7 @@ def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Out
                 }
             )
             counts["reasons"][rejection.reason] += 1
+            counts["messages"][rejection.message] += 1
             continue
         records.append(
             {
@@ -86,14 +138,17 @@ def check_rows(rows: list[Placed], format: str, allowed: Collection[str]) -> Out
                 "line": line,
                 "format": checked.format,
                 "repairs": checked.repairs,
-                "split": checked.split,
+                "split": split,
                 "turns": checked.turns,
             }
         )
         counts["formats"][checked.format] += 1
         counts["repairs"].update(checked.repairs)
+        if any(role == UNTRAINED for role, _ in checked.turns):
+            counts["rows"]["with_untrained_answers"] += 1
         counts["ignored_keys"].update(sorted(checked.ignored_keys))
-    counts["ignored_keys"] = keep_most_common(counts["ignored_keys"])
+    for name in ("ignored_keys", "messages"):
+        counts[name] = keep_most_common(counts[name])
     counts["rows"].update(read=len(rows), accepted=len(records), rejected=len(rejected))
     return Outcome(_to_lines(records), _to_lines(rejected), counts)
 
@@ -111,39 +166,3 @@ def convert_lines(lines: list[bytes]) -> bytes:
 
 def _to_lines(rows: Iterable[dict]) -> bytes:
     return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-
-
-def _parse(data: bytes) -> Any:
-    """The JSON value of a row. Rejection if it is too long, not JSON, or has a key twice."""
-    if len(data) > MAX_ROW_BYTES:
-        raise Rejection("too_long", f"is over {MAX_ROW_BYTES >> 20} MB; is the line break missing?")
-    try:
-        row = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise Rejection("invalid_json", f"is not valid JSON: {str(error)[:200]}")
-    try:
-        compact = orjson.dumps(row)
-    except orjson.JSONEncodeError as error:  # nested more deeply than orjson writes
-        raise Rejection("invalid_json", f"cannot be written again: {error}")
-
-    # Parsing silently drops the first value of a key that occurs twice. What is left then has fewer
-    # quotes, unless escaped quotes in the text hide the difference.
-    if data.count(b'"') != compact.count(b'"') or b"\\u0022" in data:
-        _refuse_duplicate_keys(data)
-    return row
-
-
-def _refuse_duplicate_keys(data: bytes) -> None:
-    def check_unique(pairs: list[tuple[str, Any]]) -> None:
-        keys = set()
-        for key, _ in pairs:
-            if key in keys:
-                raise Rejection("duplicate_key", f"has the key {key[:40]!r} twice")
-            keys.add(key)
-
-    json.loads(data, object_pairs_hook=check_unique)
-
-
-def _kind(value: Any) -> str:
-    names = {list: "array", int: "number", float: "number", bool: "boolean", type(None): "null"}
-    return names[type(value)]

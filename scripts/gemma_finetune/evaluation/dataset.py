@@ -1,8 +1,8 @@
 """The test set as every rung of the ladder sees it: token ids, and the positions to score.
 
 A position is scored if the token after it is the assistant's, or the `<end_of_turn>` of one of its
-turns: what training's loss counts. The conversation before a turn is the reference's own (teacher
-forcing), so one forward pass scores all its turns.
+turns: what training's loss counts, so no answer with `"train": false` is scored. The conversation
+before a turn is the reference's own (teacher forcing), so one forward pass scores all its turns.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gemma_finetune.formats.chat_template import fold_system, render_prompt
+from gemma_finetune.formats.chat_template import fold_system, render_prompt, untrained_answers
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 
@@ -73,12 +73,15 @@ def build(rows: Sequence[dict], tokenizer: GemmaTokenizer) -> list[Conversation]
 
 def _conversation(row: dict, tokenizer: GemmaTokenizer) -> Conversation:
     messages = fold_system(row["messages"])
-    token_ids, supervised = tokenizer.encode_conversation(row["text"])
+    token_ids, spoken = tokenizer.encode_conversation(row["text"])
     ids = np.array(token_ids, np.int32)  # (T,)
-    positions = np.flatnonzero(supervised).astype(np.int32) - 1  # (P,)
+    untrained = untrained_answers(row["messages"])
 
-    turns = []
-    for number, (start, end) in enumerate(_spans(supervised)):
+    turns: list[Turn] = []
+    positions = [np.zeros(0, np.int32)]
+    for number, (start, end) in enumerate(_spans(spoken)):
+        if number in untrained:
+            continue
         before, answer = messages[: 2 * number + 1], messages[2 * number + 1]
         if prompt_ids(before, tokenizer) != token_ids[:start]:
             raise UserError(
@@ -87,12 +90,13 @@ def _conversation(row: dict, tokenizer: GemmaTokenizer) -> Conversation:
                 "odd spaces or line breaks at the ends of its turns"
             )
         turns.append(Turn(row["id"], tuple(before), answer["content"], ids[start:end]))
-    return Conversation(row["id"], Tokens(ids, positions), tuple(turns))
+        positions.append(np.arange(start, end, dtype=np.int32) - 1)
+    return Conversation(row["id"], Tokens(ids, np.concatenate(positions)), tuple(turns))
 
 
-def _spans(supervised: Sequence[bool]) -> list[list[int]]:
-    """[start, end] of each answer: each run of supervised tokens."""
-    padded = np.concatenate([[0], supervised, [0]])
+def _spans(spoken: Sequence[bool]) -> list[list[int]]:
+    """[start, end] of each answer: each run of tokens that the model speaks."""
+    padded = np.concatenate([[0], spoken, [0]])
     edges = np.flatnonzero(np.diff(padded))  # start, end, start, end, ...
     return edges.reshape(-1, 2).tolist()
 

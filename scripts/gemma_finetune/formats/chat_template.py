@@ -70,6 +70,12 @@ def render_prompt(messages: list[dict]) -> str:
     return render(messages) + GENERATION_PROMPT
 
 
+def untrained_answers(messages: list[dict]) -> list[int]:
+    """Which answers have `"train": false`: their places among the answers, from 0."""
+    answers = [message for message in messages if message["role"] == "assistant"]
+    return [place for place, answer in enumerate(answers) if answer.get("train") is False]
+
+
 def parse(text: str) -> list[dict]:
     """The messages of a rendered text; a system text stays part of the first user message.
 

@@ -20,10 +20,6 @@ RECIPE = Path(__file__).parents[2] / "recipes/int4.json"
 BLOCK = 32
 SMALLEST = 1e-9  # ai-edge-quantizer's lower bound of a block's largest weight
 
-# The converter joins the names of projections that read the same input, and a recipe's regex sees
-# the joined name: an entry for q_proj holds for k_proj and v_proj too.
-_JOINED = {"k_proj": "Linear_q_proj;", "v_proj": "Linear_q_proj;", "up_proj": "Linear_gate_proj;"}
-
 Array = Any  # numpy's or JAX's
 
 
@@ -31,7 +27,9 @@ Array = Any  # numpy's or JAX's
 def bits_of(module: str, recipe: Path = RECIPE) -> int:
     """Bits of a projection's weight in INT4's recipe, by its Hugging Face module path."""
     projection = module.rpartition(".")[2]
-    scope = f"Linear_{projection};{_JOINED.get(projection, '')}"
+    scope = f"Linear_{projection};"
+    if projection == "up_proj":
+        scope += "Linear_gate_proj;"  # the converter joins their names: they read the same input
     dtype, _ = weight_type("FULLY_CONNECTED", scope, read_recipe(recipe))
     return int(dtype.removeprefix("INT"))
 

@@ -6,7 +6,7 @@ gives the same ids, and the ids of a word are remembered.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -121,18 +121,22 @@ class GemmaTokenizer:
         """Text of `ids`. Control pieces decode to nothing."""
         return self._processor.DecodeIds(list(ids))
 
-    def encode_conversation(self, text: str) -> tuple[list[int], list[bool]]:
+    def encode_conversation(
+        self, text: str, untrained: Collection[int] = ()
+    ) -> tuple[list[int], list[bool]]:
         """A rendered conversation as (ids, supervised), BOS first; both have the same length.
 
         `supervised` marks the tokens that the model must learn to generate: those of every model
         turn, and its `<end_of_turn>`. An answer is encoded apart from the prompt before it, as at
-        inference.
+        inference. `untrained`: the places, among the answers, of those that are not supervised.
         """
-        ids, supervised, speaking = [self.bos], [False], False
+        ids, supervised, speaking, answers = [self.bos], [False], False, 0
         for part in _BOUNDARY.split(text):
             part_ids = self.encode(part)
             ids += part_ids
             supervised += [speaking] * len(part_ids)  # an <end_of_turn> belongs to its turn
             if _BOUNDARY.fullmatch(part):
-                speaking = part.startswith(START_OF_TURN)
+                opens = part.startswith(START_OF_TURN)
+                speaking = opens and answers not in untrained
+                answers += opens
         return ids, supervised

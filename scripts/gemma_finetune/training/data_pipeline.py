@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from gemma_finetune.formats.chat_template import untrained_answers
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 
@@ -41,14 +42,15 @@ class PackedRows(NamedTuple):
 def tokenize(
     rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str
 ) -> list[Example]:
-    """Examples of formatted rows ({"text": ...}); `name` is their file, for messages.
+    """Examples of formatted rows {"messages", "text"}; `name` is their file, for messages.
 
-    UserError if a row is longer than `sequence_length`, or if no token or every token is
-    supervised.
+    Not every answer is trained on: a message may say so. UserError if a row is longer than
+    `sequence_length`, or if no token or every token is supervised.
     """
     examples = []
     for number, row in enumerate(rows, 1):
-        ids, supervised = tokenizer.encode_conversation(row["text"])
+        untrained = untrained_answers(row.get("messages", []))
+        ids, supervised = tokenizer.encode_conversation(row["text"], untrained)
         if len(ids) > sequence_length:
             raise UserError(
                 f"{name}:{number}: {len(ids)} tokens, over train.sequence_length = "

@@ -1,0 +1,81 @@
+"""What a row may be that is in no format, for the person who has to mend it."""
+
+from collections.abc import Iterable
+
+from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.turn_list import is_turn_list
+
+# A second answer, which is better or worse than the first.
+PREFERENCES = frozenset(
+    "chosen rejected chosen_response rejected_response rejected_responses chosen_messages "
+    "rejected_messages preferred_output non_preferred_output preferred dispreferred".split()
+)
+MOST_KEYS = 12  # names that a message lists
+
+# The first key that a row has says what it looks like.
+LOOKS = {
+    "role": "this looks like one turn; a row must hold a whole conversation",
+    "from": "this looks like one turn; a row must hold a whole conversation",
+    "contents": "this looks like Gemini's format; a row needs `messages` with `role` and `content`",
+    "mapping": "this looks like an export of ChatGPT; a row needs `messages`",
+    "body": "this looks like a request to an API; a row needs `messages` at its top",
+    "text": "this looks like plain text; a row needs a question and an answer",
+}
+ADVICE = "name the columns of question and answer in data.columns"
+
+
+def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejection:
+    """The rejection of a row in no format. question, answer: its columns of these, if any."""
+    keys = listed(row)
+    if not row:
+        return Rejection("unknown_format", "is an empty object")
+    if _has_preferences(row):
+        return Rejection(
+            "preference",
+            f"has no answer: its keys are {keys}: this looks like preference data (DPO); "
+            "keep the better answer under `completion`, or name it in data.columns",
+        )
+    for key in ("conversations", "messages"):
+        if key in row and row[key] is None:
+            return Rejection("no_turns", f"`{key}` is null: the row holds no conversation")
+    if all(map(is_nothing, row.values())):
+        return Rejection("unknown_format", f"holds nothing: {keys} are empty")
+
+    return Rejection("unknown_format", f"its keys are {keys}: {_guess(row, question, answer)}")
+
+
+def _guess(row: dict, question: str | None, answer: str | None) -> str:
+    for key, look in LOOKS.items():
+        if key in row:
+            return look
+    for key, value in row.items():
+        if is_turn_list(value):
+            return f"`{key:.40}` is a list of turns; name it as `messages` in data.columns"
+    if question:
+        return f"`{question}` looks like a question, but no key like its answer; {ADVICE}"
+    if answer:
+        return f"`{answer}` looks like an answer, but no key like its question; {ADVICE}"
+    return f"no format has these; {ADVICE}"
+
+
+def missing(key: str, row: dict, detected: str | None) -> Rejection:
+    """The rejection of a row that lacks a key of its format. detected: the format it looks like."""
+    if _has_preferences(row):
+        return unknown_format(row, None, None)
+    guess = f"this looks like {detected or 'no format'}; see data.format and data.columns"
+    if key == "output" and detected == "alpaca":
+        guess = "this looks like alpaca without its answer"
+    return Rejection("schema", f"{key}: field required; the row's keys are {listed(row)}: {guess}")
+
+
+def _has_preferences(row: dict) -> bool:
+    return any(not is_nothing(row[key]) for key in PREFERENCES & row.keys())
+
+
+def listed(keys: Iterable[str]) -> str:
+    """Names of keys, as a message lists them."""
+    keys = list(keys)
+    names = [key[:40] if key.isprintable() else ascii(key[:40]) for key in keys[:MOST_KEYS]]
+    more = ", …" if len(keys) > MOST_KEYS else ""
+    return ", ".join(names) + more

@@ -1,0 +1,144 @@
+"""Which keys of a raw row mean what, and which format a row is in by them.
+
+    {"Question": "…", "Response": "…", "fold": "dev"}  ->  the columns of a question, an answer, …
+
+What a row of no format may be instead is said by `row_guess`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.row_guess import unknown_format
+from gemma_finetune.data.turn_list import known_name
+
+# The columns of a question, of an answer, and of a text that belongs to the question. In rows with
+# several of a kind the first that holds something counts; `extra_keys` refuses the others unless
+# they repeat what is read.
+QUESTIONS = ("instruction", "prompt", "question", "query")
+ANSWERS = ("output", "completion", "response", "answer")
+INPUTS = ("input", "context")
+
+CONVERSATIONS = {"conversations": "sharegpt", "messages": "chatml"}
+TEXT_KEYS = frozenset((*CONVERSATIONS, *QUESTIONS, *ANSWERS, *INPUTS, "history"))
+ROW_KEYS = TEXT_KEYS | {"text", "label", "system", "system_prompt", "split"}
+
+Columns = Mapping[str, str]  # `data.columns`: {user, assistant, input, system, split, messages}
+NO_COLUMNS: Columns = {}
+Holds = Callable[[str], bool]  # whether a row holds something under a key
+
+
+def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
+    """The row under the names that this module knows.
+
+    A column that `data.columns` names for system, split or messages takes that name; known keys in
+    capitals get small letters; a list that a table holds as JSON text becomes a list.
+    """
+    names = {key: _own_name(key, columns) for key in row}
+    prepared = {key: value for key, value in row.items() if names[key] == key}
+    for key, name in names.items():
+        if name != key:
+            # A name that is taken stays: `extra_keys` refuses the other one.
+            prepared[name if is_nothing(prepared.get(name)) else key] = row[key]
+
+    for key in (*CONVERSATIONS, "history"):
+        if isinstance(prepared.get(key), str):
+            prepared[key] = _unpacked(prepared[key])
+    return prepared
+
+
+def _own_name(key: str, columns: Columns) -> str:
+    """The name that this module has for a key; other keys have their own."""
+    if key not in columns.values():
+        return known_name(key, ROW_KEYS)
+    fields = [field for field in ("system", "split", "messages") if columns.get(field) == key]
+    return fields[0] if fields else key
+
+
+def _unpacked(text: str) -> Any:
+    """The list that JSON text holds, or the text."""
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def detect(row: dict, columns: Columns = NO_COLUMNS) -> str:
+    """The format of a prepared row, by its keys. Rejection says what the row looks like."""
+    if is_named_pair(row, columns):
+        return "columns"
+    # A table made of several sources has the columns of all of them, most of them empty.
+    for holds in (lambda key: not is_nothing(row.get(key)), lambda key: row.get(key) is not None):
+        found = _detect(row, holds)
+        if found:
+            return found
+    raise unknown_format(row, *_question_and_answer(row))
+
+
+def _detect(row: dict, holds: Holds) -> str | None:
+    for key, format in CONVERSATIONS.items():
+        if holds(key):
+            return format
+    question, answer = _question_and_answer(row)
+    if question and holds(question):
+        if row.get("instruction") is not None and answer in ("output", None):
+            return "alpaca"
+        return "columns" if answer else None
+    if holds("text"):
+        return "columns" if _is_labelled_text(row) else "chatml"
+    return None
+
+
+def is_named_pair(row: dict, columns: Columns) -> bool:
+    """Whether `data.columns` names the question and the answer of this row."""
+    return columns.get("user") in row and columns.get("assistant") in row
+
+
+def pair_keys(row: dict, format: str, columns: Columns) -> dict[str, str]:
+    """{field of Alpaca: the row's key for it}, for the fields that the row has."""
+    if format == "columns" and is_named_pair(row, columns):
+        # Only the named columns are read.
+        fields = {"instruction": "user", "output": "assistant", "input": "input"}
+        keys = {field: columns.get(name) for field, name in fields.items()}
+        return {field: key for field, key in keys.items() if key in row and key is not None}
+
+    question, answer = _question_and_answer(row)
+    if format == "alpaca":
+        question, answer = "instruction", "output"
+    elif not (question and answer) and _is_labelled_text(row):
+        question, answer = "text", "label"
+    inputs = (columns["input"],) if "input" in columns else INPUTS
+    text = _first_full(row, tuple(key for key in inputs if key != question))
+    keys = {"instruction": question, "input": text, "output": answer, "history": "history"}
+    return {field: key for field, key in keys.items() if key in row and key is not None}
+
+
+def _question_and_answer(row: dict) -> tuple[str | None, str | None]:
+    """The columns of the question and of the answer: the first of each that hold something.
+
+    A column that holds nothing if there is no better one; None if there is none.
+    """
+    question = _first_full(row, (*QUESTIONS, "input")) or _first(row, (*QUESTIONS, "input"))
+    answer = _first_full(row, ANSWERS) or _first(row, ANSWERS)
+    if row.get("instruction") is not None:  # Alpaca's, with an empty instruction too
+        question = "instruction"
+    return question, answer
+
+
+def _first_full(row: dict, keys: tuple[str, ...]) -> str | None:
+    return next((key for key in keys if not is_nothing(row.get(key))), None)
+
+
+def _first(row: dict, keys: tuple[str, ...]) -> str | None:
+    return next((key for key in keys if key in row), None)
+
+
+def _is_labelled_text(row: dict) -> bool:
+    """Whether the row is a text to be classified and its label, not `<|im_start|>` text."""
+    text = row.get("text")
+    is_plain = isinstance(text, str) and not text.lstrip().startswith("<|im_start|>")
+    return is_plain and row.get("label") is not None

@@ -1,0 +1,113 @@
+"""Data that is not there, or that DVC does not watch: each is named, and stops the stage.
+
+Otherwise a run would train on the rest without a word, or not notice when the data changes.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from pathspec import GitIgnoreSpec
+
+from gemma_finetune.utils.cli import UserError
+
+
+def require_pulled(raw: Path) -> None:
+    """UserError if a `.dvc` file tracks data of `raw` that is not there, or only in part."""
+    for folder in (raw, *raw.parents):
+        _require_outs(folder.with_name(f"{folder.name}.dvc") if folder.name else folder)
+    if raw.is_dir():
+        for path in sorted(raw.rglob("*.dvc")):
+            _require_outs(path)
+
+
+def _require_outs(dvc_file: Path) -> None:
+    if not dvc_file.is_file():
+        return
+    for out in _outs(dvc_file):
+        path = dvc_file.parent / str(out["path"])
+        if not path.exists():
+            raise UserError(
+                f"{path} is missing, but {dvc_file} tracks it: fetch it with "
+                f"`dvc pull {dvc_file}`, or remove {dvc_file}"
+            )
+        expected = out.get("nfiles")
+        if path.is_dir() and isinstance(expected, int):
+            found = sum(file.is_file() for file in path.rglob("*"))
+            if found < expected:
+                raise UserError(
+                    f"{path} has {found} of the {expected} files that {dvc_file} tracks: fetch "
+                    f"the others with `dvc pull {dvc_file}`, or record their removal with "
+                    f"`dvc add {path}`"
+                )
+
+
+def _outs(dvc_file: Path) -> list[dict]:
+    """The outs of a `.dvc` file; none if it is another kind of file."""
+    try:
+        content = yaml.safe_load(dvc_file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{dvc_file}: not a file of DVC ({error}); make it anew with `dvc add`")
+    outs = content.get("outs") if isinstance(content, dict) else None
+    return [out for out in outs or [] if isinstance(out, dict) and "path" in out]
+
+
+def require_no_link(path: Path) -> None:
+    """UserError if a path is a link to a folder, or to nothing. A link to a file is fine."""
+    require_no_dead_link(path)
+    if path.is_symlink() and path.is_dir():
+        target = path.readlink()
+        raise UserError(
+            f"{path} is a link to a folder ({target}), which DVC does not follow: copy the folder "
+            f"into its place, or name {target} in data.raw"
+        )
+
+
+def require_no_dead_link(path: Path) -> None:
+    """UserError if a path is a link to nothing."""
+    if path.is_symlink() and not path.exists():
+        target = path.readlink()
+        raise UserError(
+            f"{path} is a link to {target}, which does not exist: fetch the data (`dvc pull` or "
+            "`dvc checkout` for data that DVC tracks), or remove the link"
+        )
+
+
+def require_watched(files: Iterable[Path]) -> None:
+    """UserError if a file is excluded by `.dvcignore`: DVC would not notice when it changes."""
+    root = _repository()
+    if root is None:
+        return
+    specs: dict[Path, GitIgnoreSpec | None] = {}
+    for file in files:
+        path = file.absolute()
+        if not path.is_relative_to(root):
+            continue
+        ignored = False
+        for folder in reversed([path for path in path.parents if path.is_relative_to(root)]):
+            if folder not in specs:
+                specs[folder] = _read_spec(folder / ".dvcignore")
+            spec = specs[folder]
+            # The patterns of an inner folder come later, and the last pattern decides.
+            include = spec.check_file(path.relative_to(folder)).include if spec else None
+            ignored = ignored if include is None else include
+        if ignored:
+            raise UserError(
+                f"{file} is excluded by .dvcignore, so DVC does not notice when it changes: "
+                "change .dvcignore, or move the file out of data.raw"
+            )
+
+
+def _repository() -> Path | None:
+    """The root of the DVC repository that this process runs in."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / ".dvc").is_dir():
+            return folder
+    return None
+
+
+def _read_spec(path: Path) -> GitIgnoreSpec | None:
+    if not path.is_file():
+        return None
+    return GitIgnoreSpec.from_lines(path.read_text(encoding="utf-8", errors="replace").splitlines())

@@ -1,0 +1,222 @@
+"""Rows with a column for the question and one for the answer, whatever these are called."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.validation import check, check_rows
+
+ALLOWED = ["line_breaks", "trim", "join_system", "merge_turns", "drop_trailing_user"]
+TURNS = [("human", "Hi"), ("gpt", "Hello")]
+USER, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+
+
+def checked(row, columns=None, format="auto"):
+    return check(json.dumps(row).encode(), format, ALLOWED, columns or {})
+
+
+def rejected(row, columns=None, format="auto"):
+    with pytest.raises(Rejection) as rejection:
+        checked(row, columns, format)
+    return rejection.value.reason, rejection.value.message
+
+
+@pytest.mark.parametrize("question, answer", [
+    ("prompt", "completion"), ("prompt", "response"), ("question", "answer"),
+    ("query", "response"), ("instruction", "response"), ("input", "output"),
+    ("prompt", "answer"), ("question", "response"), ("instruction", "completion"),
+    ("query", "answer"), ("prompt", "output"), ("input", "response"), ("instruction", "answer"),
+    ("Question", "Answer"), ("PROMPT", "Completion"), (" question ", "answer\t"),
+    ("Instruction", "Response"),
+])  # fmt: skip
+def test_pairs_of_columns(question, answer):
+    result = checked({"id": 7, question: "Hi", answer: "Hello", "split": "test"})
+    assert (result.format, result.turns, result.split) == ("columns", TURNS, "test")
+    assert result.ignored_keys == {"id"} and result.repairs == []
+
+
+def test_alpaca_stays_alpaca():
+    for row in (
+        {"instruction": "Hi", "output": "Hello"},
+        {"instruction": "Hi", "input": "", "output": "Hello", "text": "Below is ..."},
+        {"Instruction": "Hi", "Output": "Hello"},
+        {"instruction": "", "input": "Hi", "output": "Hello"},
+    ):
+        assert checked(row)[:2] == ("alpaca", TURNS)
+
+
+@pytest.mark.parametrize("row", [
+    {"instruction": "Add", "context": "1 2", "response": "3"},
+    {"instruction": "Add", "context": "1 2", "output": "3"},
+    {"instruction": "Add", "input": "", "context": "1 2", "output": "3"},
+    {"instruction": "Add", "input": "1 2", "context": None, "response": "3"},
+    {"question": "Add", "context": "1 2", "answer": "3"},
+    {"prompt": "Add", "input": "1 2", "completion": "3"},
+    {"input": "Add", "context": "1 2", "output": "3"},
+])  # fmt: skip
+def test_a_context_follows_the_question(row):
+    assert checked(row).turns == [("human", "Add\n\n1 2"), ("gpt", "3")]
+
+
+def test_system_and_history_beside_columns():
+    row = {"system_prompt": "S", "history": [["a", "b"]], "prompt": "Hi", "response": "Hello"}
+    assert checked(row).turns == [("system", "S"), ("human", "a"), ("gpt", "b"), *TURNS]
+
+
+def test_a_text_and_its_label():
+    result = checked({"text": "I love it", "label": "positive"})
+    assert (result.format, result.turns) == (
+        "columns",
+        [("human", "I love it"), ("gpt", "positive")],
+    )
+    assert rejected({"text": "I love it", "label": 1}) == (
+        "schema",
+        "label: input should be a valid string; found 1; write the class's name",
+    )
+
+
+def test_empty_columns_of_other_formats_do_not_matter():
+    nothing = {"conversations": None, "messages": [], "text": "", "instruction": None, "query": ""}
+    assert checked({**nothing, "prompt": "Hi", "completion": "Hello"}).turns == TURNS
+    assert checked({"prompt": None, "completion": "", "messages": [USER, ANSWER]}).turns == TURNS
+    assert checked({"system": None, "system_prompt": "S", "messages": [USER, ANSWER]}).turns == [
+        ("system", "S"),
+        *TURNS,
+    ]
+
+
+def test_turns_with_the_keys_of_two_formats():
+    turn = {"from": None, "role": "user", "value": None, "content": "Hi"}
+    assert checked({"messages": [turn, ANSWER]}).turns == TURNS
+
+
+@pytest.mark.parametrize("row", [
+    {"prompt": [USER], "completion": [ANSWER]},
+    {"prompt": [USER], "response": "Hello"},
+    {"prompt": "Hi", "completion": [ANSWER]},
+    {"messages": json.dumps([USER, ANSWER])},
+    {"conversations": json.dumps([USER, ANSWER])},
+    {"messages": [{"Role": "User", "Content": "Hi"}, ANSWER]},
+    [USER, ANSWER],
+    [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}],
+])  # fmt: skip
+def test_lists_of_turns(row):
+    assert checked(row).turns == TURNS
+
+
+def test_a_bare_list_in_a_stated_format():
+    assert checked([USER, ANSWER], format="chatml").format == "chatml"
+    assert checked([USER, ANSWER], format="sharegpt").format == "sharegpt"
+
+
+COLUMNS = {"user": "frage", "assistant": "antwort", "system": "rolle", "split": "fold"}
+
+
+def test_named_columns():
+    row = {"frage": "Hi", "antwort": "Hello", "rolle": "S", "fold": "test", "input": "x", "n": 1}
+    result = checked(row, COLUMNS)
+    assert result.turns == [("system", "S"), *TURNS]
+    assert (result.format, result.split, result.ignored_keys) == ("columns", "test", {"input", "n"})
+
+
+def test_named_columns_win_over_others():
+    row = {"prompt": "no", "completion": "no", "instruction": "no", "q": "Hi", "chosen": "Hello",
+           "rejected": "no", "choices": ["no"]}  # fmt: skip
+    assert checked(row, {"user": "q", "assistant": "chosen"}).turns == TURNS
+
+
+def test_named_columns_of_rows_in_other_formats():
+    row = {"dialog": [USER, ANSWER], "rolle": "S", "fold": "validation", "split": None}
+    result = checked(row, {"messages": "dialog", "system": "rolle", "split": "fold"})
+    assert result.turns == [("system", "S"), *TURNS] and result.split == "validation"
+    assert checked({"prompt": "Hi", "completion": "Hello"}, COLUMNS).turns == TURNS
+    passage = checked({"question": "Q", "passage": "P", "answer": "A"}, {"input": "passage"})
+    assert passage.turns == [("human", "Q\n\nP"), ("gpt", "A")]
+
+
+def test_a_named_column_beside_its_own_name_is_ambiguous():
+    row = {"messages": [USER, ANSWER], "fold": "test", "split": "train"}
+    assert rejected(row, {"split": "fold"})[0] == "ambiguous"
+
+
+def test_named_columns_that_occur_are_counted():
+    rows = [("f", n, json.dumps({"q": "Hi", "a": "Hello"}).encode()) for n in range(3)]
+    columns = {"user": "q", "assistant": "a", "split": "fold"}
+    assert check_rows(rows, "auto", ALLOWED, columns).counts["columns"] == {"q": 3, "a": 3}
+
+
+@pytest.mark.parametrize("row, reason, part", [
+    ({"conversations": [USER, ANSWER], "instruction": "a", "output": "b"}, "ambiguous", "instruct"),
+    ({"conversations": [USER, ANSWER], "messages": [USER, ANSWER]}, "ambiguous", "messages"),
+    ({"prompt": "a", "question": "b", "answer": "c"}, "ambiguous", "has `question`"),
+    ({"instruction": "a", "output": "b", "response": "c"}, "ambiguous", "has `response`"),
+    ({"question": "a", "input": "b", "context": "c", "answer": "d"}, "ambiguous", "has `context`"),
+    ({"question": "a", "choices": ["b", "c"], "answer": "b"}, "lost_text", "has `choices`"),
+    ({"question": "a", "passage": "b", "answer": "c"}, "lost_text", "as `input` in data.columns"),
+    ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preference",
+     "its keys are prompt, chosen, rejected: this looks like preference data"),
+    ({"prompt": "a", "completion": "b", "label": False}, "preference", "has `label` False"),
+    ({"instruction": "a", "chosen": "b"}, "preference", "DPO"),
+    ({"messages": None}, "no_turns", "`messages` is null"),
+    ({"conversations": None, "id": 3}, "no_turns", "`conversations` is null"),
+    ({"a": None, "b": []}, "unknown_format", "holds nothing: a, b are empty"),
+    ({}, "unknown_format", "is an empty object"),
+    ({"prompt": "a", "id": 1}, "unknown_format", "its keys are prompt, id: `prompt` looks like"),
+    ({"answer": "a"}, "unknown_format", "`answer` looks like an answer"),
+    ({"dialog": [USER, ANSWER]}, "unknown_format", "name it as `messages` in data.columns"),
+    ({"role": "user", "content": "Hi"}, "unknown_format", "this looks like one turn"),
+    ({"contents": [{"role": "user", "parts": []}]}, "unknown_format", "Gemini's format"),
+    ({"x": "a", "y": "b"}, "unknown_format", "its keys are x, y"),
+    ({"question": "a", "answer": 4}, "schema", "answer: input should be a valid string; found 4"),
+    ({"question": "a", "answer": None}, "empty_turn", "turn 2 (gpt) has no text"),
+    ({"question": "\u200b", "answer": "a"}, "empty_turn", "turn 1 (human) has no text"),
+    ({"messages": "[{'role': 'user'}]"}, "schema", "messages: input should be a valid list"),
+])  # fmt: skip
+def test_what_is_refused_and_why(row, reason, part):
+    found, message = rejected(row)
+    assert found == reason and part in message
+
+
+def test_other_columns_are_named_as_the_row_has_them():
+    message = rejected({"frage": 5, "antwort": "Hello"}, COLUMNS)[1]
+    assert message == "frage: input should be a valid string; found 5"
+
+
+@pytest.mark.parametrize("data, name", [
+    (b'{"prompt": NaN}', "NaN"), (b'{"a": [Infinity]}', "Infinity"), (b'{"a": -Infinity}', "-Inf"),
+])  # fmt: skip
+def test_numbers_that_are_not_json_are_named(data, name):
+    with pytest.raises(Rejection, match=f"holds {name}.*write null"):
+        check(data, "auto", ALLOWED)
+
+
+def test_python_is_not_json():
+    with pytest.raises(Rejection, match="is written as Python"):
+        check(b"{'prompt': 'a'}", "auto", ALLOWED)
+    with pytest.raises(Rejection, match="is not valid JSON"):
+        check(b'{"text": "NaN"', "auto", ALLOWED)
+
+
+word = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1).map(
+    lambda text: f"w {text} w".replace("<", "")
+)
+questions = st.sampled_from(["prompt", "question", "query", "instruction", "input", "Prompt"])
+answers = st.sampled_from(["completion", "response", "answer", "output", "Answer"])
+
+
+@settings(derandomize=True, deadline=None)
+@given(questions, answers, word, word, st.none() | word, st.none() | word, st.booleans())
+def test_every_text_of_a_row_is_in_its_conversation(question, answer, q, a, system, context, named):
+    """Whatever the columns are called, each text is in the conversation, whole."""
+    row, columns = {question: q, answer: a}, {}
+    if named:
+        row = {"q": q, "a": a}
+        columns = {"user": "q", "assistant": "a", "system": "s", "input": "c"}
+    row |= {"s" if named else "system": system, "c" if named else "context": context}
+    turns = checked(row, columns).turns
+    expected = [("system", system.strip())] if system else []
+    asked = f"{q}\n\n{context}" if context else q
+    assert turns == [*expected, ("human", asked.strip()), ("gpt", a.strip())]

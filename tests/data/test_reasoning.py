@@ -1,0 +1,122 @@
+"""The one rule for reasoning, whether it stands beside an answer or inside it."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemma_finetune.data.reasoning import has_reasoning, without_reasoning
+from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.validation import check
+
+HELLO = [("human", "Hi"), ("gpt", "Hello")]
+
+
+def checked(row, rule):
+    return check(json.dumps(row).encode(), "auto", ["trim"], rule=rule)
+
+
+def chat(answer, **changes):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": answer} | changes]
+    return {"messages": turns}
+
+
+ROWS = [
+    chat("Hello", reasoning_content="Well ..."),
+    chat("Hello", thinking="Well ..."),
+    chat("Hello", thoughts="Well ..."),
+    chat("Hello") | {"rationale": "Well ..."},
+    {"prompt": "Hi", "completion": "Hello", "chain_of_thought": "Well ..."},
+    {"Question": "Hi", "Complex_CoT": "Well ...", "Response": "Hello"},
+    {"instruction": "Hi", "output": "Hello", "reasoning": "Well ..."},
+    chat("<think>\nWell ...\n</think>\n\nHello"),
+    {"instruction": "Hi", "output": "<think>\nWell ...\n</think>\n\nHello"},
+    {"text": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+             "<think>\nWell ...\n</think>\n\nHello<|im_end|>"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_refused_dropped_or_kept(row):
+    with pytest.raises(Rejection, match="data.reasoning says what to do") as rejection:
+        checked(row, "refuse")
+    assert rejection.value.reason == "reasoning"
+
+    dropped = checked(row, "drop")
+    assert dropped.turns == HELLO and dropped.repairs == ["drop_reasoning"]
+
+    kept = checked(row, "keep")
+    answer = "<think>\nWell ...\n</think>\n\nHello"
+    assert kept.turns == [HELLO[0], ("gpt", answer)] and kept.repairs == ["keep_reasoning"]
+
+
+@pytest.mark.parametrize("rule", ["refuse", "drop", "keep"])
+def test_no_reasoning_is_no_reasoning(rule):
+    for row in (chat("Hello"), chat("Hello", thinking=""), chat("Hello", reasoning=None)):
+        result = checked(row, rule)
+        assert result.turns == HELLO and result.repairs == []
+
+
+@pytest.mark.parametrize("answer, left", [
+    ("<think>a</think>b", "b"),
+    ("<think>a</think> b <think>c</think> d", "b  d"),
+    ("<THINKING>a</THINKING>\nb", "b"),
+    ("a</think>b", "b"),  # it began in the prompt
+    ("<think>a<think>b</think>c", "c"),
+    ("[THINK]a[/THINK]b", "b"),
+    ("<|begin_of_thought|>a<|end_of_thought|>b", "b"),
+    ("<reasoning>a</reasoning>b", "b"),
+    ("<thought>a</thought>b", "b"),
+    ("<think>\n\n</think>\n\nb", "b"),
+])  # fmt: skip
+def test_what_is_left_without_reasoning(answer, left):
+    assert has_reasoning(answer)
+    assert without_reasoning(answer, "turn 2") == left
+
+
+@pytest.mark.parametrize("answer", [
+    "a < b", "I think so.", "Use <thinker>.", "Give your <reasoning>here</reasoning>.", "[x] THINK",
+])  # fmt: skip
+def test_what_only_looks_like_reasoning(answer):
+    assert not has_reasoning(answer)
+    assert without_reasoning(answer, "turn 2") is answer
+
+
+def test_reasoning_that_does_not_end_is_named():
+    with pytest.raises(Rejection, match="turn 2 opens '<think>Well' and never closes it"):
+        checked(chat("<think>Well"), "drop")
+
+
+def test_an_answer_of_reasoning_alone_is_empty():
+    with pytest.raises(Rejection, match="turn 2 .* has no text"):
+        checked(chat("<think>Well</think>"), "drop")
+
+
+def test_reasoning_that_is_not_a_text_is_not_kept():
+    row = chat("Hello", reasoning_details=[{"type": "summary"}])
+    assert checked(row, "drop").turns == HELLO
+    with pytest.raises(Rejection, match="`reasoning_details`, which is not one text"):
+        checked(row, "keep")
+
+
+def test_a_users_words_about_reasoning_stay():
+    row = chat("Hello")
+    row["messages"][0]["content"] = "What is <think>x</think>?"
+    assert checked(row, "drop").turns[0] == ("human", "What is <think>x</think>?")
+
+
+def test_many_tags_take_linear_time():
+    assert without_reasoning("<think>a</think>" * 100_000 + "b", "turn 2") == "b"
+    assert without_reasoning("<think>" * 100_000 + "</think>b", "turn 2") == "b"
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.sampled_from(["<think>", "</think>", "a", " ", "[THINK]", "<thought>", "\n"])))
+def test_nothing_of_reasoning_is_left(parts):
+    try:
+        left = without_reasoning("".join(parts), "turn 2")
+    except Rejection:
+        return
+    if "<thought>" not in parts:  # at the beginning it is the only tag that is looked for
+        assert not has_reasoning(left)

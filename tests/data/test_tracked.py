@@ -1,0 +1,160 @@
+"""Data that is not there, or that DVC does not watch, stops the stage and is named."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gemma_finetune.data.loader import find_files
+from gemma_finetune.utils.cli import UserError
+
+
+@pytest.fixture
+def repo(tmp_path, monkeypatch):
+    """A DVC repository with one data file."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (".dvc", "data/raw/more"):
+        Path(folder).mkdir(parents=True)
+    Path("data/raw/a.jsonl").write_text("{}\n")
+    Path("data/raw/more/b.jsonl").write_text("{}\n")
+    return tmp_path
+
+
+def track(path, **out):
+    name = Path(path).name
+    content = {"outs": [{"md5": "0" * 32, "size": 1, "hash": "md5", "path": name, **out}]}
+    Path(f"{path}.dvc").write_text(yaml.safe_dump(content))
+
+
+def refusal(raw="data/raw"):
+    with pytest.raises(UserError) as error:
+        find_files(raw)
+    return str(error.value)
+
+
+def test_what_is_all_there_is_read(repo):
+    track("data/raw/a.jsonl")
+    track("data/raw/more", nfiles=1)
+    track("data/raw")
+    Path("data.dvc").write_text("outs:\n- path: data\n  nfiles: 2\n")
+    assert [path.name for path in find_files("data/raw")] == ["a.jsonl", "b.jsonl"]
+    assert [path.name for path in find_files("data/raw/a.jsonl")] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "path", ["data/raw/c.jsonl", "data/raw/new", "data/raw/more/c.parquet", "data/raw/more/d"]
+)
+def test_a_dvc_file_without_its_data(repo, path):
+    track(path)
+    message = refusal()
+    assert f"{path} is missing, but {path}.dvc tracks it" in message
+    assert f"`dvc pull {path}.dvc`" in message
+
+
+@pytest.mark.parametrize("tracked", ["elsewhere", "elsewhere/raw"])
+def test_a_folder_that_was_not_pulled(repo, tracked):
+    Path("elsewhere").mkdir(exist_ok=tracked != "elsewhere")
+    if tracked == "elsewhere":
+        Path("elsewhere").rmdir()
+    track(tracked)
+    assert f"`dvc pull {tracked}.dvc`" in refusal("elsewhere/raw")
+
+
+def test_a_file_that_was_not_pulled(repo):
+    track("data/chats.csv")
+    assert "data/chats.csv is missing" in refusal("data/chats.csv")
+
+
+def test_a_folder_that_was_pulled_in_part(repo):
+    track("data/raw", nfiles=3)
+    assert "data/raw has 2 of the 3 files that data/raw.dvc tracks" in refusal()
+
+
+def test_a_name_without_a_file(repo):
+    assert "no such file or folder" in refusal("data/rwa")
+
+
+def test_a_linked_folder(repo):
+    Path("store").mkdir()
+    Path("store/c.jsonl").write_text("{}\n")
+    Path("data/raw/linked").symlink_to(repo / "store")
+    message = refusal()
+    assert "data/raw/linked is a link to a folder" in message and "copy the folder" in message
+
+
+def test_a_linked_file_is_read_and_a_dead_link_is_named(repo):
+    Path("c.jsonl").write_text("{}\n")
+    Path("data/raw/c.jsonl").symlink_to(repo / "c.jsonl")
+    assert len(find_files("data/raw")) == 3
+    Path("c.jsonl").unlink()
+    assert "data/raw/c.jsonl is a link to" in refusal() and "does not exist" in refusal()
+
+
+def test_links_that_are_not_data_do_not_matter(repo):
+    Path("data/raw/.#a.jsonl").symlink_to("user@host.123")  # how Emacs locks a file
+    Path("data/raw/.cache").symlink_to(repo)
+    assert len(find_files("data/raw")) == 2
+
+
+def test_data_raw_may_be_a_link(repo):
+    Path("linked").symlink_to(repo / "data/raw")
+    assert len(find_files("linked")) == 2
+    Path("dead").symlink_to(repo / "nothing")
+    assert "dead is a link to" in refusal("dead")
+
+
+@pytest.mark.parametrize(
+    "ignore, pattern",
+    [
+        (".dvcignore", "b.jsonl"),
+        (".dvcignore", "*.jsonl\n!a.jsonl"),
+        (".dvcignore", "/data/raw/more/"),
+        (".dvcignore", "data/**/b.*"),
+        ("data/.dvcignore", "raw/more"),
+        ("data/raw/more/.dvcignore", "# comment\n*"),
+    ],
+)
+def test_a_file_that_dvc_ignores(repo, ignore, pattern):
+    Path(ignore).write_text(pattern + "\n")
+    assert "data/raw/more/b.jsonl is excluded by .dvcignore" in refusal()
+
+
+@pytest.mark.parametrize(
+    "ignore, pattern",
+    [(".dvcignore", "*.tmp\n__pycache__\n/a.jsonl\n"), (".dvcignore", "*.jsonl\n!*.jsonl\n")],
+)
+def test_patterns_for_other_files_do_not_matter(repo, ignore, pattern):
+    Path(ignore).write_text(pattern)
+    assert len(find_files("data/raw")) == 2
+
+
+def test_an_inner_dvcignore_has_the_last_word(repo):
+    Path(".dvcignore").write_text("b.jsonl\n")
+    Path("data/raw/.dvcignore").write_text("!b.jsonl\n")
+    assert len(find_files("data/raw")) == 2
+
+
+def test_files_outside_the_repository_are_not_dvcs_to_ignore(repo, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "a.jsonl").write_text("{}\n")
+    (outside / ".dvcignore").write_text("*.jsonl\n")
+    Path(".dvcignore").write_text("*.jsonl\n")
+    assert len(find_files(str(outside))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "pattern", ["b.jsonl", "/data/raw/more/", "data/raw/*", "!*.jsonl", "/b.*"]
+)
+def test_dvc_ignores_the_same_files(repo, pattern):
+    subprocess.run(["rm", "-r", ".dvc"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], check=True)
+    Path(".dvcignore").write_text(pattern + "\n")
+    command = [sys.executable, "-m", "dvc", "check-ignore", "data/raw/more/b.jsonl"]
+    ignored = subprocess.run(command, capture_output=True).returncode == 0
+    if ignored:
+        assert "excluded by .dvcignore" in refusal()
+    else:
+        assert len(find_files("data/raw")) == 2

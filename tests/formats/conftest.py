@@ -1,0 +1,3 @@
+"""Files to read: what the export stages make of the shared model."""
+
+from exported import bundles, parts, quantized  # noqa: F401
