@@ -50,15 +50,15 @@ def assert_plain(rows, window):
         np.testing.assert_allclose(found, right, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("window", [None, 1, 5, 16, 40, 1000])
-@pytest.mark.parametrize("length", [5, 16, 17, 50, 80, 100, 203])
+@pytest.mark.parametrize("window", [None, 1, 16, 40])
+@pytest.mark.parametrize("length", [5, 17, 80, 203])
 def test_outputs_and_gradients_are_those_of_plain_attention(monkeypatch, window, length):
     """Fewer blocks than spans, as many and more; a last block that is not full."""
     monkeypatch.setattr(attention, "BLOCK", 16)
     assert_plain(make_rows(length), window)
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(derandomize=True, deadline=None, max_examples=8)
 @given(
     st.integers(1, 150), st.none() | st.integers(1, 160), st.integers(1, 12), st.integers(0, 10**6)
 )
@@ -69,7 +69,7 @@ def test_of_any_length_window_and_segments(length, window, segments, seed):
 
 
 @pytest.mark.parametrize("window", [None, 512])
-@pytest.mark.parametrize("length", [1025, 1500, 2048])
+@pytest.mark.parametrize("length", [1025, 2048])
 def test_long_rows_are_those_of_plain_attention(window, length):
     assert_plain(make_rows(length, heads=2), window)
 
