@@ -137,5 +137,5 @@ def test_the_scripts_end_with_that_line(models, tokenizer_path, tmp_path, script
     command = [sys.executable, f"scripts/{script}.py", *model, *rest]
     done = subprocess.run(map(str, command), cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {path}: no ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {path}: not a ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "answers.jsonl").exists()
