@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: .venv/installed  ## Run the pipeline, then fail if a hop of the export lost too much
+repro: .venv/installed  ## Run the pipeline, then fail if a check of the gate failed
 	dvc repro
 	python scripts/gate.py
 

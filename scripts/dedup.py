@@ -50,7 +50,7 @@ def main() -> None:
         file.seek(0)
         write(folder, file, row, twin, similarity)
         summary = summarize(index, twin)
-        problem = too_many_lost(summary, similarity, twin, row, config.max_lost_fraction)
+        problem = too_many_lost(summary, index, similarity, twin, row, config.max_lost_fraction)
         if problem:  # the removed rows stay to be read; the others must not be trained on
             (folder / "kept.jsonl").unlink()
     write_json("metrics/dedup.json", summary)
@@ -105,6 +105,7 @@ def write(
 
 def too_many_lost(
     summary: dict,
+    index: Features,
     similarity: np.ndarray,
     twin: np.ndarray,
     row: Callable[[int], dict],
@@ -115,7 +116,8 @@ def too_many_lost(
     if near <= limit * rows:
         return None
     examples = []
-    for number in np.flatnonzero((twin >= 0) & (similarity < 1))[:SHOWN].tolist():
+    is_near = (twin >= 0) & (index.exact != index.exact[twin])
+    for number in np.flatnonzero(is_near)[:SHOWN].tolist():
         pair = f"{place(row(number))} is like {place(row(int(twin[number])))}"
         examples.append(f"  {pair}: {similarity[number]:.2f}")
     return (

@@ -121,7 +121,7 @@ def count_by_file(rows: Iterable[Placed], files: Counter) -> Iterator[Placed]:
     """
     for row in rows:
         name = row[0]
-        if name not in files and (file := name.rpartition("#")[0]) in files:
+        if name not in files and files.get(file := name.rpartition("#")[0]) == 0:
             del files[file]
         files[name] += 1
         yield row

@@ -24,7 +24,7 @@ from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
 from gemma_finetune.data.shingles import turn_texts
 from gemma_finetune.data.twin_index import TwinIndex
 
-# A row that names its split as test is never removed because of another row.
+# A row that names test is removed only because of another row that names test.
 PRIORITY = {"test": 0, "validation": 1, "train": 2}
 UNNAMED = len(PRIORITY)
 
@@ -32,7 +32,7 @@ UNNAMED = len(PRIORITY)
 class Features(NamedTuple):
     """What is kept in memory of each row: 21 bytes, and 8 for each band."""
 
-    exact: np.ndarray  # uint64 (rows,): hash of the text without case and white space
+    exact: np.ndarray  # uint64 (rows,): hash of the text without case, white space collapsed
     bands: np.ndarray  # uint64 (rows, bands): MinHash band keys
     length: np.ndarray  # int32 (rows,): characters
     priority: np.ndarray  # int8 (rows,)
@@ -66,7 +66,7 @@ def features(lines: list[bytes], threshold: float, shared_text: str) -> Features
 
 
 def _normalized(conversation: dict) -> str:
-    """What was said, without case and white space."""
+    """What was said, without case, each run of white space as one space."""
     return " ".join(turn_texts(conversation).casefold().split())
 
 

@@ -53,10 +53,10 @@ def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
     with start(function) as submit:
         pending: deque[Callable] = deque()
         for item in chain(head, items):
-            pending.append(submit(item))
-            if len(pending) > ahead:
+            if len(pending) >= ahead:
                 wait = pending.popleft()
                 yield wait()
+            pending.append(submit(item))
         while pending:
             wait = pending.popleft()
             yield wait()

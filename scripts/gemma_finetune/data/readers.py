@@ -18,7 +18,7 @@ import orjson
 
 from gemma_finetune.data import sniff, tables, texts
 from gemma_finetune.data.kinds import kind
-from gemma_finetune.data.split import SPLIT_OF_WORD
+from gemma_finetune.data.split import split_in_name
 from gemma_finetune.data.texts import Row
 from gemma_finetune.data.unpack import (
     BUFFER,
@@ -126,7 +126,7 @@ def _read_members(name: str, text: io.BufferedReader) -> Iterator[Placed]:
     """The rows under the keys of one object. A key that names a split is part of the place."""
     other = None  # the one key that may hold rows without naming a split
     for key, number, row in texts.read_members(text):
-        if key in SPLIT_OF_WORD:
+        if split_in_name(key, ""):
             yield f"{name}#{key}", number, row
             continue
         if other not in (None, key):

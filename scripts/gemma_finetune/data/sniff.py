@@ -5,10 +5,10 @@ import re
 from typing import Any
 
 from gemma_finetune.data.row_keys import ROW_KEYS
-from gemma_finetune.data.split import SPLIT_OF_WORD
+from gemma_finetune.data.split import split_in_name
 
 # Keys under which files hold their rows. Other keys do, too, where the file is one object.
-CONTAINERS = {"data", "rows", "examples", "items", "records", "samples", *SPLIT_OF_WORD}
+CONTAINERS = {"data", "rows", "examples", "items", "records", "samples"}
 
 # {the first bytes: what the file is, and what to do}. None of these can be read.
 _REFUSED = {
@@ -150,7 +150,7 @@ def _object_kind(text: str, complete: bool, suffix: str) -> str:
         keys = _keys_of_rows(text)
         # One object in a file for one row a line, or an object that is broken, is a row.
         one_value = suffix == ".json" and (alone or not complete)
-        if keys and (one_value or keys & CONTAINERS):
+        if keys and (one_value or any(map(_is_container, keys))):
             return "members"
     if end is None:
         return "objects" if text.partition("\n")[0].rstrip() == "{" else "lines"
@@ -199,6 +199,11 @@ def _first_element(text: str, position: int) -> Any:
     return UNFINISHED if unfinished else element
 
 
+def _is_container(key: str) -> bool:
+    """Whether a key is one under which people keep rows, or names a split."""
+    return key.strip().lower() in CONTAINERS or split_in_name(key, "") is not None
+
+
 def _is_row(element: Any) -> bool:
     if isinstance(element, list):
         return bool(element) and is_turn(element[0])
@@ -207,7 +212,7 @@ def _is_row(element: Any) -> bool:
 
 def is_turn(value: Any) -> bool:
     """Whether a value is a turn of a conversation, not a row."""
-    return isinstance(value, dict) and ("role" in value or "from" in value)
+    return isinstance(value, dict) and any(key.strip().lower() in ("role", "from") for key in value)
 
 
 def _end(text: str, position: int = 0) -> int | None:

@@ -3,7 +3,9 @@
 MinHash alone leaves too much to compare where rows share a long template: all of them fall into the
 same buckets. But two sets that are as similar as the threshold also share one of their few rarest
 shingles, near the start of both lists. This is prefix and positional filtering (Xiao et al.,
-"Efficient similarity joins for near-duplicate detection", 2008). It misses no pair.
+"Efficient similarity joins for near-duplicate detection", 2008). It misses no
+pair whose compared sets reach the threshold. These sets can be less similar than the rows, where
+one row has a text as shared text and the other has it inside a longer sentence.
 """
 
 from collections.abc import Callable, Iterator
