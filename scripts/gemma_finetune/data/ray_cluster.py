@@ -75,7 +75,7 @@ def _wait(ray: Any, result: Any) -> Any:
                 f"RAY_ADDRESS={address}: {error.cause} on a machine of the cluster: install "
                 "requirements.lock there"
             )
-        raise error.cause from error  # the first holds the traceback of the worker
+        raise error.cause from error  # `error` holds the worker's traceback
     except ray.exceptions.RayError as error:
         raise UserError(f"RAY_ADDRESS={address}: {_one_line(error)}; run the stage again")
 
@@ -104,7 +104,7 @@ def _find_files(function: Callable) -> tuple[Callable, dict[str, Path]]:
     keywords = dict(function.keywords)
     for name, value in function.keywords.items():
         if isinstance(value, str | Path) and os.path.isfile(value):
-            path = Path(value).absolute()
+            path = Path(os.path.abspath(value))
             inside = path.is_relative_to(Path.cwd())
             target = path.relative_to(Path.cwd() if inside else path.anchor)
             files[str(target)] = path
