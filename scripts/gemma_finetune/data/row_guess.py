@@ -46,9 +46,6 @@ def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejec
 
 
 def _guess(row: dict, question: str | None, answer: str | None) -> str:
-    for key, value in row.items():
-        if is_turn_list(value):
-            return f"`{key:.40}` is a list of turns; name it as `messages` in data.columns"
     if question:
         return f"`{question}` looks like a question, but no key like its answer; {ADVICE}"
     if answer:
@@ -56,6 +53,9 @@ def _guess(row: dict, question: str | None, answer: str | None) -> str:
     for key, look in LOOKS.items():
         if key in row:
             return look
+    for key, value in row.items():
+        if is_turn_list(value):
+            return f"`{key:.40}` is a list of turns; name it as `messages` in data.columns"
     return f"no format has these; {ADVICE}"
 
 
