@@ -1,5 +1,6 @@
 """The Makefile's own logic; what its targets run has tests of its own."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,8 +15,11 @@ Version = namedtuple("Version", "major minor micro")
 
 
 def make(*arguments):
-    command = ["make", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = ["make", "--no-print-directory", *arguments]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(
+        command, cwd=ROOT, env=outside, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

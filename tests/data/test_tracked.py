@@ -149,11 +149,11 @@ def test_files_outside_the_repository_are_not_dvcs_to_ignore(repo, tmp_path_fact
     "pattern", ["b.jsonl", "/data/raw/more/", "data/raw/*", "!*.jsonl", "/b.*"]
 )
 def test_dvc_ignores_the_same_files(repo, pattern):
-    subprocess.run(["rm", "-r", ".dvc"], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], check=True)
+    subprocess.run(["rm", "-r", ".dvc"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], check=True, timeout=60)
     Path(".dvcignore").write_text(pattern + "\n")
     command = [sys.executable, "-m", "dvc", "check-ignore", "data/raw/more/b.jsonl"]
-    ignored = subprocess.run(command, capture_output=True).returncode == 0
+    ignored = subprocess.run(command, capture_output=True, timeout=60).returncode == 0
     if ignored:
         assert "excluded by .dvcignore" in refusal()
     else:

@@ -17,15 +17,20 @@ REFUSALS = ("trust_remote_code=False", "**LOCAL")  # evaluation/torch_rung.py sa
 LOADERS = ("from_pretrained", "export")  # calls that take trust_remote_code
 
 
+OWN_CLASS = "Gemma3TextConfig."  # a class of the library's own reads no code of the model's
+
+
 def calls(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in LOADERS:
-            yield f"{path.name}:{node.lineno}", ast.unparse(node)
+            call = ast.unparse(node)
+            if not call.startswith(OWN_CLASS):
+                yield f"{path.name}:{node.lineno}", call
 
 
 def test_every_call_that_could_run_a_models_code_says_no():
     found = dict(call for path in SCRIPTS.rglob("*.py") for call in calls(path))
-    assert len(found) == 4
+    assert len(found) == 3
     assert [
         place for place, call in found.items() if not any(word in call for word in REFUSALS)
     ] == []

@@ -53,4 +53,4 @@ with without_tensorflow():
     from mediapipe.tasks.python.genai import bundler
 assert bundler.create_bundle and "tensorflow" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=True, timeout=60)
