@@ -1,12 +1,10 @@
 """Rows from every kind of file come back with their numbers, whatever the file is packed in."""
 
 import bz2
-import csv
 import datetime
 import gzip
 import io
 import json
-import lzma
 import zipfile
 from decimal import Decimal
 
@@ -15,13 +13,11 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
-from backports import zstd
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gemma_finetune.data import tables, unpack
-from gemma_finetune.data.readers import read_file, read_rows
+from gemma_finetune.data.readers import read_file
 from gemma_finetune.utils.cli import UserError
+from row_files import PACKERS, WRITERS, to_arrow, to_arrow_file, to_csv, to_jsonl, to_parquet
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 ROWS = [{"instruction": "Grüße", "output": 'a, "b"\nc'}, {"instruction": "2", "output": "NA"}]
@@ -49,56 +45,6 @@ def values(rows):
 
 def numbered(rows):
     return [(number, value) for _, number, value in rows]
-
-
-def to_csv(rows, **options):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n", **options)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def to_arrow(rows, **options):
-    table = pa.Table.from_pylist(rows, **options)
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def to_arrow_file(rows):
-    sink = io.BytesIO()
-    pyarrow.feather.write_feather(pa.Table.from_pylist(rows), sink)
-    return sink.getvalue()
-
-
-def to_parquet(rows, table=None, **options):
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(table or pa.Table.from_pylist(rows), sink, **options)
-    return sink.getvalue()
-
-
-def to_jsonl(rows):
-    return b"".join(orjson.dumps(row) + b"\n" for row in rows)
-
-
-WRITERS = {
-    "data.jsonl": to_jsonl,
-    "data.json": orjson.dumps,
-    "data.csv": lambda rows: to_csv(rows).encode(),
-    "data.tsv": lambda rows: to_csv(rows, delimiter="\t").encode(),
-    "data.parquet": to_parquet,
-    "data.arrow": to_arrow,
-    "data.feather": to_arrow_file,
-}
-PACKERS = {
-    "": bytes,
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": zstd.compress,
-}
 
 
 @pytest.mark.parametrize("pack", PACKERS)
@@ -430,130 +376,6 @@ def test_packed_files_that_are_cut_short_are_errors(read, pack):
     packed = PACKERS[pack](to_jsonl([{"text": str(n)} for n in range(5000)]))
     with pytest.raises(UserError, match="damaged after row"):
         read(packed[: len(packed) // 2])
-
-
-# Properties: whatever the rows hold, they come back the same, with their numbers
-
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=6,
-)
-given_rows = settings(derandomize=True, deadline=None, max_examples=150)
-
-
-def check(tmp_path_factory, name, content, rows):
-    path = tmp_path_factory.mktemp("rows") / name
-    path.write_bytes(content)
-    assert [(number, orjson.loads(row)) for number, row in read_rows(path)] == list(
-        enumerate(rows, 1)
-    )
-
-
-@given_rows
-@given(st.lists(st.dictionaries(texts, json_values, max_size=3), min_size=1, max_size=5))
-def test_json_lines_come_back(tmp_path_factory, rows):
-    check(tmp_path_factory, "a.jsonl", to_jsonl(rows), rows)
-
-
-@given_rows
-@given(
-    st.lists(st.fixed_dictionaries({"x": json_values}), min_size=1, max_size=5),
-    st.sampled_from([None, 0, 2]),
-    st.sampled_from(sorted(PACKERS)),
-)
-def test_rows_under_a_key_come_back(tmp_path_factory, rows, indent, pack):
-    content = json.dumps({"v": [1], "data": rows}, indent=indent).encode()
-    check(tmp_path_factory, "a.json" + pack, PACKERS[pack](content), rows)
-
-
-# Control characters make a file look binary.
-cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\r\n\t"'))
-
-
-@given_rows
-@given(
-    st.lists(st.tuples(cells, cells), max_size=5),
-    st.sampled_from([",", "\t", ";"]),
-    st.sampled_from(["\n", "\r\n"]),
-)
-def test_cells_of_csv_come_back(tmp_path_factory, records, separator, end):
-    text = io.StringIO(newline="")
-    # With QUOTE_MINIMAL, the module leaves a lone "\r" without quotes.
-    quoting = (
-        csv.QUOTE_ALL
-        if any("\r" in cell for record in records for cell in record)
-        else csv.QUOTE_MINIMAL
-    )
-    writer = csv.writer(text, delimiter=separator, lineterminator=end, quoting=quoting)
-    writer.writerows([("question", "answer"), *records])
-    rows = [{"question": a or None, "answer": b or None} for a, b in records]
-    check(tmp_path_factory, "a.csv", text.getvalue().encode(), rows)
-
-
-turns = st.fixed_dictionaries({"role": texts, "content": texts})
-arrow_rows = st.lists(
-    st.fixed_dictionaries(
-        {
-            "messages": st.lists(turns, max_size=3),
-            "text": texts | st.none(),
-            "score": st.none() | st.floats(allow_nan=False, allow_infinity=False),
-            "ok": st.booleans(),
-        }
-    ),
-    max_size=5,
-)
-SCHEMA = pa.schema(
-    {
-        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
-        "text": pa.string(),
-        "score": pa.float64(),
-        "ok": pa.bool_(),
-    }
-)
-
-
-@given_rows
-@given(arrow_rows, st.sampled_from(["snappy", "zstd", "gzip", "none"]), st.integers(1, 3))
-def test_rows_of_parquet_come_back(tmp_path_factory, rows, compression, group):
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    content = to_parquet(None, table, compression=compression, row_group_size=group)
-    check(tmp_path_factory, "a.parquet", content, rows)
-
-
-@given_rows
-@given(arrow_rows)
-def test_rows_of_arrow_come_back(tmp_path_factory, rows):
-    check(tmp_path_factory, "a.arrow", to_arrow(rows, schema=SCHEMA), rows)
-
-
-MAGICS = [
-    b"PAR1",
-    b"ARROW1\0\0",
-    b"\xff\xff\xff\xff",
-    b"PK\x03\x04",
-    b"BZh9",
-    b"\xfd7zXZ\0",
-    b'{"a":[',
-]
-
-
-@settings(derandomize=True, deadline=None, max_examples=300)
-@given(
-    st.sampled_from([b"", *MAGICS]),
-    st.binary(max_size=60) | st.text('[]{},:"\\ \n;a\t').map(str.encode),
-    st.sampled_from(["a.jsonl", "a.csv", "a.parquet", "a.txt"]),
-)
-def test_any_bytes_give_rows_or_a_user_error(tmp_path_factory, magic, content, name):
-    path = tmp_path_factory.mktemp("bytes") / name
-    path.write_bytes(magic + content)
-    try:
-        rows = list(read_rows(path))
-    except UserError:
-        return
-    assert all(row.strip() for _, row in rows)
 
 
 def test_a_temporary_copy_serves_packed_tables(tmp_path):

@@ -16,6 +16,7 @@ from conversations import turns, with_system
 from gemma_finetune.evaluation import dataset
 from gemma_finetune.evaluation.measure import TestSet, keep
 from gemma_finetune.formats.chat_template import render
+from lora_settings import lora_config
 
 ROOT = Path(__file__).parents[2]
 QUANTIZATIONS = ("int8", "int4")
@@ -92,7 +93,6 @@ def _write_params(path):
 def _train(base, rows, tokenizer):
     """(adapter weights, its LoRAConfig) after a few steps on the conversations."""
     from gemma_finetune.config import load_section
-    from gemma_finetune.models.config import LoRAConfig
     from gemma_finetune.models.loader import load_gemma_model
     from gemma_finetune.training.config import TrainingConfig
     from gemma_finetune.training.data_pipeline import pack, tokenize
@@ -102,9 +102,7 @@ def _train(base, rows, tokenizer):
     config = replace(
         config, learning_rate=0.02, warmup_steps=2, batch_size=2, max_steps=60, epochs=60
     )
-    lora = LoRAConfig(
-        rank=8, alpha=16, use_rslora=False, dropout=0.0, targets=TARGETS, quantization_aware=False
-    )
+    lora = lora_config(rank=8, alpha=16, targets=TARGETS)
     trainer = GemmaTrainer(load_gemma_model(base), lora, config)
     return trainer.fit(pack(tokenize(rows, tokenizer, 96, "chats"), 96), None).weights, lora
 

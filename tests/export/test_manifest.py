@@ -7,21 +7,14 @@ from gemma_finetune.export.manifest import manifest, notice
 from gemma_finetune.formats.bundle_file import BundleFile
 from gemma_finetune.formats.lora_file import Adapter
 from gemma_finetune.formats.tflite_file import TFLiteFile
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.files import sha256
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
 
 def test_traces_a_bundle_to_its_run(bundles, parts):
-    config = LoRAConfig(
-        rank=1,
-        alpha=2.0,
-        use_rslora=False,
-        dropout=0.0,
-        targets=("q_proj",),
-        quantization_aware=False,
-    )
+    config = lora_config(rank=1, alpha=2.0, targets=("q_proj",))
     adapter = Adapter(
         weights={"m.lora_A": np.zeros((1, 2), np.float32)}, config=config, base_sha256="b" * 64
     )

@@ -13,19 +13,12 @@ from gemma_finetune.export.merge import (
 )
 from gemma_finetune.export.merge_proof import prove_merge
 from gemma_finetune.formats.lora_file import Adapter, base_digest
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.cli import UserError
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
-CONFIG = LoRAConfig(
-    rank=4,
-    alpha=8,
-    use_rslora=False,
-    dropout=0.0,
-    targets=("q_proj", "v_proj"),
-    quantization_aware=False,
-)
+CONFIG = lora_config()
 PROMPTS = [list(range(4, 40)), list(range(60, 90))]
 
 

@@ -6,19 +6,12 @@ import pytest
 
 from gemma_finetune.export.merge import target_shapes
 from gemma_finetune.formats.lora_file import base_digest, check_fits, load_lora, save_lora
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.cli import UserError
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
-CONFIG = LoRAConfig(
-    rank=4,
-    alpha=8,
-    use_rslora=False,
-    dropout=0.0,
-    targets=("q_proj", "v_proj"),
-    quantization_aware=False,
-)
+CONFIG = lora_config()
 
 
 def make_weights(base_dir, seed=0):

@@ -13,21 +13,14 @@ import peft_adapter as script
 from gemma_finetune.export.merge import target_shapes
 from gemma_finetune.formats.lora_file import Adapter, base_digest, load_lora, save_lora
 from gemma_finetune.formats.peft_adapter import read_peft, write_peft
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
 from gemma_finetune.utils.cli import UserError
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
-CONFIG = LoRAConfig(
-    rank=4,
-    alpha=8,
-    use_rslora=True,
-    dropout=0.1,
-    targets=("q_proj", "o_proj", "down_proj"),
-    quantization_aware=False,
-)
+CONFIG = lora_config(use_rslora=True, dropout=0.1, targets=("q_proj", "o_proj", "down_proj"))
 IDS = np.arange(5, 45)[None]  # (1, T)
 
 

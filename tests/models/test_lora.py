@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized_embedding
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import (
     adapter_weights,
@@ -16,18 +15,12 @@ from gemma_finetune.models.lora import (
     set_adapter_weights,
     target_modules,
 )
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-CONFIG = LoRAConfig(
-    rank=4,
-    alpha=8,
-    use_rslora=False,
-    dropout=0.0,
-    targets=("q_proj", "v_proj"),
-    quantization_aware=False,
-)
+CONFIG = lora_config()
 IDS = np.arange(5, 45)[None].astype("int32")
 
 

@@ -5,18 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora
 from gemma_finetune.training.data_pipeline import Batches, Example, pack
 from gemma_finetune.training.model import SupervisedModel
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)
-LORA = LoRAConfig(
-    rank=2, alpha=4, use_rslora=False, dropout=0.0, targets=("q_proj",), quantization_aware=False
-)
+LORA = lora_config(rank=2, alpha=4, targets=("q_proj",))
 
 
 def example(length):

@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import apply_lora
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
@@ -35,14 +35,7 @@ def test_a_run_shorter_than_its_warm_up_still_decays(train_config):
 def test_weights_of_the_adapter_decay_and_norms_do_not(base_dir, train_config):
     """With no gradient at all, only what AdamW decays moves: W (1 - rate x decay)."""
     backbone = load_gemma_model(base_dir)
-    lora = LoRAConfig(
-        rank=2,
-        alpha=4,
-        use_rslora=False,
-        dropout=0.0,
-        targets=("q_proj", "v_proj"),
-        quantization_aware=False,
-    )
+    lora = lora_config(rank=2, alpha=4)
     adapters = apply_lora(backbone, lora)
     before = [np.array(v) for v in backbone.variables]
     optimizer = make_optimizer(

@@ -26,12 +26,11 @@ from gemma_finetune.training.resume import RunFile, run_key, run_settings
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.files import write_jsonl
 from imports import imported_files
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
-LORA = LoRAConfig(
-    rank=2, alpha=4, use_rslora=False, dropout=0.2, targets=("q_proj",), quantization_aware=False
-)
+LORA = lora_config(rank=2, alpha=4, dropout=0.2, targets=("q_proj",))
 ROOT = Path(__file__).parents[2]
 
 

@@ -5,23 +5,16 @@ from functools import cache
 import numpy as np
 import pytest
 
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training.callbacks import StopOnNaN
 from gemma_finetune.training.data_pipeline import Batches, Example, pack
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError
+from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow
 
-LORA = LoRAConfig(
-    rank=4,
-    alpha=8,
-    use_rslora=False,
-    dropout=0.0,
-    targets=("q_proj", "v_proj"),
-    quantization_aware=False,
-)
+LORA = lora_config()
 
 
 def make_rows(count, seed):
