@@ -118,7 +118,7 @@ def test_what_changes_the_meaning_is_refused_by_name(changes, reason, where):
 @pytest.mark.parametrize("mask", [
     {"weight": 0}, {"weight": 0.0}, {"weight": "0"}, {"loss_weight": 0}, {"train": False},
     {"training": False}, {"trainable": False}, {"loss": False}, {"masked": True}, {"loss_mask": 0},
-    {"train": "False"}, {"weight": 0, "train": False},
+    {"train": "False"}, {"weight": 0, "train": False}, {"ignore": True}, {"no_loss": 1},
 ])  # fmt: skip
 def test_an_answer_that_is_not_trained_on_is_honoured(mask):
     row = {"messages": [HUMAN, GPT | mask, HUMAN, GPT]}

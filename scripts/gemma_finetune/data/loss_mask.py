@@ -13,8 +13,8 @@ TRAINED = frozenset(
     "weight weights loss_weight sample_weight loss_scale loss_mask loss train training trainable "
     "is_trainable trained train_on_turn supervised compute_loss calculate_loss".split()
 )
-# True means not trained on, as torchtune calls it.
-MASKED = frozenset(("masked", "is_masked"))
+# True means not trained on: torchtune's name, and those that people choose themselves.
+MASKED = frozenset("masked is_masked ignore ignored ignore_loss no_loss".split())
 # A mask may mean either; the details are masks of parts of a text.
 REFUSED = frozenset(("mask", "train_detail", "training_detail"))
 # In a whole row, other names often are metadata: `loss` of another model, `training` of a person.
