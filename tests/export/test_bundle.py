@@ -1,5 +1,6 @@
 import dataclasses
 import datetime
+import hashlib
 import os
 import time
 import zipfile
@@ -204,6 +205,8 @@ def test_refuses_a_template_with_a_start_token(parts, start):
         ("affixes", {"user": ("<start_of_turn>user", "<end_of_turn>\n"), "model": ("", "")}),
         ("chat_template", "{{ messages }}"),
         ("context_length", 128),
+        ("model_type", "gemma3"),
+        ("activation_type", ""),
     ],
 )
 def test_names_what_a_bundle_does_not_hold(bundles, parts, field, value):
@@ -221,6 +224,13 @@ def test_a_bundle_that_came_out_wrong_is_not_left(parts, tmp_path, monkeypatch, 
     with pytest.raises(UserError, match="start_token"):
         CREATE[kind](parts, tmp_path / f"int8.{kind}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_model_type_is_gemma3_for_gemma_s_own_vocabulary_alone(tokenizer, monkeypatch):
+    assert bundle.model_type(tokenizer) == "generic_model"
+    vocabulary = "\0".join(tokenizer.pieces()).encode()
+    monkeypatch.setattr(bundle, "GEMMA_3_VOCABULARY", hashlib.sha256(vocabulary).hexdigest())
+    assert bundle.model_type(tokenizer) == "gemma3"
 
 
 def test_the_licence_notice_is_in_the_litertlm(parts, tmp_path):
