@@ -233,7 +233,20 @@ def test_the_model_type_is_gemma3_for_gemma_s_own_vocabulary_alone(tokenizer, mo
     assert bundle.model_type(tokenizer) == "gemma3"
 
 
-def test_the_licence_notice_is_in_the_litertlm(parts, tmp_path):
-    path = tmp_path / "int8.litertlm"
-    create_litertlm(dataclasses.replace(parts, notice="Gemma is provided under ..."), path)
-    assert b"Gemma is provided under ..." in path.read_bytes()[:16384]
+def test_the_licence_notice_is_in_both_bundles_and_litert_lm_runs_them(parts, bundles, tmp_path):
+    notice = "Gemma is provided under ..."
+    paths = {kind: tmp_path / f"int8.{kind}" for kind in CREATE}
+    for kind, create in CREATE.items():
+        create(dataclasses.replace(parts, notice=notice), paths[kind])
+        with litert_lm.Engine(
+            str(paths[kind]), litert_lm.Backend.CPU(thread_count=1), cache_dir=":nocache"
+        ) as engine:
+            assert engine.bos_token_id == 2
+    assert notice.encode() in paths["litertlm"].read_bytes()[:16384]
+    with zipfile.ZipFile(paths["task"]) as archive, zipfile.ZipFile(bundles["task"]) as without:
+        assert archive.testzip() is None
+        assert archive.read("NOTICE").decode() == notice
+        assert archive.namelist() == [*without.namelist(), "NOTICE"]
+        model = next(entry for entry in archive.infolist() if "PREFILL" in entry.filename)
+        assert model.header_offset == without.getinfo(model.filename).header_offset
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}

@@ -49,7 +49,8 @@ _TIME = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
 class Parts:
     """What a bundle is made of.
 
-    `chat_template`: Jinja, for a `.litertlm`. `notice`: of the licence, or empty.
+    `chat_template`: Jinja, for a `.litertlm`. `notice`: of the licence, or empty. A `.litertlm` has
+    it in its header, a `.task` as the entry NOTICE.
     """
 
     tflite: Path
@@ -153,6 +154,9 @@ def _mediapipe_bundle(parts: Parts, contents: Contents, path: Path) -> None:
         **affixes,
     )
     bundler.create_bundle(config)
+    if parts.notice:  # the metadata has no field for it; runtimes read the entries they know
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("NOTICE", parts.notice)
     fix_zip_dates(path)
 
 
