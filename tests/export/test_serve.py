@@ -1,4 +1,4 @@
-"""docs/serve.md: LiteRT-LM's command line on our bundles, and its server, asked as the page says."""
+"""docs/serve.md: LiteRT-LM's command line on our bundles, and its server as the page asks it."""
 
 import json
 import os
@@ -110,37 +110,42 @@ def test_the_page_s_python_prints_the_answer_twice_and_one_of_the_schema(address
     assert light["room"] in ("kitchen", "hall") and light["state"] in ("on", "off")
 
 
-def ask(address: str, messages: list[dict], **options):
+@pytest.fixture(scope="module")
+def ask(address):
+    """Sends messages as the openai package does, and returns what it returns."""
     from openai import OpenAI
 
-    with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=120) as client:
+    def create(messages: list[dict], **options):
         return client.chat.completions.create(
             model="models/bundle/int8.litertlm", messages=messages, **options
         )
 
+    with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=120) as client:
+        yield create
 
-def test_later_turns_are_answered_as_in_chat_py_and_streamed_in_pieces(address, chat):
+
+def test_later_turns_are_answered_as_in_chat_py_and_streamed_in_pieces(ask, chat):
     for place in (3, 5):
-        answer = ask(address, chat[:place])
+        answer = ask(chat[:place])
         assert answer.choices[0].message.content == chat[place]["content"]
-    pieces = [p.choices[0].delta.content for p in ask(address, chat[:1], stream=True)]
+    pieces = [p.choices[0].delta.content for p in ask(chat[:1], stream=True)]
     pieces = [piece for piece in pieces if piece]
     assert "".join(pieces) == chat[1]["content"] and len(pieces) > 1
 
 
-def test_what_the_page_says_of_limits(address):
+def test_what_the_page_says_of_limits(ask):
     """A change of LiteRT-LM that makes the page wrong."""
     from openai import InternalServerError
 
     messages = [{"role": "user", "content": QUESTIONS[0]}]
-    cut = ask(address, messages, max_completion_tokens=2)
+    cut = ask(messages, max_completion_tokens=2)
     assert (cut.usage.completion_tokens, cut.choices[0].finish_reason) == (2, "stop")
-    regex = ask(address, messages, response_format={"type": "regex", "regex": "yes|no"})
+    regex = ask(messages, response_format={"type": "regex", "regex": "yes|no"})
     assert regex.choices[0].message.content in ("yes", "no")
-    whole = ask(address, messages)
-    assert ask(address, messages, max_tokens=2).usage == whole.usage
+    whole = ask(messages)
+    assert ask(messages, max_tokens=2).usage == whole.usage
     with pytest.raises(InternalServerError):
-        ask(address, messages * 2)
+        ask(messages * 2)
 
 
 @pytest.mark.parametrize("name", ["describe", "run", "benchmark"])
