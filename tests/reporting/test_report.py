@@ -57,7 +57,7 @@ def test_the_table_has_every_rung_in_ladder_order(folder):
 
 def test_a_card_of_a_failed_run_says_so_at_its_top(folder):
     folder.edit("tflite_int4", kl=2.5)
-    lines = report(folder).splitlines()
+    lines = report(folder).split("---\n", 2)[2].lstrip().splitlines()
     assert lines[0] == "# Model card"
     assert lines[2].startswith("**FAILED**: the export chain breaks at hop quantize@int4:")
     assert "tflite_int4.kl is 2.5, threshold 0.5" in lines[3]

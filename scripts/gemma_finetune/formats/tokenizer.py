@@ -100,6 +100,10 @@ class GemmaTokenizer:
             raise UserError(f"{path}: the vocabulary has no {piece}; this is not a Gemma tokenizer")
         return token_id
 
+    def pieces(self) -> list[str]:
+        """The whole vocabulary: the piece of each id."""
+        return [self._processor.IdToPiece(i) for i in range(self.vocabulary_size)]
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without BOS.
 

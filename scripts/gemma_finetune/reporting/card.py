@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gemma_finetune.reporting.gate import failure, read_verdicts
+from gemma_finetune.reporting.hub import header
 from gemma_finetune.reporting.ladder import hops
 
 _LADDER = (
@@ -48,6 +49,7 @@ def card(
     # The adapter's settings as lora.npz has them: it may come from elsewhere than this params.yaml.
     adapter = next(iter(manifests.values()))["adapter"]
     parts = [
+        header(params["model"]["preset"], rows),
         "# Model card",
         *_failure(check, quantizations),
         _summary(params["model"]["preset"], adapter, by_rung, check),
