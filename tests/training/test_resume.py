@@ -21,7 +21,8 @@ from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training import resume
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.training.data_pipeline import Example, pack
+from gemma_finetune.training.data_pipeline import pack
+from gemma_finetune.training.examples import Example
 from gemma_finetune.training.resume import RunFile, run_key, run_settings
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.files import write_jsonl

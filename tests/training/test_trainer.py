@@ -7,7 +7,8 @@ import pytest
 
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training.callbacks import StopOnNaN
-from gemma_finetune.training.data_pipeline import Batches, Example, pack
+from gemma_finetune.training.data_pipeline import Batches, pack
+from gemma_finetune.training.examples import Example
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError
 from lora_settings import lora_config
