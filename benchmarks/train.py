@@ -77,9 +77,8 @@ def load_examples(args):
 
     rows = list(read_jsonl(args.rows)) if args.rows else list(long_chats(args.long))
     random.Random(0).shuffle(rows)
-    lines = [(number, json.dumps(row).encode()) for number, row in enumerate(rows, 1)]
-    tokenizer = str(args.base / "tokenizer.model")
-    return list(tokenize_lines(lines, tokenizer, args.length, str(args.rows)))
+    lines = [(str(args.rows), json.dumps(row).encode()) for row in rows]
+    return list(tokenize_lines(lines, str(args.base / "tokenizer.model"), args.length))
 
 
 def long_chats(count):

@@ -105,8 +105,8 @@ def _train(base, rows):
     )
     lora = lora_config(rank=8, alpha=16, targets=TARGETS)
     trainer = GemmaTrainer(load_gemma_model(base), lora, config)
-    lines = [(number, json.dumps(row).encode()) for number, row in enumerate(rows, 1)]
-    examples = tokenize_lines(lines, str(base / "tokenizer.model"), 96, "chats")
+    lines = [("chats:1", json.dumps(row).encode()) for row in rows]
+    examples = tokenize_lines(lines, str(base / "tokenizer.model"), 96)
     return trainer.fit(pack(examples, 96), None).weights, lora
 
 

@@ -112,8 +112,8 @@ def batch_of(row, config, vocabulary):
     formatted = format_lines(
         lines, config, str(path), str(path.with_name("shared_text.npz")), LENGTH
     )
-    numbered = list(enumerate(formatted.lines, 1))
-    packed = pack(tokenize_lines(numbered, str(path), LENGTH, "train.jsonl"), LENGTH)
+    placed = [("train.jsonl:1", line) for line in formatted.lines]
+    packed = pack(tokenize_lines(placed, str(path), LENGTH), LENGTH)
     inputs, _, _ = Batches(packed, batch_size=1)[0]
     real = inputs["token_ids"][inputs["segment_ids"] > 0]
     return real.tolist(), len(json.loads(lines[0])["conversations"])

@@ -103,6 +103,6 @@ def test_an_answer_with_train_false_is_not_supervised(tokenize_rows, tokenizer):
 
 
 def test_the_supervised_fraction_counts_tokens(tokenizer_path, tokenizer):
-    found = tokenize_lines([(1, json.dumps(GOOD).encode())], str(tokenizer_path), 64, "a")
+    found = tokenize_lines([("a:1", json.dumps(GOOD).encode())], str(tokenizer_path), 64)
     answer = len(tokenizer.encode("hi")) + 1
     assert found.supervised_fraction() == answer / len(found[0].ids)

@@ -54,6 +54,7 @@ def survey(raw: str) -> Survey:
     if not files:
         raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
     tracked.require_watched(files)
+    tracked.require_out_of_git(root)
 
     names = []
     for path in files:

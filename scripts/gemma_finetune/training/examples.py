@@ -79,15 +79,10 @@ def tokenize(source: Path, tokenizer: Path, sequence_length: int, folder: Path) 
     except (OSError, ValueError):
         pass  # not there, or damaged
 
-    work = partial(
-        tokenize_lines,
-        tokenizer_path=str(tokenizer),
-        sequence_length=sequence_length,
-        name=str(source),
-    )
+    work = partial(tokenize_lines, tokenizer_path=str(tokenizer), sequence_length=sequence_length)
     with open(source, "rb") as file, aside(folder) as temporary:
-        lines = chunks(enumerate(file, 1), size=lambda numbered: len(numbered[1]))
-        _write(temporary, map_ordered(work, lines))
+        placed = ((f"{source}:{number}", line) for number, line in enumerate(file, 1))
+        _write(temporary, map_ordered(work, chunks(placed, size=lambda row: len(row[1]))))
 
         examples = Examples.open(temporary)
         fraction = examples.supervised_fraction()
@@ -100,20 +95,20 @@ def tokenize(source: Path, tokenizer: Path, sequence_length: int, folder: Path) 
 
 
 def tokenize_lines(
-    lines: list[tuple[int, bytes]], tokenizer_path: str, sequence_length: int, name: str
+    lines: list[tuple[str, bytes]], tokenizer_path: str, sequence_length: int
 ) -> Examples:
-    """Tokenizes a chunk of (line number, formatted row as JSON); `name` is the file's."""
+    """Tokenizes a chunk of formatted rows, as (where it is, JSON line)."""
     tokenizer = load_tokenizer(tokenizer_path)
     all_ids: list[int] = []
     all_supervised: list[bool] = []
     lengths: list[int] = []
-    for number, line in lines:
-        row = parse_json_line(name, number, line)
+    for place, line in lines:
+        row = parse_json_line(place, line)
         untrained = untrained_answers(row.get("messages", []))
         ids, supervised = tokenizer.encode_conversation(row["text"], untrained)
         if len(ids) > sequence_length:
             raise UserError(
-                f"{name}:{number}: {len(ids)} tokens, over train.sequence_length = "
+                f"{place}: {len(ids)} tokens, over train.sequence_length = "
                 f"{sequence_length}; raise it, or set data.overlong to drop"
             )
         all_ids += ids

@@ -28,6 +28,7 @@ from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
 from gemma_finetune.training.resume import RunFile, SaveState
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.imports import import_tensorflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class GemmaTrainer:
     """
 
     def __init__(self, backbone: keras.Model, lora: LoRAConfig, config: TrainingConfig) -> None:
+        import_tensorflow()  # Keras seeds it, too; without this it would take a GPU's memory
         keras.utils.set_random_seed(config.seed)
         self.config = config
         self.adapters = apply_lora(backbone, lora, seed=config.seed)
