@@ -35,13 +35,12 @@ def test_a_folder_works_everywhere_once_it_is_added_and_stays_out_of_git(clone):
     refusal = run(clone, *experiment, ok=False)
     assert "error: my/chats is tracked neither by DVC nor by Git" in refusal
 
-    # As the message says; no commit is needed.
     run(clone, *re.search("`(dvc add .*?)`", refusal)[1].split())
-    run(clone, *re.search("`(git add .*?)`", refusal)[1].split())
+    commit_data(clone)
     run(clone, *experiment, "--name", "here")
     assert locked_data(clone)[0] == "my/chats"
-    run(clone, *experiment, "--name", "temporary", "--temp", "--force")
-    run(clone, *experiment, "--name", "queued", "--queue", "--force")
+    run(clone, *experiment, "--name", "temporary", "--temp")
+    run(clone, *experiment, "--name", "queued", "--queue")
     run(clone, "dvc", "exp", "run", "--run-all")
 
     experiments = run(clone, "dvc", "exp", "list", "--name-only").split()
@@ -49,6 +48,11 @@ def test_a_folder_works_everywhere_once_it_is_added_and_stays_out_of_git(clone):
     refs = run(clone, "git", "for-each-ref", "refs/exps", "--format=%(refname)").split()
     committed = {name for ref in refs for name in files_of(clone, ref)}
     assert "my/chats.dvc" in committed and "my/chats/a.jsonl" not in committed
+
+
+def commit_data(clone):
+    git(clone, "add", "my")
+    git(clone, "commit", "-qm", "My data")
 
 
 def files_of(clone, ref):
@@ -59,14 +63,14 @@ def test_data_from_elsewhere_follows_its_source(clone, tmp_path):
     source = tmp_path / "source.jsonl"
     source.write_text(ROW)
     run(clone, "dvc", "import-url", str(source), "my/chats.jsonl")
+    commit_data(clone)
     reproduce = "dvc exp run validate -S data.raw=my/chats.jsonl".split()
     run(clone, *reproduce)
     before = locked_data(clone)
 
     source.write_text(ROW + ROW.replace("French", "Latin"))
-    run(clone, *reproduce)
-    assert locked_data(clone) == before
     run(clone, "dvc", "update", "my/chats.jsonl.dvc")
+    commit_data(clone)
     run(clone, *reproduce)
     assert locked_data(clone)[0] == "my/chats.jsonl" and locked_data(clone) != before
 

@@ -147,10 +147,11 @@ def experiment(repo, monkeypatch):
 
 
 def test_an_experiment_with_untracked_data_is_refused(experiment):
+    assert "commit its .dvc file" in refusal("my/chat")
     assert len(find_files("data/raw")) == 2
     message = refusal("my/chats")
     assert message.startswith("my/chats is tracked neither by DVC nor by Git")
-    assert "run `dvc add my/chats` and `git add my/chats.dvc my/.gitignore` first" in message
+    assert "run `dvc add my/chats` and commit my/chats.dvc and my/.gitignore" in message
 
     Path("data/raw/new.jsonl").write_text("{}\n")
     assert "`dvc add data/raw/new.jsonl`" in refusal()

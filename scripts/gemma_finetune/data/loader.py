@@ -45,7 +45,10 @@ def survey(raw: str) -> Survey:
     tracked.require_no_dead_link(root)
     tracked.require_pulled(root)
     if not root.exists():
-        raise UserError(f"data.raw: {raw}: no such file or folder")
+        advice = "; commit its .dvc file, so that every experiment finds it"
+        raise UserError(
+            f"data.raw: {raw}: no such file or folder" + (advice if tracked.in_experiment() else "")
+        )
     files, not_data = ([root], []) if root.is_file() else _walk(root)
     for path in files:
         tracked.require_no_link(path)

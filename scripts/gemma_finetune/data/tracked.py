@@ -107,16 +107,20 @@ def require_out_of_git(raw: Path) -> None:
     It commits what its stages read and what neither DVC tracks nor Git knows. It does so after this
     stage, so stopping here is in time.
     """
-    if "DVC_EXP_BASELINE_REV" not in os.environ:  # not in an experiment
+    if not in_experiment():
         return
     untracked = _git_files(raw, "--others", "--exclude-standard")
     if untracked:
         path = Path(untracked[0]) if _git_files(raw) else raw
         raise UserError(
             f"{path} is tracked neither by DVC nor by Git, and `dvc exp run` would commit its rows "
-            f"to Git: run `dvc add {path}` and `git add {path}.dvc {path.parent / '.gitignore'}` "
-            "first"
+            f"to Git: run `dvc add {path}` and commit {path}.dvc and {path.parent / '.gitignore'}"
         )
+
+
+def in_experiment() -> bool:
+    """Whether `dvc exp run` has started this process."""
+    return "DVC_EXP_BASELINE_REV" in os.environ
 
 
 def _git_files(path: Path, *options: str) -> list[str]:
