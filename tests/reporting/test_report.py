@@ -32,6 +32,8 @@ def test_the_report_tells_the_whole_story_in_the_same_bytes_each_time(folder):
     for rung in ladder.rungs(NAMES):
         assert f"| `{rung}` |" in text
     assert all(f"({name})" in text for name in PICTURES)
+    lost = "10 rejected (0.6%), 88 duplicates (5.5%), 2 too long (0.1%)"
+    assert f"Of 1,600 rows that were read, these were left out: {lost}." in text
     assert "| 1,500 |" in text and "| `train.learning_rate` |" in text
     assert not re.search(r"\bNone\b|\bnan\b|\{|\}", text)
 

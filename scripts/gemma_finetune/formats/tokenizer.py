@@ -7,7 +7,7 @@ gives the same ids, and the ids of a word are remembered.
 
 import re
 from collections.abc import Collection, Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -144,3 +144,6 @@ class GemmaTokenizer:
                 speaking = opens and answers not in untrained
                 answers += opens
         return ids, supervised
+
+
+load_tokenizer = lru_cache(GemmaTokenizer)  # once in each process
