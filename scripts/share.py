@@ -7,6 +7,8 @@ pushes the figures as well. It serves a run that was stopped, too: the stages th
     python scripts/share.py
 """
 
+from typing import Any
+
 from gemma_finetune.utils.cli import UserError, run
 
 
@@ -22,7 +24,7 @@ def main() -> None:
     print(f"{pushed} files pushed")
 
 
-def push_figures(repo) -> int:
+def push_figures(repo: Any) -> int:
     """Pushes the outputs that DVC has a copy of but leaves to Git. Returns how many were new."""
     outs = [out for stage in repo.index.stages for out in stage.outs if not out.use_cache]
     digests = {out.hash_info for out in outs if out.hash_info}

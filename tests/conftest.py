@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 # gto first: its import closes every log handler, absl's with pytest's own stderr in it.
@@ -99,6 +100,18 @@ def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
 
 # Has the longest tests, so it starts first: its tests share one run of the whole pipeline.
 LONGEST = "tests/test_pipeline.py"
+
+
+def pytest_configure(config):
+    """Has JAX keep what XLA compiles: many tests and their child processes need the same programs.
+
+    Compiling takes more of a small training's time than all of its steps.
+    """
+    if not hasattr(config, "workerinput"):  # xdist's workers inherit the variables
+        folder = TemporaryDirectory(prefix="xla-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 
 def pytest_collection_modifyitems(items):
