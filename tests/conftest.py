@@ -118,6 +118,31 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
+# Folders whose tests share fixtures that take long to make: an export, and all its rungs.
+TOGETHER = {
+    "evaluation": "evaluation",
+    "export": "export",
+    "formats": "export",
+    "inference": "export",
+    "runtime": "export",
+}
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
+def pytest_xdist_make_scheduler(config, log):
+    """Gives the tests of a file to one process, and those of folders that belong together."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FolderScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            folder = nodeid.split("/")[1]  # tests/FOLDER/test_x.py::test_y, or tests/test_x.py::…
+            return TOGETHER.get(folder) or super()._split_scope(nodeid)
+
+    return FolderScheduling(config, log)
+
+
 def pytest_ignore_collect(collection_path, config):
     """`-m "not slow"` does not even import slow files: that alone takes a minute."""
     if config.option.markexpr == "not slow" and collection_path.suffix == ".py":
