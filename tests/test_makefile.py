@@ -24,9 +24,14 @@ def make(*arguments):
     return done.stdout
 
 
-def planned(*settings):
+def planned(*settings, target=".venv/installed"):
     """What an installation would run."""
-    return make("--dry-run", "--what-if", "requirements.lock", ".venv/installed", *settings)
+    return make("--dry-run", "--what-if", "requirements.lock", target, *settings)
+
+
+def installed_by(target):
+    """The lock files that a target installs where there is no .venv yet."""
+    return re.findall(r"install.* -r (\S+)", planned("UV=", target=target))
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,13 @@ def test_it_installs_with_uv_where_uv_is_there():
     with_pip, with_uv = planned("UV="), planned("UV=/bin/uv")
     assert ".venv/bin/pip install" in with_pip and "uv" not in with_pip
     assert "/bin/uv pip install" in with_uv and ".venv/bin/pip" not in with_uv
+
+
+def test_only_what_needs_the_packages_for_development_installs_them():
+    for target in ("repro", "chat", "verify"):
+        assert installed_by(target) == ["requirements.lock"]
+    for target in ("test", "quick", "lint", "faults", "bench", "readme"):
+        assert installed_by(target) == ["requirements.lock", "requirements-dev.lock"]
 
 
 def test_torch_comes_from_the_cpu_index_unless_cuda_is_asked_for():
