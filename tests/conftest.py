@@ -101,7 +101,11 @@ def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
 LONGEST = "tests/test_pipeline.py"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("NO_BROWSER"):
+        left_out = [item for item in items if item.get_closest_marker("browser")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 

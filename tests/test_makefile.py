@@ -67,3 +67,25 @@ def test_help_lists_every_target():
 def test_verify_removes_only_when_asked_to():
     assert "--remove" not in make("--dry-run", "--old-file", ".venv/installed", "verify")
     assert "--remove" in make("--dry-run", "--old-file", ".venv/installed", "verify", "REMOVE=yes")
+
+
+@pytest.fixture
+def debian(tmp_path):
+    """Makes the system look like a bare Debian; gives make's settings and what apt-get was told."""
+    log = tmp_path / "log"
+    for name, code in {"id": "echo 0", "apt-get": f'echo "$@" >> {log}'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+    return ("CHROMIUM=no-such-browser", f"PATH={tmp_path}{os.pathsep}{os.environ['PATH']}"), log
+
+
+def test_root_on_debian_gets_chromium_and_npm(debian):
+    settings, log = debian
+    make("browser", *settings)
+    assert log.read_text().splitlines()[-1].endswith("--no-install-recommends chromium npm")
+
+
+def test_no_browser_installs_nothing(debian):
+    settings, log = debian
+    make("browser", "NO_BROWSER=1", *settings)
+    assert not log.exists()

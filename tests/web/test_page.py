@@ -91,12 +91,27 @@ def answers(backend, questions):
 
 
 @pytest.fixture(scope="module")
-def endless(desktop):
-    """A question whose answer does not end by itself."""
+def chatty(desktop):
+    """A question whose answer takes 100 tokens or more."""
     for question, *_ in said_in_the_test_split():
-        list(desktop.generate([{"role": "user", "content": question}], GREEDY, CACHE_LENGTH))
+        list(desktop.generate([{"role": "user", "content": question}], GREEDY, 100))
         if not desktop.usage.complete:
             return question
+
+
+@pytest.fixture(scope="module")
+def overflowing(desktop, chatty):
+    """Two questions. The second one's answer reaches the end of the context."""
+    for sentences in range(1, 12):
+        questions = [LONG[: 19 * sentences].strip(), chatty]
+        messages, complete = [], []
+        for question in questions:
+            messages.append({"role": "user", "content": question})
+            text = "".join(desktop.generate(messages, GREEDY, CACHE_LENGTH))
+            messages.append({"role": "assistant", "content": text.strip()})
+            complete.append(desktop.usage.complete)
+        if complete == [True, False]:
+            return questions
 
 
 def change_worker(page, code):
@@ -171,10 +186,10 @@ def test_no_request_leaves_the_origin_and_none_can(page, url, requests, conversa
             foreign.accept()
 
 
-def test_stop_keeps_what_was_said_and_the_conversation_goes_on(page, endless):
+def test_stop_keeps_what_was_said_and_the_conversation_goes_on(page, chatty):
     change_worker(page, SLOWLY)
     wait_until_ready(page)
-    send(page, endless)
+    send(page, chatty)
     page.locator(".model", has_text=re.compile("Model: .+")).wait_for()
     expect(page.get_by_role("button", name="Stop")).to_be_enabled()
     page.keyboard.press("Escape")
@@ -189,18 +204,18 @@ def context_used(stats):
     return int(re.search(r"Context: (\d+) of", stats)[1])
 
 
-def test_new_chat_forgets_even_while_an_answer_runs(page, endless, conversations):
+def test_new_chat_forgets_even_while_an_answer_runs(page, chatty, conversations):
     questions, answers = conversations[0]
     change_worker(page, SLOWLY)
     wait_until_ready(page)
-    send(page, endless)
+    send(page, chatty)
     page.locator(".model", has_text=re.compile("Model: .+")).wait_for()
     page.get_by_role("button", name="New chat").click()
     wait_until_ready(page)
     assert ask(page, questions[0], turn=0) == answers[0]
 
 
-def test_a_full_context_is_said_and_a_new_chat_helps(page, endless, conversations):
+def test_a_full_context_is_said_and_a_new_chat_helps(page, overflowing, conversations):
     """The runtime itself would answer nothing, without an error."""
     questions, answers = conversations[0]
     wait_until_ready(page)
@@ -211,7 +226,8 @@ def test_a_full_context_is_said_and_a_new_chat_helps(page, endless, conversation
     )
     page.get_by_role("button", name="New chat").click()
     page.locator("#chat:empty").wait_for(state="attached")
-    send(page, endless)
+    ask(page, overflowing[0], turn=0)
+    send(page, overflowing[1])
     assert error(page).startswith(f"The conversation fills the {CACHE_LENGTH} tokens that this")
     expect(page.get_by_label("Message", exact=True)).to_be_disabled()
     assert converse(page, questions) == answers

@@ -16,7 +16,7 @@ NAMES = (
     "google-chrome",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
-# Containers have no user namespaces for the sandbox. The rest keeps Chromium itself off the network.
+# Containers have no user namespaces for the sandbox. The rest keeps Chromium off the network.
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
