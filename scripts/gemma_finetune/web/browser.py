@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -43,13 +44,16 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def open_chromium(seconds: float = 60, **page_options) -> Iterator[Page]:
+def open_chromium(
+    seconds: float = 60, flags: Sequence[str] = (), **page_options: Any
+) -> Iterator[Page]:
     """An empty page of a Chromium without a window, which ends with the block.
 
-    seconds: how long any one step on the page may take.
+    seconds: how long any one step on the page may take. flags: further ones of Chromium.
     """
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=_FLAGS)
+        arguments = [*_FLAGS, *flags]
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=arguments)
         try:
             page = browser.new_page(**page_options)
             page.set_default_timeout(seconds * 1000)
