@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from exported import bundles, parts, quantized  # noqa: F401
-from gemma_finetune.export.bundle import create_litertlm
 from gemma_finetune.web.layout import lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
@@ -25,6 +24,8 @@ def exact(tmp_path_factory, float32, parts) -> Path:  # noqa: F811
     """The .litertlm of the float32 model. Other kernels round the INT8 model's activations to other
     integers, which changes the answers of weights that are random.
     """
+    from gemma_finetune.export.bundle import create_litertlm
+
     path = tmp_path_factory.mktemp("exact") / "float32.litertlm"
     create_litertlm(dataclasses.replace(parts, tflite=float32), path)
     return path

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -180,6 +182,24 @@ def test_the_script_ends_with_one_line(tmp_path, arguments, says):
     assert done.returncode == 1
     assert done.stderr.startswith(says) and len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script_serves_the_page_until_ctrl_c(tmp_path, modules, bundles):
+    runtime = tmp_path / ".web/runtime"
+    runtime.mkdir(parents=True)
+    modules.rename(runtime / "node_modules")
+    shutil.copyfile(PAGE / "package-lock.json", runtime / "package-lock.json")
+    command = [sys.executable, SCRIPTS / "web.py", "--port", "0", "--models", bundles]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        url = process.stdout.readline().split()[0]
+        with urllib.request.urlopen(f"{url}models.json", timeout=60) as reply:
+            assert [one["name"] for one in json.load(reply)] == ["int8.litertlm", "int4.litertlm"]
+        with urllib.request.urlopen(url, timeout=60) as reply:
+            assert reply.read() == (PAGE / "index.html").read_bytes()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "interrupted\n")
+    assert process.returncode == 130
 
 
 def test_without_a_browser_it_says_how_to_get_one(tmp_path, monkeypatch):

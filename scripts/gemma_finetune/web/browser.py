@@ -90,5 +90,14 @@ def ask(page: Page, question: str, turn: int) -> str:
 
 def speed(page: Page) -> float | None:
     """Tokens a second of the last answer, as the page shows it. None for a single token."""
-    shown = re.search(r"(\d+) tokens/s", page.locator("#stats").inner_text())
+    return _statistic(page, r"(\d+) tokens/s")
+
+
+def first_token(page: Page) -> float | None:
+    """Seconds to the first token of the last answer, as the page shows it."""
+    return _statistic(page, r"First token after ([\d.]+) s")
+
+
+def _statistic(page: Page, pattern: str) -> float | None:
+    shown = re.search(pattern, page.locator("#stats").inner_text())
     return float(shown[1]) if shown else None
