@@ -15,7 +15,7 @@ from gemma_finetune.utils.files import aside, read_json
 
 _PAGE = ("index.html", "chat.js", "worker.js", "style.css")
 _LEFT_OUT = shutil.ignore_patterns("*.d.ts", "*.map", "testing")
-_DEFAULT = "int8.litertlm"  # in a browser, INT4 answers several times slower
+_DEFAULT = "int8.litertlm"  # in a browser, INT4 answers more slowly
 
 
 def find_bundles(folder: Path) -> list[Path]:
