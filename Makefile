@@ -7,8 +7,9 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu
 # Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH it was started with.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export NO_BROWSER CHROMIUM
 
-.PHONY: help repro test quick chat lint bench faults verify readme lock clean
+.PHONY: help repro test quick chat web browser lint bench faults verify readme lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +18,7 @@ repro: .venv/installed  ## Run the pipeline, then fail if a check of the gate fa
 	dvc repro
 	python scripts/gate.py
 
-test: .venv/installed-dev  ## Run every test, in two processes
+test: .venv/installed-dev browser  ## Run every test, in two processes; NO_BROWSER=1 leaves out those in Chromium
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 quick: .venv/installed-dev  ## Run the tests that need no heavy library, in under a minute
@@ -25,6 +26,19 @@ quick: .venv/installed-dev  ## Run the tests that need no heavy library, in unde
 
 chat: .venv/installed  ## Talk to the model that `make repro` made
 	python scripts/chat.py
+
+web: .venv/installed  ## Chat with it in a browser, at port 8000 or PORT
+	python scripts/web.py $(if $(PORT),--port $(PORT))
+
+# Elsewhere the tests themselves say what is missing.
+browser:  ## Install Chromium and npm for the tests, if you are root on Debian
+	@missing="$$(command -v $(or $(CHROMIUM),chromium) > /dev/null || echo chromium)"; \
+	missing="$$missing $$(command -v npm > /dev/null || echo npm)"; \
+	if [ -z "$(NO_BROWSER)" ] && [ "$$missing" != " " ] && [ "$$(id -u)" = 0 ] \
+	&& command -v apt-get > /dev/null; then \
+	timeout 120 apt-get update -qq; \
+	timeout 600 apt-get install -qq -y --no-install-recommends $$missing || \
+	echo "$$missing could not be installed; the tests in Chromium will fail"; fi
 
 lint: .venv/installed-dev  ## Check style and types
 	ruff check . && ruff format --check . && mypy

@@ -8,7 +8,8 @@ from packaging.utils import canonicalize_name
 
 from imports import ROOT, SCRIPTS
 
-OPTIONAL = {"ray"}  # imported where RAY_ADDRESS is set; the message says how to install it
+# Imported where RAY_ADDRESS is set, and to drive a browser; a message says how to install them.
+OPTIONAL = {"ray", "playwright"}
 
 
 def read(name):
