@@ -51,6 +51,15 @@ class ChatSession:
     def messages(self) -> list[dict]:
         return self._system + self._turns
 
+    @property
+    def cut_off_by(self) -> str | None:
+        """What ended the last answer before the model did; None if nothing did."""
+        if not self.stats or self.stats.usage.complete:
+            return None
+        if self.stats.usage.answer >= self._max_tokens:
+            return f"generate.max_tokens = {self._max_tokens}"
+        return f"the end of the context of {self._backend.context_length} tokens"
+
     def ask(self, text: str) -> Generator[str, None, None]:
         """The answer to `text` in pieces. If closed early, the history keeps what came so far.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gemma_finetune.formats.safetensors_file import open_weights
+from gemma_finetune.utils.progress import progress
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GELU_CUBIC = 0.044715  # of the tanh approximation of GELU (arXiv:1606.08415)
@@ -45,7 +46,9 @@ class _Gemma3:
         hidden = embedding[ids].astype(np.float64) * math.sqrt(self.config.hidden_size)  # (N, D)
         del embedding
 
-        for index, kind in enumerate(self.config.layer_types):
+        kinds = self.config.layer_types
+        shown = progress(kinds, "read calibration rows, layer by layer", len(kinds))
+        for index, kind in enumerate(shown):
             layer = f"model.layers.{index}"
             x = self._norm(f"{layer}.input_layernorm", hidden)
             x = self._attention(f"{layer}.self_attn", x, kind)

@@ -33,6 +33,7 @@ from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.files import read_json, require
+from gemma_finetune.utils.progress import progress
 
 BITS = 4  # of the quantization to prepare for
 ALPHAS = np.linspace(0, 1, 11)  # the grid of the search, s = (mean |x|) ** alpha
@@ -184,7 +185,8 @@ def scale(
 ) -> dict[str, np.ndarray]:
     """All tensors, scaled group by group. `inputs`: {first consumer of a group: (N, in)}."""
     scaled = dict(tensors)
-    for group in groups(config):
+    found = groups(config)
+    for group in progress(found, "search the scales for INT4 (AWQ)", len(found)):
         # v_proj and up_proj are scaled twice: columns as consumers, rows as producers.
         scales = find_scales(tensors, group, inputs[group.consumers[0]])
         if (scales != 1).any():
