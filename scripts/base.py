@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def refuse_unwatched(config: ModelConfig) -> None:
-    """UserError for a directory that is not a dep of this stage: DVC would miss new weights in it."""
+    """UserError for a directory that DVC does not watch: it would miss new weights there."""
     preset, watched = Path(config.preset), Path(config.watch)
     if preset.is_dir() and preset.resolve() != watched.resolve():
         raise UserError(

@@ -108,10 +108,8 @@ def _export(
     log = io.StringIO()
     try:
         with redirect_stdout(log):
-            with (
-                working("load the converter"),
-                quiet_unless_it_fails(),
-            ):  # 8 s, so it is imported only after the checks
+            # 8 s, so it is imported only after the checks
+            with working("load the converter"), quiet_unless_it_fails():
                 from litert_torch.generative.export_hf import export
                 from transformers.utils.logging import disable_progress_bar
             disable_progress_bar()
