@@ -14,6 +14,7 @@ import pytest
 import sentencepiece
 
 import exported
+import parameters
 import gemma_finetune.config  # noqa: F401 - sets Keras's backend before a test imports Keras
 from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
 
@@ -162,10 +163,9 @@ def float32(tmp_path_factory, talkative) -> Path:
 @pytest.fixture
 def write_params(tmp_path, monkeypatch):
     """Writes params.yaml with changes {"lora.rank": 4} to a temporary folder and moves there."""
-    import yaml
 
     def write(changes):
-        params = yaml.safe_load(Path(__file__).parents[1].joinpath("params.yaml").read_text())
+        params = parameters.resolved()
         for key, value in changes.items():
             *parents, last = key.split(".")
             node = params

@@ -71,6 +71,25 @@ def test_sharded_weights_are_joined(base_dir, tmp_path):
             {"registered_name": "keras_hub>Gemma3Backbone", "config": {"vision_encoder": {}}},
             "vision encoder",
         ),
+        (
+            {"model_type": "gemma3_text", "final_logit_softcapping": 30.0},
+            "soft-caps its logits .final_logit_softcapping., which is not supported",
+        ),
+        (
+            {"model_type": "gemma3_text", "attn_logit_softcapping": 50.0},
+            "soft-caps its attention logits",
+        ),
+        (
+            {"model_type": "gemma3_text", "use_bidirectional_attention": True},
+            "attends to later tokens, as an embedding model does",
+        ),
+        (
+            {
+                "registered_name": "keras_hub>Gemma3Backbone",
+                "config": {"final_logit_soft_cap": 30.0},
+            },
+            "soft-caps its logits .final_logit_soft_cap.",
+        ),
     ],
 )
 def test_other_models_are_refused(tmp_path, config, says):

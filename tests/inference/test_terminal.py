@@ -62,7 +62,7 @@ def test_tells_what_was_forgotten_and_what_was_cut_off(capsys):
         terminal.answer(chat, line)
     notes = capsys.readouterr().err
     assert "forgot the oldest 2 messages" in notes
-    assert "cut off" in notes
+    assert "cut off by generate.max_tokens = 3" in notes
 
 
 def test_no_colours_but_on_a_terminal(monkeypatch, capsys):

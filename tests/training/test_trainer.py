@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gemma_finetune.models.loader import load_gemma_model
-from gemma_finetune.training.callbacks import StopOnNaN
+from gemma_finetune.training.callbacks import MetricsLogger, StopOnNaN
 from gemma_finetune.training.data_pipeline import Batches, Example, pack
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError
@@ -29,28 +29,42 @@ def fit(base_dir, train_config):
     """Trains with changed settings. `again` asks for a second run with the same settings."""
 
     @cache
-    def run(dtype="float32", lora=LORA, again=False, **changes):
+    def run(dtype="float32", lora=LORA, again=False, log_file=None, **changes):
         settings = dict(
             epochs=3, batch_size=4, sequence_length=64, warmup_steps=2, learning_rate=0.01
         )
         config = train_config(**settings | changes)
         trainer = GemmaTrainer(load_gemma_model(base_dir, dtype=dtype), lora, config)
-        return trainer.fit(make_rows(48, 0), make_rows(9, 1))
+        return trainer.fit(make_rows(48, 0), make_rows(9, 1), log_file=log_file)
 
     return run
 
 
-def test_it_learns_and_counts(fit, tmp_path):
-    result = fit()
+def test_it_learns_counts_and_logs_each_step(fit, tmp_path, capfd):
+    result = fit(log_file=tmp_path / "metrics" / "log.csv")
     assert result.metrics["val_loss"] < result.metrics["base_val_loss"] - 0.5
     assert result.metrics["steps"] == 12
     assert result.metrics["supervised_tokens"] == 3 * 48 * 14
     assert result.metrics["trainable_parameters"] == sum(a.size for a in result.weights.values())
-    result.log.write(tmp_path / "log.csv")
-    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "metrics" / "log.csv").open()))
     assert [row["step"] for row in rows] == [str(n) for n in range(1, 13)]
     for name in ("loss", "val_loss", "learning_rate", "grad_norm", "tokens"):
         assert all(float(row[name]) >= 0 for row in rows), name
+    shown = capfd.readouterr().err
+    assert "validate the base" in shown and "train on cpu" in shown and "nan" not in shown
+
+
+def test_the_log_is_on_disk_after_each_step(tmp_path):
+    log = MetricsLogger(lambda step: 0.1)
+    log.rows = [(1, 1, 9.0, "", 0.1, 1.0, 5)]  # of an earlier process
+    log.open(tmp_path / "log.csv")
+    log.on_train_batch_end(0, {"loss": 8.0, "grad_norm": 1.0, "tokens": 5})
+    assert (tmp_path / "log.csv").read_text().splitlines() == [
+        "step,epoch,loss,val_loss,learning_rate,grad_norm,tokens",
+        "1,1,9.0,,0.1,1.0,5",
+        "2,0,8.0,,0.1,1.0,5",
+    ]
+    log.close()
 
 
 def test_the_same_seed_gives_the_same_adapter_to_the_bit_and_another_does_not(fit):
