@@ -14,8 +14,8 @@ import pytest
 import sentencepiece
 
 import exported
-import parameters
 import gemma_finetune.config  # noqa: F401 - sets Keras's backend before a test imports Keras
+import parameters
 from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
 
 # A shell's background jobs ignore Ctrl-C, and their children inherit that; some tests press it.
