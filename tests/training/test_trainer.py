@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+import train
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training.callbacks import MetricsLogger, StopOnNaN
 from gemma_finetune.training.data_pipeline import Batches, Example, pack
@@ -93,6 +94,15 @@ def test_it_stops_early_when_the_validation_loss_no_longer_falls(fit):
     too_low = 1e-30  # to change anything
     metrics = fit(learning_rate=too_low, early_stopping_patience=1).metrics
     assert (metrics["best_epoch"], metrics["steps"]) == (1, 2 * 4)
+
+
+def test_an_adapter_that_is_no_better_than_the_base_is_refused():
+    better = {"base_val_loss": 2.59, "val_loss": 2.58, "best_epoch": 1}
+    train.refuse_useless(better)
+    train.refuse_useless({"loss": 3.0})  # without validation rows, nothing says so
+    for loss in (2.59, 3.95):
+        with pytest.raises(UserError, match=f"no better than the base: .* 2.59 .*, {loss} after"):
+            train.refuse_useless(better | {"val_loss": loss})
 
 
 def test_early_stopping_without_validation_is_refused(base_dir, train_config):
