@@ -143,6 +143,18 @@ def test_raw_data_reruns_what_the_page_says(repo):
     assert plain(reruns(repo)) == TABLE["`data/raw`"]
 
 
+def test_new_weights_in_a_directory_of_ones_own_are_noticed(repo, tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"old")
+    for key in ("model.preset", "model.watch"):
+        change_parameter(key, str(tmp_path))
+    with Repo() as with_own_base:
+        with_own_base.commit("base", force=True)
+        assert "base" not in reruns(with_own_base)[0]
+        weights.write_bytes(b"retrained")
+        assert "base" in reruns(with_own_base)[0]
+
+
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
