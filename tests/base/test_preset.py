@@ -98,6 +98,15 @@ def test_other_models_are_refused(tmp_path, config, says):
         import_preset(tmp_path, tmp_path / "base")
 
 
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 7}, {"vocab_size": 9}])
+def test_weights_of_another_model_are_refused(base_dir, tmp_path, change):
+    source = shutil.copytree(base_dir, tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match="not those of its config.json, .* found 6 layers"):
+        import_preset(source, tmp_path / "base")
+
+
 def test_an_incomplete_directory_names_what_is_missing(base_dir, tmp_path):
     with pytest.raises(UserError, match="has no config.json"):
         import_preset(tmp_path, tmp_path / "base")

@@ -66,7 +66,25 @@ def _copy_hugging_face(source: Path, directory: Path, config: dict[str, Any]) ->
         with open_weights(weights):
             pass  # not damaged; copied outside, where a full disk is not blamed on the file
         shutil.copyfile(weights, directory / "model.safetensors")
+    _check_weights(source, directory / "model.safetensors", config)
     return config.get("dtype") or config.get("torch_dtype") or "float32"
+
+
+def _check_weights(source: Path, weights: Path, config: dict[str, Any]) -> None:
+    """UserError unless the weights have the vocabulary, width and layers of the config.json."""
+    layers = config.get("num_hidden_layers")
+    shape = [config.get("vocab_size"), config.get("hidden_size")]
+    with open_weights(weights) as file:
+        names = set(file.keys())
+        embedding = "model.embed_tokens.weight"
+        found = file.get_slice(embedding).get_shape() if embedding in names else None
+    norms = {name for name in names if name.endswith(".self_attn.q_norm.weight")}
+    if found != shape or len(norms) != layers:
+        raise UserError(
+            f"model.preset: the weights in {source} are not those of its config.json, which tells "
+            f"of {layers} layers and an embedding of {shape}; found {len(norms)} layers of a "
+            f"Gemma 3 and an embedding of {found}"
+        )
 
 
 def _refuse_variants(source: Path, config: dict[str, Any], variants: dict[str, str]) -> None:
