@@ -46,17 +46,6 @@ def ask(chat, text):
     return "".join(chat.ask(text))
 
 
-def test_what_cut_an_answer_off_is_named():
-    chat = session(max_tokens=3)
-    ask(chat, "one two")
-    assert chat.cut_off_by is None
-    ask(chat, "one two three")
-    assert chat.cut_off_by == "generate.max_tokens = 3"
-    usage = Usage(prompt=998, read=998, answer=2, complete=False)
-    chat.stats = Stats(usage, first_token=0.1, total=0.2)
-    assert chat.cut_off_by == "the end of the context of 1000 tokens"
-
-
 def contents(chat):
     return [message["content"] for message in chat.messages]
 

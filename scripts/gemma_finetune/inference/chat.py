@@ -51,15 +51,6 @@ class ChatSession:
     def messages(self) -> list[dict]:
         return self._system + self._turns
 
-    @property
-    def cut_off_by(self) -> str | None:
-        """What ended the last answer before the model did; None if nothing did."""
-        if not self.stats or self.stats.usage.complete:
-            return None
-        if self.stats.usage.answer >= self._max_tokens:
-            return f"generate.max_tokens = {self._max_tokens}"
-        return f"the end of the context of {self._backend.context_length} tokens"
-
     def ask(self, text: str) -> Generator[str, None, None]:
         """The answer to `text` in pieces. If closed early, the history keeps what came so far.
 
@@ -96,6 +87,14 @@ class ChatSession:
     def context_used(self) -> tuple[int, int]:
         """Number of tokens of the conversation so far, and how many the context holds."""
         return self._backend.count_tokens(render(self.messages)), self._backend.context_length
+
+    def cut_off_by(self) -> str | None:
+        """The limit that ended the last answer; None if it ended by itself, or was stopped."""
+        if self.stats is None or self.stats.usage.complete:
+            return None
+        if self.stats.usage.answer >= self._max_tokens:
+            return f"generate.max_tokens, {self._max_tokens}"
+        return f"the end of the context, {self._backend.context_length} tokens"
 
     def save(self, path: str | Path) -> None:
         """Adds the conversation to a ChatML JSONL file, as a row that the data stages read."""
