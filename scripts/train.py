@@ -32,6 +32,7 @@ from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import made_by, read_json, read_jsonl, require, write_json
 from gemma_finetune.utils.gpu import device_name, keep_freed_memory, prepare_training
+from gemma_finetune.utils.imports import load_tensorflow_quietly
 from gemma_finetune.utils.memory import available_memory
 from gemma_finetune.utils.progress import working
 
@@ -67,6 +68,7 @@ def main() -> None:
         unfinished.remove_old_ones()
 
     with working(f"load {BASE} in {model.dtype}"):
+        load_tensorflow_quietly()
         backbone = load_gemma_model(BASE, dtype=model.dtype)
     keep_freed_memory()
     result = GemmaTrainer(backbone, lora, config).fit(

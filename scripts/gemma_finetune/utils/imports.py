@@ -2,7 +2,18 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from gemma_finetune.utils.quiet import quiet_unless_it_fails
+
+
+def load_tensorflow_quietly() -> None:
+    """Imports TensorFlow if it is installed, without its notes on oneDNN and CUDA.
+
+    Keras imports it at the first `fit`, and then the notes would stand in the progress bar.
+    """
+    with quiet_unless_it_fails(), suppress(ImportError):
+        import tensorflow  # noqa: F401
 
 
 @contextmanager
