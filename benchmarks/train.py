@@ -72,15 +72,13 @@ def measure(args):
 
 
 def load_examples(args):
-    from gemma_finetune.formats.tokenizer import GemmaTokenizer
-    from gemma_finetune.training.data_pipeline import tokenize
+    from gemma_finetune.training.examples import tokenize_lines
     from gemma_finetune.utils.files import read_jsonl
 
     rows = list(read_jsonl(args.rows)) if args.rows else list(long_chats(args.long))
     random.Random(0).shuffle(rows)
-    return tokenize(
-        rows, GemmaTokenizer(args.base / "tokenizer.model"), args.length, str(args.rows)
-    )
+    lines = [(str(args.rows), json.dumps(row).encode()) for row in rows]
+    return list(tokenize_lines(lines, str(args.base / "tokenizer.model"), args.length))
 
 
 def long_chats(count):

@@ -14,7 +14,7 @@ from gemma_finetune.models.config import ModelConfig
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, write_json
 from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
-from gemma_finetune.utils.imports import load_tensorflow_quietly
+from gemma_finetune.utils.imports import import_tensorflow
 from gemma_finetune.utils.progress import working
 
 BASE = Path("models/base")
@@ -49,7 +49,7 @@ def make_tiny(directory: Path, config: ModelConfig) -> None:
     )  # imports Keras, which a download can do without
 
     prepare_training(weights=0)
-    load_tensorflow_quietly()
+    import_tensorflow()
     keep_freed_memory()
     build_tiny(directory, config)
 

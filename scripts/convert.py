@@ -5,10 +5,10 @@ data/validated/records.jsonl -> data/converted/conversations.jsonl
     python scripts/convert.py
 """
 
-from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.validation import convert_lines
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, require
+from gemma_finetune.utils.parallel import chunks, map_ordered
 
 
 def main() -> None:

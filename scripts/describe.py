@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import orjson
 
-from gemma_finetune.data.nearest import HeldOut, index_held_out, nearest_similarity
-from gemma_finetune.data.parallel import chunks, map_ordered
+from gemma_finetune.data import statistics
+from gemma_finetune.data.nearest import index_held_out, nearest_in_chunk, spoken_text
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, read_json, require, write_json
 from gemma_finetune.utils.npz import read_arrays
+from gemma_finetune.utils.parallel import chunks, map_ordered
 
 FORMATTED = Path("data/formatted")
 HELD_OUT = ("validation", "test")
@@ -29,9 +29,6 @@ SAMPLE = 1000  # held-out rows that are compared, each with every training row
 
 
 def main() -> None:
-    # Imported here: worker processes import this file, too, and pandas takes 40 MB in each.
-    from gemma_finetune.data import statistics
-
     validate = read_counts("validate", "read", "accepted", "rejected")
     dedup = read_counts("dedup", "rows", "kept")
     with made_by("format", FORMATTED):
@@ -107,17 +104,6 @@ def held_out_lines() -> Iterator[tuple[str, bytes]]:
         with open_formatted(split) as file:
             for line in file:
                 yield split, line
-
-
-def nearest_in_chunk(lines: list[bytes], held_out: HeldOut) -> np.ndarray:
-    """`nearest_similarity` for a chunk of training rows, given as JSON lines."""
-    return nearest_similarity([spoken_text(line) for line in lines], held_out)
-
-
-def spoken_text(line: bytes) -> str:
-    """What the user and the assistant of a formatted row said, without the system text."""
-    messages = orjson.loads(line)["messages"]
-    return "\n".join(message["content"] for message in messages if message["role"] != "system")
 
 
 if __name__ == "__main__":

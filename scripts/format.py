@@ -24,11 +24,11 @@ from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.evidence import evidence_of, load_shared_text
 from gemma_finetune.data.formatter import Formatted, count_tokens, format_lines
 from gemma_finetune.data.lines import random_access
-from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import SequenceLength
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
+from gemma_finetune.utils.parallel import chunks, map_ordered
 
 TOKENIZER = "models/base/tokenizer.model"
 SHARED_TEXT = "data/deduped/shared_text.npz"

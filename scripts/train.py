@@ -16,23 +16,22 @@ from gemma_finetune.auto import KEYS, fixed_memory, read_base, training_memory
 from gemma_finetune.config import load_section
 from gemma_finetune.formats.fake_quantization import RECIPE
 from gemma_finetune.formats.lora_file import base_digest, save_lora
-from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.training.data_pipeline import Example, pack, supervised_fraction, tokenize
+from gemma_finetune.training.data_pipeline import pack
 from gemma_finetune.training.distribution import (
     check_same_everywhere,
     is_first_process,
     join_job,
     set_distribution,
 )
+from gemma_finetune.training.examples import Examples, tokenize
 from gemma_finetune.training.resume import RunFile, run_key, run_settings
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import made_by, read_json, read_jsonl, require, write_json
+from gemma_finetune.utils.files import made_by, read_json, require, write_json
 from gemma_finetune.utils.gpu import device_name, keep_freed_memory, prepare_training
-from gemma_finetune.utils.imports import load_tensorflow_quietly
 from gemma_finetune.utils.memory import available_memory
 from gemma_finetune.utils.progress import working
 
@@ -47,13 +46,13 @@ def main() -> None:
     lora = load_section("lora", LoRAConfig)
     config = load_section("train", TrainingConfig)
 
-    # Before JAX starts
-    prepare_training(require(BASE / "model.safetensors", "base").stat().st_size)
+    for name in ("model.safetensors", "tokenizer.model"):
+        require(BASE / name, "base")
+    for path in (TRAIN, VALIDATION):
+        require(path, "format")
 
-    tokenizer = GemmaTokenizer(require(BASE / "tokenizer.model", "base"))
-    with working("tokenize"):
-        train = load_examples(TRAIN, tokenizer, config.sequence_length)
-        validation = load_examples(VALIDATION, tokenizer, config.sequence_length, may_be_empty=True)
+    # Before JAX starts
+    prepare_training((BASE / "model.safetensors").stat().st_size)
 
     if config.distribution != "none":
         join_job()
@@ -67,8 +66,11 @@ def main() -> None:
     if is_first_process():
         unfinished.remove_old_ones()
 
+    train = load_examples(TRAIN, config.sequence_length, unfinished.tokens)
+    if not train:
+        raise UserError(f"{TRAIN} has no rows to train on; run `dvc repro format`")
+    validation = load_examples(VALIDATION, config.sequence_length, unfinished.tokens)
     with working(f"load {BASE} in {model.dtype}"):
-        load_tensorflow_quietly()
         backbone = load_gemma_model(BASE, dtype=model.dtype)
     keep_freed_memory()
     result = GemmaTrainer(backbone, lora, config).fit(
@@ -78,6 +80,7 @@ def main() -> None:
         LOG,
     )
     if not is_first_process():
+        unfinished.remove_tokens()
         return
     try:
         refuse_useless(result.metrics)
@@ -89,7 +92,7 @@ def main() -> None:
     metrics = {
         "settings": chosen_settings(model, config),
         "examples": len(train),
-        "supervised_fraction": round(supervised_fraction(train), 4),
+        "supervised_fraction": round(train.supervised_fraction(), 4),
         **result.metrics,
     }
     write_json("metrics/train.json", metrics)
@@ -138,15 +141,10 @@ def chosen_settings(model: ModelConfig, config: TrainingConfig) -> dict[str, Any
     return settings | {f"train.{key}": getattr(config, key) for key in KEYS["train"]}
 
 
-def load_examples(
-    path: Path, tokenizer: GemmaTokenizer, sequence_length: int, may_be_empty: bool = False
-) -> list[Example]:
-    """The tokenized conversations of a split."""
-    rows = list(read_jsonl(require(path, "format")))
-    if may_be_empty and not rows:
-        return []
+def load_examples(path: Path, sequence_length: int, tokens: Path) -> Examples:
+    """The tokenized conversations of a split; its tokens are kept in the folder `tokens`."""
     with made_by("format", path):
-        return tokenize(rows, tokenizer, sequence_length, str(path))
+        return tokenize(path, BASE / "tokenizer.model", sequence_length, tokens / path.stem)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.extra_keys import keep_most_common
 from gemma_finetune.data.loader import Placed, Survey, missing_shards, read_files, survey
-from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.split import SPLITS, split_in_name
 from gemma_finetune.data.validation import COUNTED, check_rows
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, write_json
+from gemma_finetune.utils.parallel import chunks, map_ordered
 
 SHOWN = 5  # rejected rows shown when there are too many
 NAMES_SHOWN = 10  # names of files that are left out

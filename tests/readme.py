@@ -30,6 +30,15 @@ NOT_RUN = {
     "dvc pull --run-cache": "test_remote.py",
     "dvc pull data/formatted": "test_remote.py",
     "git push origin task-int8@v1.0.0": "needs a server",
+    "litert-lm serve": "runs until Ctrl-C; tests/export/test_serve.py",
+    "curl -s http://127.0.0.1:9379": "tests/export/test_serve.py",
+    "git clone --depth 1 https://github.com/ggml-org": "needs the network",
+    "python llama.cpp/convert_hf_to_gguf.py": "needs llama.cpp",
+    "llama-server": "needs llama.cpp",
+    "ollama": "needs Ollama",
+    "hf upload": "needs an account, and uploads",
+    "sed 's/^library_name": "for an upload",
+    "adb": "needs a phone",
 }
 # What a reader puts in place of the pages' own words.
 FILLED_IN = {

@@ -174,6 +174,16 @@ def test_a_file_of_code_reruns_the_stages_that_list_it_or_its_folder(repo, name,
     assert plain(reruns(repo))[0] == stages
 
 
+@pytest.mark.parametrize("suffix", ["1_2.xnnpack_cache", "mldrift_program_cache.bin"])
+def test_a_cache_that_a_runtime_leaves_beside_a_bundle_reruns_nothing(repo, suffix):
+    cache = Path(f"models/bundle/int8.litertlm_{suffix}")
+    cache.touch()
+    try:
+        assert reruns(repo) == [set(), set()]
+    finally:
+        cache.unlink()
+
+
 def gate(clone, ok):
     """CI's own command, run as GitHub's runner does."""
     steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["test"]["steps"]

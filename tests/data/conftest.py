@@ -1,5 +1,7 @@
 """What the tests of the data stages share."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -12,3 +14,18 @@ def nothing_shared(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("nothing") / "shared_text.npz"
     SharedText(20, np.zeros(0, np.uint32)).save(path)
     return str(path)
+
+
+@pytest.fixture
+def params(write_params, tokenizer_path):
+    """Parameters in a folder with the tokenizer. Call it again with changes."""
+
+    def write(changes):
+        limits = {"data.max_rejected_fraction": 0.5, "data.max_lost_fraction": 0.5}
+        path = write_params(limits | changes)
+        base = path.parent / "models" / "base"
+        base.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tokenizer_path, base / "tokenizer.model")
+
+    write({})
+    return write

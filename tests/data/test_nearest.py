@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_finetune.data.nearest import index_held_out, nearest_similarity
-from gemma_finetune.data.shingles import shingle_set, similarity
+from shingle_sets import shingle_set, similarity
 
 words = st.sampled_from("light heat room on off ten two a".split())
 texts = st.lists(st.lists(words, max_size=8).map(" ".join), min_size=1)

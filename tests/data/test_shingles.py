@@ -9,11 +9,10 @@ from gemma_finetune.data.shingles import (
     ASCII_WORD,
     WORD,
     shingle_hashes,
-    shingle_set,
-    similarity,
     turn_texts,
     words,
 )
+from shingle_sets import shingle_set, similarity
 
 
 def alike(a, b):

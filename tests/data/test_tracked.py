@@ -136,6 +136,40 @@ def test_an_inner_dvcignore_has_the_last_word(repo):
     assert len(find_files("data/raw")) == 2
 
 
+@pytest.fixture
+def experiment(repo, monkeypatch):
+    """`repo` as a Git repository, as a stage of `dvc exp run` sees it."""
+    subprocess.run(["git", "init", "-q"], check=True, timeout=60)
+    subprocess.run(["git", "add", "data"], check=True, timeout=60)
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc")
+    Path("my/chats").mkdir(parents=True)
+    Path("my/chats/c.jsonl").write_text("{}\n")
+
+
+def test_an_experiment_with_untracked_data_is_refused(experiment):
+    assert "commit its .dvc file" in refusal("my/chat")
+    assert len(find_files("data/raw")) == 2
+    message = refusal("my/chats")
+    assert message.startswith("my/chats is tracked neither by DVC nor by Git")
+    assert "run `dvc add my/chats` and commit my/chats.dvc and my/.gitignore" in message
+
+    Path("data/raw/new.jsonl").write_text("{}\n")
+    assert "`dvc add data/raw/new.jsonl`" in refusal()
+
+
+def test_what_git_ignores_or_does_not_see_is_no_danger(experiment, tmp_path_factory):
+    Path("my/.gitignore").write_text("/chats\n")  # as `dvc add` does
+    assert len(find_files("my/chats")) == 1
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "a.jsonl").write_text("{}\n")
+    assert len(find_files(str(outside))) == 1
+
+
+def test_without_an_experiment_untracked_data_is_read(experiment, monkeypatch):
+    monkeypatch.delenv("DVC_EXP_BASELINE_REV")
+    assert len(find_files("my/chats")) == 1
+
+
 def test_files_outside_the_repository_are_not_dvcs_to_ignore(repo, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     (outside / "a.jsonl").write_text("{}\n")

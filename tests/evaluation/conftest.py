@@ -48,7 +48,7 @@ def test_set(rows, tokenizer) -> TestSet:
 
 
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
+def chain(tmp_path_factory, base_dir, rows) -> Path:
     """A folder with params.yaml, the test set and all of models/, made by the stages' functions."""
     import merge
     from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
@@ -64,7 +64,7 @@ def chain(tmp_path_factory, base_dir, rows, tokenizer) -> Path:
     _write_params(root / "params.yaml")
     (root / "data/formatted/test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     shutil.copytree(base_dir, models / "base")
-    save_lora(models / "lora.npz", *_train(base_dir, rows, tokenizer), base_digest(base_dir))
+    save_lora(models / "lora.npz", *_train(base_dir, rows), base_digest(base_dir))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         merge.write_merged(models / "merged", load_lora(models / "lora.npz"))
@@ -91,12 +91,13 @@ def _write_params(path):
     path.write_text(yaml.safe_dump(params))
 
 
-def _train(base, rows, tokenizer):
+def _train(base, rows):
     """(adapter weights, its LoRAConfig) after a few steps on the conversations."""
     from gemma_finetune.config import load_section
     from gemma_finetune.models.loader import load_gemma_model
     from gemma_finetune.training.config import TrainingConfig
-    from gemma_finetune.training.data_pipeline import pack, tokenize
+    from gemma_finetune.training.data_pipeline import pack
+    from gemma_finetune.training.examples import tokenize_lines
     from gemma_finetune.training.trainer import GemmaTrainer
 
     config = load_section("train", TrainingConfig, str(ROOT / "params.yaml"))
@@ -105,7 +106,9 @@ def _train(base, rows, tokenizer):
     )
     lora = lora_config(rank=8, alpha=16, targets=TARGETS)
     trainer = GemmaTrainer(load_gemma_model(base), lora, config)
-    return trainer.fit(pack(tokenize(rows, tokenizer, 96, "chats"), 96), None).weights, lora
+    lines = [("chats:1", json.dumps(row).encode()) for row in rows]
+    examples = tokenize_lines(lines, str(base / "tokenizer.model"), 96)
+    return trainer.fit(pack(examples, 96), None).weights, lora
 
 
 @pytest.fixture(scope="session")

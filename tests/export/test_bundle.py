@@ -1,5 +1,6 @@
 import dataclasses
 import datetime
+import hashlib
 import os
 import time
 import zipfile
@@ -204,6 +205,8 @@ def test_refuses_a_template_with_a_start_token(parts, start):
         ("affixes", {"user": ("<start_of_turn>user", "<end_of_turn>\n"), "model": ("", "")}),
         ("chat_template", "{{ messages }}"),
         ("context_length", 128),
+        ("model_type", "gemma3"),
+        ("activation_type", ""),
     ],
 )
 def test_names_what_a_bundle_does_not_hold(bundles, parts, field, value):
@@ -223,7 +226,27 @@ def test_a_bundle_that_came_out_wrong_is_not_left(parts, tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_licence_notice_is_in_the_litertlm(parts, tmp_path):
-    path = tmp_path / "int8.litertlm"
-    create_litertlm(dataclasses.replace(parts, notice="Gemma is provided under ..."), path)
-    assert b"Gemma is provided under ..." in path.read_bytes()[:16384]
+def test_the_model_type_is_gemma3_for_gemma_s_own_vocabulary_alone(tokenizer, monkeypatch):
+    assert bundle.model_type(tokenizer) == "generic_model"
+    vocabulary = "\0".join(tokenizer.pieces()).encode()
+    monkeypatch.setattr(bundle, "GEMMA_3_VOCABULARY", hashlib.sha256(vocabulary).hexdigest())
+    assert bundle.model_type(tokenizer) == "gemma3"
+
+
+def test_the_licence_notice_is_in_both_bundles_and_litert_lm_runs_them(parts, bundles, tmp_path):
+    notice = "Gemma is provided under ..."
+    paths = {kind: tmp_path / f"int8.{kind}" for kind in CREATE}
+    for kind, create in CREATE.items():
+        create(dataclasses.replace(parts, notice=notice), paths[kind])
+        with litert_lm.Engine(
+            str(paths[kind]), litert_lm.Backend.CPU(thread_count=1), cache_dir=":nocache"
+        ) as engine:
+            assert engine.bos_token_id == 2
+    assert notice.encode() in paths["litertlm"].read_bytes()[:16384]
+    with zipfile.ZipFile(paths["task"]) as archive, zipfile.ZipFile(bundles["task"]) as without:
+        assert archive.testzip() is None
+        assert archive.read("NOTICE").decode() == notice
+        assert archive.namelist() == [*without.namelist(), "NOTICE"]
+        model = next(entry for entry in archive.infolist() if "PREFILL" in entry.filename)
+        assert model.header_offset == without.getinfo(model.filename).header_offset
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}

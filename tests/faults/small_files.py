@@ -144,6 +144,8 @@ def litertlm(folder: Path, tokenizer: Path) -> bytes:
         affixes=AFFIXES,
         chat_template="{{ messages }}",
         context_length=16,
+        model_type="generic_model",
+        activation_type="fp32",
     )
     (folder / "model.tflite").write_bytes(tflite())
     (folder / "metadata.pb").write_bytes(_llm_metadata(contents, GemmaTokenizer(tokenizer)))

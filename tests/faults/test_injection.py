@@ -21,7 +21,8 @@ from gemma_finetune.data.formatter import format_lines
 from gemma_finetune.data.repair import REPAIRS
 from gemma_finetune.data.validation import check_rows, convert_lines
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.training.data_pipeline import Batches, pack, tokenize
+from gemma_finetune.training.data_pipeline import Batches, pack
+from gemma_finetune.training.examples import tokenize_lines
 
 pytestmark = pytest.mark.slow
 
@@ -111,8 +112,8 @@ def batch_of(row, config, vocabulary):
     formatted = format_lines(
         lines, config, str(path), str(path.with_name("shared_text.npz")), LENGTH
     )
-    rows = [json.loads(line) for line in formatted.lines]
-    packed = pack(tokenize(rows, GemmaTokenizer(path), LENGTH, "train.jsonl"), LENGTH)
+    placed = [("train.jsonl:1", line) for line in formatted.lines]
+    packed = pack(tokenize_lines(placed, str(path), LENGTH), LENGTH)
     inputs, _, _ = Batches(packed, batch_size=1)[0]
     real = inputs["token_ids"][inputs["segment_ids"] > 0]
     return real.tolist(), len(json.loads(lines[0])["conversations"])

@@ -4,9 +4,11 @@ import zipfile
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from litert_lm_builder import LitertLmFileBuilder, TfLiteModelType
+from litert_lm_builder.runtime.proto import llm_metadata_pb2
 
 from exported import CACHE_LENGTH
-from gemma_finetune.formats.bundle_file import BundleFile, _fields
+from gemma_finetune.formats.bundle_file import LITERTLM_ONLY, BundleFile, _fields
 from gemma_finetune.formats.chat_template import AFFIXES
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
@@ -37,11 +39,51 @@ def test_tokens_and_affixes_are_gemma_s(bundles, kind):
 def test_both_bundles_hold_the_same(bundles, parts):
     task, litertlm = (BundleFile(bundles[kind]).contents() for kind in KINDS)
     assert (litertlm.chat_template, litertlm.context_length) == (parts.chat_template, CACHE_LENGTH)
-    assert task == dataclasses.replace(litertlm, chat_template=None, context_length=None)
+    assert (litertlm.model_type, litertlm.activation_type) == ("generic_model", "fp32")
+    assert task == dataclasses.replace(litertlm, **dict.fromkeys(LITERTLM_ONLY))
+
+
+def write_litertlm(path, parts, add_tokenizer, *encoders):
+    """A `.litertlm` that a person may get from elsewhere, by LiteRT-LM's own builder."""
+    builder = LitertLmFileBuilder()
+    add_tokenizer(builder)
+    metadata = path.with_suffix(".pb")
+    metadata.write_bytes(llm_metadata_pb2.LlmMetadata(max_num_tokens=8).SerializeToString())
+    builder.add_llm_metadata(str(metadata))
+    builder.add_tflite_model(str(parts.tflite), TfLiteModelType.PREFILL_DECODE)
+    for encoder in encoders:
+        builder.add_tflite_model(str(parts.tokenizer), encoder)
+    with open(path, "wb") as file:
+        builder.build(file)
+
+
+def test_a_model_with_a_tokenizer_of_another_kind_is_told_from_a_damaged_one(parts, tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    path = tmp_path / "qwen.litertlm"
+    write_litertlm(path, parts, lambda b: b.add_hf_tokenizer(str(tmp_path / "tokenizer.json")))
+    with pytest.raises(UserError, match="qwen.litertlm: its tokenizer is a Hugging Face one"):
+        BundleFile(path)
+
+
+def test_the_language_model_is_found_among_the_models_of_a_bundle(parts, tmp_path):
+    """A bundle that also sees has an encoder of pictures behind it. Nothing names a precision."""
+    path = tmp_path / "sees.litertlm"
+    add_tokenizer = lambda b: b.add_sentencepiece_tokenizer(str(parts.tokenizer))  # noqa: E731
+    write_litertlm(path, parts, add_tokenizer, TfLiteModelType.VISION_ENCODER)
+    contents = BundleFile(path).contents()
+    assert contents.model_sha256 == sha256(parts.tflite)
+    assert (contents.model_type, contents.activation_type) == (None, "")
+
+
+@pytest.mark.parametrize("name", ["model.bin", "model"])
+def test_a_bundle_is_known_by_its_suffix(bundles, tmp_path, name):
+    (tmp_path / name).write_bytes(bundles["litertlm"].read_bytes())
+    with pytest.raises(UserError, match=f"{name}: the name of a bundle must end in .task or"):
+        BundleFile(tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.999])
+@pytest.mark.parametrize("kept", [100, 0.5, 0.999])
 def test_a_file_that_is_cut_short_is_refused(bundles, tmp_path, kind, kept):
     content = bundles[kind].read_bytes()
     length = int(kept * len(content)) if isinstance(kept, float) else kept

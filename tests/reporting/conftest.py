@@ -79,7 +79,8 @@ def folder(tmp_path, write_params) -> Folder:
 
     split = {"rows": 1500, "turns": 1900, "supervised_fraction": 0.4, "formats": {"alpaca": 700}}
     splits = {"train": split, "test": split}
-    folder.write("data", {"splits": splits, "overlong": 0, "rows": {"raw": 1600}})
+    rows = {"raw": 1600, "validate": 1590, "convert": 1590, "dedup": 1502, "format": 1500}
+    folder.write("data", {"splits": splits, "overlong": 2, "rows": rows})
     folder.write("train", {"examples": 1500, "steps": 600, "val_loss": 0.05})
     folder.write("evaluate", healthy())
     for name in NAMES:

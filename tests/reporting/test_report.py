@@ -33,6 +33,8 @@ def test_the_report_tells_the_whole_story_in_the_same_bytes_each_time(folder):
     for rung in ladder.rungs(NAMES):
         assert f"| `{rung}` |" in text
     assert all(f"({name})" in text for name in PICTURES)
+    lost = "10 rejected (0.6%), 88 duplicates (5.5%), 2 too long (0.1%)"
+    assert f"Of 1,600 rows that were read, these were left out: {lost}." in text
     assert "| 1,500 |" in text and "| `train.learning_rate` |" in text
     assert not re.search(r"\bNone\b|\bnan\b|\{|\}", text)
 
@@ -58,7 +60,7 @@ def test_the_table_has_every_rung_in_ladder_order(folder):
 
 def test_a_card_of_a_failed_run_says_so_at_its_top(folder):
     folder.edit("tflite_int4", kl=2.5)
-    lines = report(folder).splitlines()
+    lines = report(folder).split("---\n", 2)[2].lstrip().splitlines()
     assert lines[0] == "# Model card"
     assert lines[2].startswith("**FAILED**: the export chain breaks at hop quantize@int4:")
     assert "tflite_int4.kl is 2.5, threshold 0.5" in lines[3]

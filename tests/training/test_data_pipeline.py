@@ -1,17 +1,12 @@
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.training.data_pipeline import (
-    Batches,
-    Example,
-    assign_rows,
-    pack,
-    supervised_fraction,
-    tokenize,
-)
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.training.data_pipeline import Batches, as_dataset, assign_rows, pack
+from gemma_finetune.training.examples import Example
 
 pytestmark = pytest.mark.slow
 
@@ -37,14 +32,15 @@ def test_every_conversation_is_packed_once_and_no_row_overflows(lengths):
 def test_packing_wastes_little():
     lengths = np.random.default_rng(0).integers(20, 120, 1000)
     packed = pack(make_examples(lengths), 256)
-    assert (packed.segment_ids > 0).mean() > 0.95
+    tokens = (packed[:].segment_ids > 0).sum()
+    assert tokens == packed.count_tokens() == lengths.sum()
+    assert tokens / (len(packed) * 256) > 0.95
 
 
 def test_labels_are_the_supervised_tokens_and_positions_come_one_before():
     examples = make_examples([10, 7, 30, 16])
-    packed = pack(examples, 32)
     found = []
-    for ids, _, positions, labels, weights, _ in zip(*packed, strict=True):
+    for ids, _, positions, labels, weights in zip(*pack(examples, 32)[:], strict=True):
         used = weights > 0
         np.testing.assert_array_equal(ids[positions[used] + 1], labels[used])
         found += labels[used].tolist()
@@ -54,7 +50,7 @@ def test_labels_are_the_supervised_tokens_and_positions_come_one_before():
 
 def test_a_prediction_never_crosses_into_another_conversation():
     packed = pack(make_examples([16, 16, 16, 16]), 32)
-    for _, segments, positions, _, weights, _ in zip(*packed, strict=True):
+    for _, segments, positions, _, weights in zip(*packed[:], strict=True):
         used = positions[weights > 0]
         np.testing.assert_array_equal(segments[used], segments[used + 1])
 
@@ -70,7 +66,7 @@ def test_batches_have_one_shape_and_see_every_row_each_epoch_in_a_new_seeded_ord
         batches = Batches(rows, 2, seed=1, epoch=epoch)
         seen = [batches[i] for i in range(len(batches))]
         assert {x["token_ids"].shape for x, _, _ in seen} == {(2, 32)}
-        assert sum(weights.sum() for _, _, weights in seen) == rows.weights.sum()
+        assert sum(weights.sum() for _, _, weights in seen) == rows[:].weights.sum()
         orders.append(token_ids(batches))
         np.testing.assert_array_equal(orders[-1], token_ids(Batches(rows, 2, seed=1, epoch=epoch)))
     assert not np.array_equal(*orders)
@@ -94,34 +90,35 @@ def test_a_batch_knows_its_conversations():
         assert sorted(tokens[tokens > 0]) == sorted(wanted)
 
 
-GOOD = {"text": "<start_of_turn>user\nhello<end_of_turn>\n<start_of_turn>model\nhi<end_of_turn>\n"}
+def test_parts_of_a_batch_are_together_the_whole(monkeypatch):
+    """Also of the last batch, whose last rows are filled up."""
+    rows = pack(make_examples([30] * 5), 32)
+    whole = Batches(rows, 4, seed=1)
+    parts = [Batches(rows, 4, seed=1, share=(n, 2)) for n in range(2)]
+    for index in range(len(whole)):
+        first, second = (part[index] for part in parts)
+        for name, array in whole[index][0].items():
+            np.testing.assert_array_equal(np.concatenate([first[0][name], second[0][name]]), array)
+        joined = np.concatenate([first[2], second[2]])
+        np.testing.assert_array_equal(joined, whole[index][2])
 
 
-def test_an_overlong_row_is_named_not_cut(tokenizer):
-    rows = [GOOD, {"text": GOOD["text"].replace("hello", "hello " * 100)}]
-    message = r"train.jsonl:2: \d+ tokens, over train.sequence_length = 64"
-    with pytest.raises(UserError, match=message):
-        tokenize(rows, tokenizer, 64, "train.jsonl")
+def test_tf_data_gives_the_bytes_of_the_numpy_batches_in_their_order():
+    batches = Batches(pack(make_examples([30] * 21), 32), 2, seed=1, start=3, share=(1, 2))
+    dataset = as_dataset(batches)
+    assert int(dataset.cardinality()) == len(batches) == 8
+    for _ in range(2):  # `fit` reads validation data once an epoch
+        for number, (inputs, *rest) in enumerate(dataset.as_numpy_iterator()):
+            wanted_inputs, *wanted = batches[number]
+            found = [*inputs.items(), *enumerate(rest)]
+            for (name, array), (key, right) in zip(
+                found, [*wanted_inputs.items(), *enumerate(wanted)], strict=True
+            ):
+                assert (name, array.dtype, array.tobytes()) == (key, right.dtype, right.tobytes())
+        assert number == 7
 
 
-def test_rows_without_an_answer_are_refused(tokenizer):
-    row = {"text": "<start_of_turn>user\nhello<end_of_turn>\n"}
-    with pytest.raises(UserError, match="0% of the tokens are supervised"):
-        tokenize([row], tokenizer, 64, "train.jsonl")
-
-
-def test_an_answer_with_train_false_is_not_supervised(tokenizer):
-    text = GOOD["text"] + GOOD["text"].replace("hi", "bye")
-    user = {"role": "user", "content": "hello"}
-    first = {"role": "assistant", "content": "hi", "train": False}
-    second = {"role": "assistant", "content": "bye"}
-    row = {"messages": [user, first, user, second], "text": text}
-    [example] = tokenize([row], tokenizer, 64, "train.jsonl")
-    learnt = example.ids[example.supervised].tolist()
-    assert learnt == [*tokenizer.encode("bye"), tokenizer.end_of_turn]
-
-
-def test_the_supervised_fraction_counts_tokens(tokenizer):
-    examples = tokenize([GOOD], tokenizer, 64, "train.jsonl")
-    answer = len(tokenizer.encode("hi")) + 1
-    assert supervised_fraction(examples) == answer / len(examples[0].ids)
+def test_without_tensorflow_the_batches_are_read_as_they_are(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    batches = Batches(pack(make_examples([30] * 4), 32), 2)
+    assert as_dataset(batches) is batches

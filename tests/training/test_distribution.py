@@ -27,7 +27,8 @@ from gemma_finetune.config import load_section
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.training.data_pipeline import Example, pack
+from gemma_finetune.training.data_pipeline import pack
+from gemma_finetune.training.examples import Example
 from gemma_finetune.training.distribution import set_distribution
 from gemma_finetune.training.trainer import GemmaTrainer
 

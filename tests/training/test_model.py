@@ -7,7 +7,8 @@ import pytest
 
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora
-from gemma_finetune.training.data_pipeline import Batches, Example, pack
+from gemma_finetune.training.data_pipeline import Batches, pack
+from gemma_finetune.training.examples import Example
 from gemma_finetune.training.model import SupervisedModel
 from lora_settings import lora_config
 
@@ -58,7 +59,7 @@ def test_the_loss_is_the_mean_over_supervised_tokens_of_every_turn(base_dir):
         for position in np.flatnonzero(supervised):
             losses.append(-log_probs[position - 1, ids[position]])
 
-    packed = pack(examples, 64)
+    packed = pack(examples, 64)[:]
     model = SupervisedModel(backbone)
     states = model(make_inputs(packed))
     loss = model.compute_loss(y=packed.labels, y_pred=states, sample_weight=packed.weights)
@@ -69,7 +70,7 @@ def test_validation_weighs_every_token_equally(base_dir):
     """In batches that hold unequal numbers of supervised tokens."""
     packed = pack([example(60), example(9), example(58), example(33), example(12)], 64)
     losses = []
-    for batch_size in (1, len(packed.token_ids)):
+    for batch_size in (1, len(packed)):
         model, _ = make_model(load_gemma_model(base_dir))
         batches = Batches(packed, batch_size)
         losses.append(model.evaluate(batches, verbose=0, return_dict=True)["loss"])
@@ -78,7 +79,7 @@ def test_validation_weighs_every_token_equally(base_dir):
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(base_dir):
     """Of parts that hold very unequal numbers of supervised tokens, and one that holds none."""
-    packed = pack([example(60), example(40), example(36), example(50)], 64)
+    packed = pack([example(60), example(40), example(36), example(50)], 64)[:]
     weights = packed.weights.copy()
     weights[1, 4:] = 0
     rows = [np.concatenate([field, np.zeros_like(field[:2])]) for field in (*packed[:4], weights)]
@@ -108,7 +109,7 @@ def test_rematerialization_changes_no_gradient_and_keeps_less(base_dir, dtype):
     nothing.
     """
     lora = replace(LORA, dropout=0.2, targets=("q_proj", "down_proj"))
-    packed = pack([example(60) for _ in range(8)], 64)
+    packed = pack([example(60) for _ in range(8)], 64)[:]
     batch = make_inputs(packed), packed.labels, packed.weights
     found, kept = [], []
     for rematerialization in (False, True):

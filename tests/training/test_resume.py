@@ -22,7 +22,8 @@ from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training import resume
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.training.data_pipeline import Example, pack
+from gemma_finetune.training.data_pipeline import pack
+from gemma_finetune.training.examples import Example
 from gemma_finetune.training.resume import RunFile, run_key, run_settings
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.files import write_jsonl
@@ -117,6 +118,7 @@ def test_the_file_is_whole_or_not_there_and_leaves_nothing(here, capsys):
     # As `kill -9` leaves it; no process has that id
     file.path.with_name(f".{file.path.name}.4194305.tmp").mkdir()
     file.path.write_bytes(file.path.read_bytes()[:-30])
+    (file.tokens / "train").mkdir(parents=True)
     assert file.read() is None and "damaged" in capsys.readouterr().err
     file.remove()
     assert list(here.iterdir()) == []
@@ -194,16 +196,19 @@ def test_a_training_removes_what_other_runs_left_a_week_ago(here, capsys):
     files = {name: RunFile(name) for name in names}
     for file in files.values():
         file.write({"a": np.arange(3)}, {})
+        (file.tokens / "train").mkdir(parents=True)
     killed = files["old"].path.with_name(f".{files['old'].path.name}.4194305.tmp")
     killed.mkdir()
     long_ago = time.time() - 8 * 24 * 3600
-    for path in (files["own"].path, files["old"].path, killed):
+    for path in (*vars(files["own"]).values(), *vars(files["old"]).values(), killed):
         os.utime(path, (long_ago, long_ago))
 
     files["own"].remove_old_ones()
     assert sorted(path.name for path in resume.FOLDER.iterdir()) == [
         "train-own.npz",
+        "train-own.tokens",
         "train-recent.npz",
+        "train-recent.tokens",
     ]
     assert ".resume/ holds 1 unfinished run" in capsys.readouterr().err
 

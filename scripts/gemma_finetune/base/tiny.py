@@ -4,6 +4,7 @@ Nothing is downloaded. It learns the text of `corpus.py`, which contains nothing
 task, and is written like any other base.
 """
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.config import ModelConfig, TinyConfig
 from gemma_finetune.models.keras_private import Muon
 from gemma_finetune.models.loader import keras_hub
-from gemma_finetune.training.data_pipeline import Batches, Example, PackedRows, pack
+from gemma_finetune.training.data_pipeline import Batches, PackedRows, pack
+from gemma_finetune.training.examples import Example
 from gemma_finetune.training.model import SupervisedModel
 
 # The proportions of Gemma 3 270M: one key/value head, a head dimension that isn't hidden / heads,
@@ -121,7 +123,7 @@ def corpus_rows(tokenizer: GemmaTokenizer, count: int, seed: int) -> PackedRows:
         tokens += len(ids)
 
     packed = pack(examples, ROW_LENGTH)
-    return PackedRows(*(field[:count] for field in packed))
+    return replace(packed, assigned=packed.assigned[:count])
 
 
 def spoken(tokenizer: GemmaTokenizer, turns: Turns) -> tuple[np.ndarray, np.ndarray]:

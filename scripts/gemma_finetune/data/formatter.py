@@ -9,7 +9,6 @@ Opens no data file.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +21,12 @@ from gemma_finetune.data.evidence import compared_shingles, load_shared_text, sp
 from gemma_finetune.data.minhash import band_keys
 from gemma_finetune.data.split import SPLITS, split_of
 from gemma_finetune.formats.chat_template import render, untrained_answers
-from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.formats.tokenizer import GemmaTokenizer, load_tokenizer
 from gemma_finetune.utils.cli import UserError
 
 FORMATS = tuple(schemas.FORMATS)
 FACTS = ("row", "split", "format", "turns", "system", "tokens", "supervised", "answer")
 LEAKAGE_SEED = 43  # not dedup's: what one set of hash functions misses the other finds
-
-load_tokenizer = lru_cache(GemmaTokenizer)  # once in each process
 
 
 class Formatted(NamedTuple):

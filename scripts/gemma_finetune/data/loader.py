@@ -45,7 +45,10 @@ def survey(raw: str) -> Survey:
     tracked.require_no_dead_link(root)
     tracked.require_pulled(root)
     if not root.exists():
-        raise UserError(f"data.raw: {raw}: no such file or folder")
+        advice = "; commit its .dvc file, so that every experiment finds it"
+        raise UserError(
+            f"data.raw: {raw}: no such file or folder" + (advice if tracked.in_experiment() else "")
+        )
     files, not_data = ([root], []) if root.is_file() else _walk(root)
     for path in files:
         tracked.require_no_link(path)
@@ -54,6 +57,7 @@ def survey(raw: str) -> Survey:
     if not files:
         raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
     tracked.require_watched(files)
+    tracked.require_out_of_git(root)
 
     names = []
     for path in files:

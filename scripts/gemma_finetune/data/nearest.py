@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 import scipy.sparse
 
 from gemma_finetune.data.shingles import shingle_hashes
@@ -27,6 +28,17 @@ def index_held_out(texts: list[str]) -> HeldOut:
     vocabulary = np.unique(hashes)
     matrix, sizes = _incidence(texts, vocabulary)
     return HeldOut(vocabulary, matrix, sizes)
+
+
+def nearest_in_chunk(lines: list[bytes], held_out: HeldOut) -> np.ndarray:
+    """`nearest_similarity` for a chunk of training rows, given as JSON lines."""
+    return nearest_similarity([spoken_text(line) for line in lines], held_out)
+
+
+def spoken_text(line: bytes) -> str:
+    """What the user and the assistant of a formatted row said, without the system text."""
+    messages = orjson.loads(line)["messages"]
+    return "\n".join(message["content"] for message in messages if message["role"] != "system")
 
 
 def nearest_similarity(texts: list[str], held_out: HeldOut) -> np.ndarray:

@@ -61,15 +61,3 @@ def shingle_hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def _padded(found: list[str]) -> list[str]:
     return found + [""] * (WORDS_PER_SHINGLE - len(found))
-
-
-def shingle_set(text: str) -> frozenset[int]:
-    """The hashes of one text's shingles."""
-    hashes, _ = shingle_hashes([text])
-    return frozenset(hashes.tolist())
-
-
-def similarity(a: frozenset[int], b: frozenset[int]) -> float:
-    """Jaccard similarity of two sets of shingles: 1 for equal sets, 0 for disjoint ones."""
-    common = len(a & b)
-    return common / (len(a) + len(b) - common)

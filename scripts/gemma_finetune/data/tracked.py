@@ -1,8 +1,11 @@
 """Data that is not there, or that DVC does not watch: each is named, and stops the stage.
 
-Otherwise a run would train on the rest without a word, or not notice when the data changes.
+Otherwise a run would train on the rest without a word, or not notice when the data changes. So is
+data that an experiment would commit to Git.
 """
 
+import os
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,6 +99,35 @@ def require_watched(files: Iterable[Path]) -> None:
                 f"{file} is excluded by .dvcignore, so DVC does not notice when it changes: "
                 "change .dvcignore, or move the file out of data.raw"
             )
+
+
+def require_out_of_git(raw: Path) -> None:
+    """UserError if `dvc exp run` is about to commit rows to Git.
+
+    It commits what its stages read and what neither DVC tracks nor Git knows. It does so after this
+    stage, so stopping here is in time.
+    """
+    if not in_experiment():
+        return
+    untracked = _git_files(raw, "--others", "--exclude-standard")
+    if untracked:
+        path = Path(untracked[0]) if _git_files(raw) else raw
+        raise UserError(
+            f"{path} is tracked neither by DVC nor by Git, and `dvc exp run` would commit its rows "
+            f"to Git: run `dvc add {path}` and commit {path}.dvc and {path.parent / '.gitignore'}"
+        )
+
+
+def in_experiment() -> bool:
+    """Whether `dvc exp run` has started this process."""
+    return "DVC_EXP_BASELINE_REV" in os.environ
+
+
+def _git_files(path: Path, *options: str) -> list[str]:
+    """The files below a path that Git tracks, or those that `options` choose."""
+    command = ["git", "ls-files", "-z", *options, "--", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.split("\0")[:-1]  # nothing outside the repository, which is an error
 
 
 def _repository() -> Path | None:

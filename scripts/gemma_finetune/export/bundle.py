@@ -12,15 +12,19 @@ before the first `<start_of_turn>` (an app should put it into the first message)
 the runtime the template instead (inference/bundle_inference.py).
 """
 
+import contextlib
+import hashlib
+import io
 import re
 import struct
 import uuid
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gemma_finetune.config import BOS, END_OF_TURN, EOS
-from gemma_finetune.formats.bundle_file import BundleFile, Contents
+from gemma_finetune.formats.bundle_file import LITERTLM_ONLY, BundleFile, Contents
 from gemma_finetune.formats.chat_template import AFFIXES
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
@@ -32,6 +36,11 @@ from gemma_finetune.utils.imports import without_tensorflow
 FIXED_ZIP_DATE = struct.pack("<HH", 0, (1 << 5) | 1)
 FIXED_TIME = b"1970-01-01T00:00:00.000000+00:00"
 LITERTLM_HEADER = 16 << 10  # bytes; the first section begins after them
+# GPUs compute in float16 unless the model asks for this. Gemma 3's activations overflow in float16:
+# bundles of the 270M without it wrote endless <pad> on phones (LiteRT-LM issue 3280).
+ACTIVATION_TYPE = "fp32"
+# Of the pieces of Gemma 3's vocabulary, in the order of their ids, joined by NUL characters.
+GEMMA_3_VOCABULARY = "bb81d0e362725b5d61f4ef5c99dbbacb8192f335ebcda8198dc8ccad1613eba0"
 _UUID = rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _TIME = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
 
@@ -40,7 +49,8 @@ _TIME = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
 class Parts:
     """What a bundle is made of.
 
-    `chat_template`: Jinja, for a `.litertlm`. `notice`: of the licence, or empty.
+    `chat_template`: Jinja, for a `.litertlm`. `notice`: of the licence, or empty. A `.litertlm` has
+    it in its header, a `.task` as the entry NOTICE.
     """
 
     tflite: Path
@@ -56,7 +66,8 @@ def create_mediapipe_task(parts: Parts, path: str | Path, contents: Contents | N
     whole model. UserError if the parts don't belong together.
     """
     contents = contents or expected_contents(parts)
-    contents = replace(contents, chat_template=None, context_length=None)  # a .task has no field
+    no_place: dict[str, Any] = dict.fromkeys(LITERTLM_ONLY)
+    contents = replace(contents, **no_place)
     with aside(path) as temporary:
         _mediapipe_bundle(parts, contents, temporary)
         check_contents(path, contents, BundleFile(temporary).contents())
@@ -96,7 +107,21 @@ def expected_contents(parts: Parts) -> Contents:
         affixes=AFFIXES,
         chat_template=parts.chat_template,
         context_length=model.cache_length(),
+        model_type=model_type(tokenizer),
+        activation_type=ACTIVATION_TYPE,
     )
+
+
+def model_type(tokenizer: GemmaTokenizer) -> str:
+    """Which of LiteRT-LM's model types a `.litertlm` names: a field of its `LlmModelType`.
+
+    `litert-lm serve` lets every conversation constrain what is decoded. A model of type `gemma3`
+    can do that with Gemma 3's own vocabulary only, down to its last unused piece, and answers
+    nothing with another one. `generic_model` can do it with any vocabulary.
+    """
+    vocabulary = "\0".join(tokenizer.pieces()).encode()
+    is_gemma_3 = hashlib.sha256(vocabulary).hexdigest() == GEMMA_3_VOCABULARY
+    return "gemma3" if is_gemma_3 else "generic_model"
 
 
 def check_contents(path: str | Path, expected: Contents, found: Contents) -> None:
@@ -129,6 +154,9 @@ def _mediapipe_bundle(parts: Parts, contents: Contents, path: Path) -> None:
         **affixes,
     )
     bundler.create_bundle(config)
+    if parts.notice:  # the metadata has no field for it; runtimes read the entries they know
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("NOTICE", parts.notice)
     fix_zip_dates(path)
 
 
@@ -165,7 +193,7 @@ def _llm_metadata(contents: Contents, tokenizer: GemmaTokenizer) -> bytes:
         template = getattr(message.prompt_templates, role)
         template.prefix, template.suffix = prefix, suffix
     message.jinja_prompt_template = contents.chat_template
-    message.llm_model_type.gemma3.SetInParent()
+    getattr(message.llm_model_type, str(contents.model_type)).SetInParent()
 
     # Greedy. LiteRT-LM's CPU sampler refuses the types GREEDY and TOP_K while decoding.
     sampler = message.sampler_params
@@ -184,7 +212,12 @@ def _litertlm_bundle(parts: Parts, contents: Contents, metadata: Path, path: Pat
         builder.add_system_metadata(Metadata(key="License", value=parts.notice, dtype=DType.STRING))
     builder.add_llm_metadata(str(metadata))
     builder.add_sentencepiece_tokenizer(str(parts.tokenizer))
-    builder.add_tflite_model(str(parts.tflite), TfLiteModelType.PREFILL_DECODE)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the activation type
+        builder.add_tflite_model(
+            str(parts.tflite),
+            TfLiteModelType.PREFILL_DECODE,
+            prefer_activation_type=contents.activation_type,
+        )
 
     digests = f"{contents.model_sha256} {contents.tokenizer_sha256}"
     identity = uuid.uuid5(uuid.NAMESPACE_OID, digests)

@@ -19,6 +19,7 @@ from litert_lm_builder import litertlm_peek
 from litert_lm_builder.runtime.proto import llm_metadata_pb2
 from sentencepiece import SentencePieceProcessor
 
+from gemma_finetune.formats.foreign import AGAIN, foreign
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 
@@ -30,8 +31,10 @@ _TASK_ENTRIES = {
 _LITERTLM_SECTIONS = {
     schema.AnySectionDataType.TFLiteModel: "model",
     schema.AnySectionDataType.SP_Tokenizer: "tokenizer",
+    schema.AnySectionDataType.HF_Tokenizer_Zlib: "other_tokenizer",  # of other models than Gemma 3
     schema.AnySectionDataType.LlmMetadataProto: "metadata",
 }
+_LANGUAGE_MODEL = "tf_lite_prefill_decode"  # other models of a bundle encode pictures or sound
 # Field numbers of odml.infra.proto.LlmParameters; mediapipe ships no Python class for it.
 _STOP_TOKENS, _START_TOKEN, _PROMPT_TEMPLATES = 5, 6, 17
 _TEMPLATE_ROLES = {1: "user", 2: "model"}
@@ -45,7 +48,8 @@ Ranges = dict[str, tuple[int, int]]  # {part: (first byte, byte after the last)}
 class Contents:
     """What a bundle holds. Tokens are pieces of the tokenizer.
 
-    A `.task` has no field for the last two: they are None.
+    model_type: LiteRT-LM's name for how conversations with the model are handled.
+    activation_type: the precision that a GPU is asked to compute in; empty: its default, float16.
     """
 
     model_sha256: str
@@ -55,6 +59,12 @@ class Contents:
     affixes: Affixes
     chat_template: str | None
     context_length: int | None
+    model_type: str | None
+    activation_type: str | None
+
+
+# A `.task` has no place for these: they are None.
+LITERTLM_ONLY = ("chat_template", "context_length", "model_type", "activation_type")
 
 
 class BundleFile:
@@ -77,10 +87,14 @@ class BundleFile:
 
     def contents(self) -> Contents:
         """Everything by which two bundles can be compared. Hashes the whole model."""
-        read_metadata = _task_metadata if Path(self.path).suffix == ".task" else _litertlm_metadata
         tokenizer = self.tokenizer()
+        content = bytes(self._parts["metadata"])
         try:
-            metadata = read_metadata(bytes(self._parts["metadata"]), tokenizer)
+            if Path(self.path).suffix == ".task":
+                metadata = _task_metadata(content)
+            else:
+                metadata = _litertlm_metadata(content, tokenizer)
+                metadata["activation_type"] = _activation_type(self.path)
         except Exception as error:  # damaged metadata makes the readers raise all kinds of errors
             raise _not_a_bundle(self.path, f"metadata: {type(error).__name__}: {error}")
         return Contents(
@@ -92,14 +106,23 @@ class BundleFile:
 
 def _read_parts(path: str | Path) -> dict[str, memoryview]:
     """{"model", "tokenizer", "metadata"}: the bytes of each."""
+    if Path(path).suffix not in (".task", ".litertlm"):
+        raise UserError(f"{path}: the name of a bundle must end in .task or .litertlm; rename it")
     try:
         with open(path, "rb") as file:
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             ranges = _task_ranges(file) if Path(path).suffix == ".task" else _litertlm_ranges(path)
+    except zipfile.BadZipFile:
+        raise _not_a_bundle(path, "its end is missing")
     except Exception as error:  # a damaged file makes the readers raise all kinds of errors
         raise _not_a_bundle(path, f"{type(error).__name__}: {error}")
 
     missing = set(_TASK_ENTRIES.values()) - set(ranges)
+    if "other_tokenizer" in ranges and "tokenizer" in missing:
+        raise UserError(
+            f"{path}: its tokenizer is a Hugging Face one, so this is another model than Gemma 3; "
+            "`litert-lm run` can run it"
+        )
     if missing:
         raise _not_a_bundle(path, f"it holds no {' and no '.join(sorted(missing))}")
     length = max(end for _, end in ranges.values())
@@ -109,10 +132,10 @@ def _read_parts(path: str | Path) -> dict[str, memoryview]:
 
 
 def _not_a_bundle(path: str | Path, reason: str) -> UserError:
-    return UserError(
-        f"{path}: not a language model's bundle, or a damaged one ({reason}); "
-        "run the stage that makes it again"
-    )
+    found = foreign(path)
+    if found:
+        return UserError(f"{path}: not a language model's bundle but {found}")
+    return UserError(f"{path}: not a language model's bundle, or a damaged one ({reason}); {AGAIN}")
 
 
 def _task_ranges(file: BinaryIO) -> Ranges:
@@ -134,13 +157,28 @@ def _task_ranges(file: BinaryIO) -> Ranges:
 def _litertlm_ranges(path: str | Path) -> Ranges:
     """Where the parts of a `.litertlm` are."""
     ranges = {}
-    table = litertlm_peek.read_litertlm_header(str(path), io.StringIO()).SectionMetadata()
-    for index in range(table.ObjectsLength()):
-        section = table.Objects(index)
+    for section in _sections(path):
         part = _LITERTLM_SECTIONS.get(section.DataType())
-        if part is not None:
+        if part is not None and litertlm_peek.get_model_type(section) in (None, _LANGUAGE_MODEL):
             ranges[part] = (section.BeginOffset(), section.EndOffset())
     return ranges
+
+
+def _sections(path: str | Path) -> list[schema.SectionObject]:
+    """The sections that the header of a `.litertlm` lists."""
+    table = litertlm_peek.read_litertlm_header(str(path), io.StringIO()).SectionMetadata()
+    return [table.Objects(index) for index in range(table.ObjectsLength())]
+
+
+def _activation_type(path: str | Path) -> str:
+    """`prefer_activation_type` of a `.litertlm`'s model, or empty."""
+    for section in _sections(path):
+        if section.DataType() == schema.AnySectionDataType.TFLiteModel:
+            for index in range(section.ItemsLength()):
+                item = litertlm_peek.kvp_to_dict(section.Items(index))
+                if item["key"] == "prefer_activation_type":
+                    return item["value"]
+    return ""
 
 
 def _litertlm_metadata(content: bytes, tokenizer: SentencePieceProcessor) -> dict[str, Any]:
@@ -156,10 +194,11 @@ def _litertlm_metadata(content: bytes, tokenizer: SentencePieceProcessor) -> dic
         "affixes": {"user": (user.prefix, user.suffix), "model": (model.prefix, model.suffix)},
         "chat_template": message.jinja_prompt_template,
         "context_length": message.max_num_tokens,
+        "model_type": message.llm_model_type.WhichOneof("model_type"),
     }
 
 
-def _task_metadata(content: bytes, tokenizer: SentencePieceProcessor) -> dict[str, Any]:
+def _task_metadata(content: bytes) -> dict[str, Any]:
     message = _fields(content)
     templates = _fields(message[_PROMPT_TEMPLATES][0])
     affixes = {}
@@ -170,8 +209,7 @@ def _task_metadata(content: bytes, tokenizer: SentencePieceProcessor) -> dict[st
         "start_token": message[_START_TOKEN][0].decode(),
         "stop_tokens": tuple(token.decode() for token in message[_STOP_TOKENS]),
         "affixes": affixes,
-        "chat_template": None,
-        "context_length": None,
+        **dict.fromkeys(LITERTLM_ONLY),
     }
 
 

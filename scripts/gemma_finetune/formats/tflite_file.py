@@ -12,6 +12,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from gemma_finetune.formats.foreign import AGAIN, foreign
 from gemma_finetune.utils.cli import UserError
 
 _WEIGHT_OPS = {
@@ -131,10 +132,9 @@ def _reading(path: str | Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # a damaged file makes the reader raise all kinds of errors
-        raise UserError(
-            f"{path}: not a TFLite model, or a damaged one ({error}); "
-            "run the stage that makes it again"
-        )
+        if Path(path).suffix == ".tflite" and (found := foreign(path)):
+            raise UserError(f"{path}: not a TFLite model but {found}")
+        raise UserError(f"{path}: not a TFLite model, or a damaged one ({error}); {AGAIN}")
 
 
 def _mapped(path: str | Path) -> mmap.mmap:

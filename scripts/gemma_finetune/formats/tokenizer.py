@@ -7,7 +7,7 @@ gives the same ids, and the ids of a word are remembered.
 
 import re
 from collections.abc import Collection, Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -100,6 +100,10 @@ class GemmaTokenizer:
             raise UserError(f"{path}: the vocabulary has no {piece}; this is not a Gemma tokenizer")
         return token_id
 
+    def pieces(self) -> list[str]:
+        """The whole vocabulary: the piece of each id."""
+        return [self._processor.IdToPiece(i) for i in range(self.vocabulary_size)]
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without BOS.
 
@@ -140,3 +144,6 @@ class GemmaTokenizer:
                 speaking = opens and answers not in untrained
                 answers += opens
         return ids, supervised
+
+
+load_tokenizer = lru_cache(GemmaTokenizer)  # once in each process

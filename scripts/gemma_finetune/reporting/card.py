@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gemma_finetune.reporting.gate import failure, read_verdicts
+from gemma_finetune.reporting.hub import header
 from gemma_finetune.reporting.ladder import hops
 
 _LADDER = (
@@ -49,6 +50,7 @@ def card(
     # The adapter's settings as lora.npz has them: it may come from elsewhere than this params.yaml.
     adapter = next(iter(manifests.values()))["adapter"]
     parts = [
+        header(params["model"]["preset"], rows),
         "# Model card",
         *_failure(check, quantizations),
         _summary(params["model"]["preset"], adapter, by_rung, check),
@@ -113,9 +115,22 @@ def _data(data: dict) -> list[str]:
         rows.append([split, *(_number(facts.get(name, "")) for name in names)])
     return [
         table(["split", *(_words(name) for name in names)], rows),
-        "Only the assistant's tokens and the end of its turns are learned from and scored. "
-        "Counts of read, rejected and duplicate rows are in `data.json`.",
+        "Only the assistant's tokens and the end of its turns are learned from and scored.",
+        _left_out(data["rows"], data["overlong"]),
     ]
+
+
+def _left_out(rows: dict[str, int], overlong: int) -> str:
+    """How many rows each stage removed, of those that reached it."""
+    removed = {
+        "rejected": (rows["raw"] - rows["validate"], rows["raw"]),
+        "duplicates": (rows["convert"] - rows["dedup"], rows["convert"]),
+        "too long": (overlong, rows["dedup"]),
+    }
+    parts = []
+    for name, (count, reached) in removed.items():
+        parts.append(f"{count:,} {name} ({count / max(reached, 1):.1%})")
+    return f"Of {rows['raw']:,} rows that were read, these were left out: {', '.join(parts)}."
 
 
 def _training(params: dict, adapter: dict, train: dict) -> list[str]:

@@ -1,33 +1,30 @@
-"""Formatted conversations -> packed batches of numpy arrays. No TensorFlow, no Keras model.
+"""Tokenized conversations -> packed batches for `fit`.
 
 Conversations are packed whole into rows of one length, so that every step has the same compiled
-shape and little of it is padding; `segment_ids` keeps attention inside each conversation.
+shape and little of it is padding; `segment_ids` keeps attention inside each conversation. Rows are
+made when a batch needs them: a million conversations take no more memory than their tokens.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from gemma_finetune.formats.chat_template import untrained_answers
-from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.training.examples import Example
+from gemma_finetune.utils.imports import import_tensorflow
+
+AHEAD = 4  # batches that tf.data makes before they are needed
+
+Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]  # (inputs, labels, weights)
 
 
-class Example(NamedTuple):
-    """A tokenized conversation: ids (T,), and which of them the model must learn to say (T,)."""
-
-    ids: np.ndarray
-    supervised: np.ndarray
-
-
-class PackedRows(NamedTuple):
+class Rows(NamedTuple):
     """N rows of L tokens; S is the largest number of supervised tokens in a row, rounded up.
 
     token_ids, segment_ids (N, L): segment 0 is padding; 1, 2, ... are the row's conversations.
     positions, labels, weights (N, S): the state at `positions` predicts `labels`; weight 0 is
-    padding. numbers (N, C): which of the packed conversations are in the row, counted from 1; 0 is
     padding.
     """
 
@@ -36,42 +33,40 @@ class PackedRows(NamedTuple):
     positions: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
-    numbers: np.ndarray
 
 
-def tokenize(
-    rows: Sequence[dict], tokenizer: GemmaTokenizer, sequence_length: int, name: str
-) -> list[Example]:
-    """Examples of formatted rows {"messages", "text"}; `name` is their file, for messages.
+@dataclass(frozen=True)
+class PackedRows:
+    """Which conversations are in which row. Indexing makes the arrays of rows, as numpy does.
 
-    Not every answer is trained on: a message may say so. UserError if a row is longer than
-    `sequence_length`, or if no token or every token is supervised.
+    assigned: for each row, the places of its conversations in `examples`. L and S: as in Rows.
     """
-    examples = []
-    for number, row in enumerate(rows, 1):
-        untrained = untrained_answers(row.get("messages", []))
-        ids, supervised = tokenizer.encode_conversation(row["text"], untrained)
-        if len(ids) > sequence_length:
-            raise UserError(
-                f"{name}:{number}: {len(ids)} tokens, over train.sequence_length = "
-                f"{sequence_length}; raise it, or set data.overlong to drop"
-            )
-        examples.append(Example(np.array(ids, "int32"), np.array(supervised)))
 
-    fraction = supervised_fraction(examples)
-    if not 0 < fraction < 1:
-        raise UserError(
-            f"{name}: {fraction:.0%} of the tokens are supervised; "
-            "the rows lack user or model turns"
+    examples: Sequence[Example]
+    assigned: Sequence[Sequence[int]]
+    length: int  # L
+    width: int  # S
+
+    def __len__(self) -> int:
+        return len(self.assigned)
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> Rows:
+        numbers = np.arange(len(self))[chosen]
+        count, length, width = len(numbers), self.length, self.width
+        rows = Rows(
+            token_ids=np.zeros((count, length), "int32"),
+            segment_ids=np.zeros((count, length), "int32"),
+            positions=np.zeros((count, width), "int32"),
+            labels=np.zeros((count, width), "int32"),
+            weights=np.zeros((count, width), "float32"),
         )
-    return examples
+        for place, number in enumerate(numbers):
+            _fill(rows, place, [self.examples[index] for index in self.assigned[number]])
+        return rows
 
-
-def supervised_fraction(examples: Sequence[Example]) -> float:
-    """Share of all tokens that the loss looks at."""
-    tokens = sum(len(example.ids) for example in examples)
-    supervised = sum(int(example.supervised.sum()) for example in examples)
-    return supervised / max(tokens, 1)
+    def count_tokens(self) -> int:
+        """The tokens of all rows, without padding."""
+        return sum(len(self.examples[index].ids) for row in self.assigned for index in row)
 
 
 def assign_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -105,48 +100,36 @@ def pack(examples: Sequence[Example], sequence_length: int) -> PackedRows:
 
     Each token is predicted from its own conversation only.
     """
-    assigned = assign_rows([len(example.ids) for example in examples], sequence_length)
-    rows = [[examples[index] for index in indices] for indices in assigned]
+    lengths, predicted = [], []
+    for ids, supervised in examples:
+        lengths.append(len(ids))
+        # Without the first token of a conversation: nothing can predict it.
+        predicted.append(int(np.count_nonzero(supervised[1:])))
 
-    count, width = len(rows), -(-max(map(_count_predicted, rows)) // 32) * 32
-    packed = PackedRows(
-        token_ids=np.zeros((count, sequence_length), "int32"),
-        segment_ids=np.zeros((count, sequence_length), "int32"),
-        positions=np.zeros((count, width), "int32"),
-        labels=np.zeros((count, width), "int32"),
-        weights=np.zeros((count, width), "float32"),
-        numbers=np.zeros((count, max(map(len, rows))), "int32"),
-    )
-    for number, (row, indices) in enumerate(zip(rows, assigned, strict=True)):
-        _fill(packed, number, row)
-        packed.numbers[number, : len(row)] = np.add(indices, 1)
-    return packed
+    assigned = assign_rows(lengths, sequence_length)
+    most = max(sum(map(predicted.__getitem__, row)) for row in assigned)
+    return PackedRows(examples, assigned, sequence_length, -(-most // 32) * 32)
 
 
-def _count_predicted(examples: Sequence[Example]) -> int:
-    """Supervised tokens, without those that begin a conversation: nothing can predict them."""
-    return sum(int(example.supervised[1:].sum()) for example in examples)
-
-
-def _fill(packed: PackedRows, number: int, examples: Sequence[Example]) -> None:
+def _fill(rows: Rows, number: int, examples: Sequence[Example]) -> None:
     """Writes `examples` one after the other into row `number`."""
     start = filled = 0  # tokens and supervised tokens written so far
     for segment, (ids, supervised) in enumerate(examples, 1):
         tokens = slice(start, start + len(ids))
-        packed.token_ids[number, tokens] = ids
-        packed.segment_ids[number, tokens] = segment
+        rows.token_ids[number, tokens] = ids
+        rows.segment_ids[number, tokens] = segment
 
         before = np.flatnonzero(supervised[1:])  # where the token before a supervised one is
         targets = slice(filled, filled + len(before))
-        packed.positions[number, targets] = start + before
-        packed.labels[number, targets] = ids[before + 1]
-        packed.weights[number, targets] = 1.0
+        rows.positions[number, targets] = start + before
+        rows.labels[number, targets] = ids[before + 1]
+        rows.weights[number, targets] = 1.0
 
         start, filled = tokens.stop, targets.stop
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of packed rows for `fit`: (inputs, labels, weights).
+    """Batches of packed rows, as numpy arrays: (inputs, labels, weights).
 
     They are one epoch, in an order drawn from (seed, epoch), from batch `start` to before `stop`.
     The last batch is filled up with rows of weight 0, so that every step has one shape. `share`
@@ -168,7 +151,7 @@ class Batches(keras.utils.PyDataset):
         part, parts = share
         self._share = slice(part * batch_size // parts, (part + 1) * batch_size // parts)
 
-        order = np.arange(len(rows.token_ids))
+        order = np.arange(len(rows))
         if seed is not None:
             order = np.random.default_rng((seed, epoch)).permutation(len(order))
         self._order = order[start * batch_size : None if stop is None else stop * batch_size]
@@ -176,23 +159,40 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self._order) // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        token_ids, segment_ids, positions, labels, weights, _ = (
-            self._part(field, index) for field in self.rows
+    def __getitem__(self, index: int) -> Batch:
+        rows = self.rows[self._rows_of(index)[self._share]]
+        missing = self._share.stop - self._share.start - len(rows.token_ids)
+        token_ids, segment_ids, positions, labels, weights = (
+            np.pad(field, [(0, missing), (0, 0)]) for field in rows
         )
         inputs = {"token_ids": token_ids, "segment_ids": segment_ids, "positions": positions}
         return inputs, labels, weights
 
     def numbers(self, index: int) -> list[int]:
         """Which of the packed conversations, counted from 1, a whole batch holds."""
-        numbers = self.rows.numbers[self._rows_of(index)]
-        return sorted(set(numbers.ravel().tolist()) - {0})
-
-    def _part(self, field: np.ndarray, index: int) -> np.ndarray:
-        """This process's part of a batch of `field`, filled up with zeros."""
-        picked = field[self._rows_of(index)]
-        missing = self.batch_size - len(picked)
-        return np.pad(picked, [(0, missing)] + [(0, 0)] * (field.ndim - 1))[self._share]
+        rows = [self.rows.assigned[row] for row in self._rows_of(index)]
+        return sorted(conversation + 1 for row in rows for conversation in row)
 
     def _rows_of(self, index: int) -> np.ndarray:
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
+
+
+def as_dataset(batches: Batches) -> Any:
+    """The same batches as a `tf.data.Dataset`, which makes the next ones while a step runs.
+
+    `batches` itself where TensorFlow is not installed. The bytes are the same.
+    """
+    tf = import_tensorflow()
+    if tf is None:
+        return batches
+
+    def generate() -> Iterator[Batch]:
+        for index in range(len(batches)):
+            yield batches[index]
+
+    specs = keras.tree.map_structure(
+        lambda array: tf.TensorSpec(array.shape, array.dtype), batches[0]
+    )
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=specs)
+    counted = tf.data.experimental.assert_cardinality(len(batches))
+    return dataset.apply(counted).prefetch(AHEAD)

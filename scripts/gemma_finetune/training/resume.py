@@ -1,9 +1,10 @@
 """Checkpoints of an unfinished training, so that a killed one resumes and ends with the same bytes.
 
-A run has one file, `.resume/train-KEY.npz`. It lies outside the stage's outs, because DVC removes
-those before it runs a stage. KEY is a digest of everything that determines the run, so a run never
-finds the checkpoint of another one. The file is removed when the run succeeds; a training that
-starts also removes what other runs left in `.resume/` and have not written to for a week.
+A run has one file, `.resume/train-KEY.npz`, and the folder `.resume/train-KEY.tokens` with its
+tokenized data. They lie outside the stage's outs, because DVC removes those before it runs a stage.
+KEY is a digest of everything that determines the run, so a run never finds the checkpoint of
+another one. Both are removed when the run succeeds; a training that starts also removes what other
+runs left in `.resume/` and have not written to for a week.
 """
 
 import hashlib
@@ -13,11 +14,13 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
 import keras
 import numpy as np
 
@@ -73,10 +76,15 @@ def imported_code() -> list[Path]:
 
 
 class RunFile:
-    """The checkpoint of one run: named arrays and a JSON value. It is never half-written."""
+    """The checkpoint of one run: named arrays and a JSON value. It is never half-written.
+
+    `tokens` is the folder for what this process tokenizes.
+    """
 
     def __init__(self, key: str) -> None:
         self.path = FOLDER / f"train-{key}.npz"
+        number = jax.process_index()
+        self.tokens = FOLDER / (f"train-{key}.tokens" + (f".{number}" if number else ""))
 
     def write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         """Overwrites the checkpoint."""
@@ -99,7 +107,12 @@ class RunFile:
         """Removes the file, and what a killed run of the same key left next to it."""
         self.path.unlink(missing_ok=True)
         remove_left_behind(self.path)
-        if FOLDER.is_dir() and not any(FOLDER.iterdir()):
+        self.remove_tokens()
+
+    def remove_tokens(self) -> None:
+        """Removes the tokens of this process."""
+        shutil.rmtree(self.tokens, ignore_errors=True)
+        with suppress(OSError):  # missing, or something else is in it
             FOLDER.rmdir()
 
     def remove_old_ones(self) -> None:
@@ -110,16 +123,17 @@ class RunFile:
         if not FOLDER.is_dir():
             return
         oldest = time.time() - KEPT_DAYS * 24 * 3600
-        others = [path for path in FOLDER.iterdir() if path != self.path]
+        ours = self.path.stem  # the checkpoint, and tokens
+        others = [path for path in FOLDER.iterdir() if not path.name.startswith(ours)]
         old = [path for path in others if path.stat().st_mtime < oldest]
         for path in old:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-        if left := len(others) - len(old):
+        if left := {path.name.split(".")[0] for path in set(others) - set(old)}:
             print(
-                f"{FOLDER}/ holds {left} unfinished runs with other settings, inputs or code; "
+                f"{FOLDER}/ holds {len(left)} unfinished runs with other settings, inputs or code; "
                 f"what is not written for {KEPT_DAYS} days is removed",
                 file=sys.stderr,
             )

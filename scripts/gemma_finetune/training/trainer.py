@@ -20,7 +20,7 @@ from gemma_finetune.training.callbacks import (
     ValidationProgress,
 )
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.training.data_pipeline import Batches, PackedRows
+from gemma_finetune.training.data_pipeline import Batches, PackedRows, as_dataset
 from gemma_finetune.training.distribution import (
     check_same_everywhere,
     is_first_process,
@@ -30,6 +30,7 @@ from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
 from gemma_finetune.training.resume import RunFile, SaveState
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.imports import import_tensorflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class GemmaTrainer:
     """
 
     def __init__(self, backbone: keras.Model, lora: LoRAConfig, config: TrainingConfig) -> None:
+        import_tensorflow()  # Keras seeds it, too; without this it would take a GPU's memory
         keras.utils.set_random_seed(config.seed)
         self.config = config
         self.adapters = apply_lora(backbone, lora, seed=config.seed)
@@ -81,8 +83,9 @@ class GemmaTrainer:
 
         held_out, base_loss = None, None
         if validation:
-            held_out = Batches(validation, config.batch_size, share=share_of_batch())
-            with closing(ValidationProgress(len(held_out), "validate the base")) as shown:
+            batches = Batches(validation, config.batch_size, share=share_of_batch())
+            held_out = as_dataset(batches)
+            with closing(ValidationProgress(len(batches), "validate the base")) as shown:
                 found = self.model.evaluate(
                     held_out, verbose=0, return_dict=True, callbacks=[shown]
                 )
@@ -94,13 +97,13 @@ class GemmaTrainer:
         if log_file and is_first_process():
             log.open(log_file)
 
-        tokens_per_step = self._step_rows * train.token_ids.shape[1]
+        tokens_per_step = self._step_rows * train.length
         shown = Progress(steps, len(log.rows), tokens_per_step, log.val_loss)
         with closing(log), closing(shown) as progress:
             for epoch, batches in self._epochs(train, steps, best, log):
                 stop = StopOnNaN(batches, len(log.rows))
                 self.model.fit(
-                    batches,
+                    as_dataset(batches),
                     initial_epoch=epoch,
                     epochs=epoch + 1,
                     validation_data=held_out,
@@ -115,7 +118,7 @@ class GemmaTrainer:
         return TrainingResult(weights=best.weights, log=log, metrics=metrics)
 
     def _epoch_steps(self, train: PackedRows) -> int:
-        return -(-len(train.token_ids) // self._step_rows)
+        return -(-len(train) // self._step_rows)
 
     def _count_steps(self, train: PackedRows) -> int:
         in_epochs = self._epoch_steps(train) * self.config.epochs if self.config.epochs else None
@@ -166,7 +169,7 @@ class GemmaTrainer:
         self, train: PackedRows, log: MetricsLogger, best: LoRASave, base_loss: float | None
     ) -> dict[str, float]:
         """What metrics/train.json says of the run."""
-        filled = float((train.segment_ids > 0).mean())
+        filled = train.count_tokens() / (len(train) * train.length)
         weights = adapter_weights(self.adapters)
         metrics = {
             "steps": len(log.rows),

@@ -153,12 +153,15 @@ def read_jsonl(path: str | Path) -> Iterator[Any]:
     """The rows of a JSONL file. UserError names the line that is wrong."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:  # invalid UTF-8 is a ValueError, too
-                raise UserError(
-                    f"{path}:{number}: not valid JSON ({error}); mend it, or make the file again"
-                )
+            yield parse_json_line(f"{path}:{number}", line)
+
+
+def parse_json_line(place: str, line: bytes) -> Any:
+    """The value of one line of a JSONL file. UserError names its place if it is wrong."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:  # invalid UTF-8 is a ValueError, too
+        raise UserError(f"{place}: not valid JSON ({error}); mend it, or make the file again")
 
 
 def sha256(path: str | Path) -> str:

@@ -1,19 +1,12 @@
-"""Imports that leave a library out."""
+"""TensorFlow, which training uses for its input and everything else leaves out."""
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import Any
 
-from gemma_finetune.utils.quiet import quiet_unless_it_fails
-
-
-def load_tensorflow_quietly() -> None:
-    """Imports TensorFlow if it is installed, without its notes on oneDNN and CUDA.
-
-    Keras imports it at the first `fit`, and then the notes would stand in the progress bar.
-    """
-    with quiet_unless_it_fails(), suppress(ImportError):
-        import tensorflow  # noqa: F401
+from gemma_finetune.utils.quiet import quiet
 
 
 @contextmanager
@@ -32,3 +25,15 @@ def without_tensorflow() -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow on the CPU alone, because JAX needs the memory of a GPU; None if not installed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        with quiet():
+            import tensorflow as tf
+    except ImportError:
+        return None
+    tf.config.set_visible_devices([], "GPU")
+    return tf

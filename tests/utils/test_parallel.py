@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from gemma_finetune.data import parallel
-from gemma_finetune.data.parallel import chunks, map_ordered
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.utils import parallel
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.parallel import chunks, map_ordered
 from imports import ROOT
 
 

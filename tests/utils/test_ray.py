@@ -19,11 +19,11 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from gemma_finetune.data import ray_cluster
 from gemma_finetune.data.converter import canonical
-from gemma_finetune.data.parallel import map_ordered
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.utils import ray_cluster
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.parallel import map_ordered
 from imports import SCRIPTS
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 SMALL_CHUNKS = """
 import runpy, sys
 sys.path.insert(0, sys.argv[1])
-from gemma_finetune.data import parallel
+from gemma_finetune.utils import parallel
 parallel.CHUNK_ROWS = 5
 sys.argv = [f"{sys.argv[1]}/{sys.argv[2]}.py"]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -45,7 +45,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 SLEEPY = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from gemma_finetune.data.parallel import map_ordered
+from gemma_finetune.utils.parallel import map_ordered
 from gemma_finetune.utils.cli import run
 
 def sleep(chunk):

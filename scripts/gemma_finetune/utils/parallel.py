@@ -5,6 +5,7 @@ The cores are those of this machine, or of a Ray cluster.
 
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,7 +14,7 @@ from itertools import chain, islice
 
 from tqdm import tqdm
 
-from gemma_finetune.data import ray_cluster
+from gemma_finetune.utils import ray_cluster
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 << 20
@@ -68,8 +69,23 @@ def _local_submitter(function: Callable) -> Iterator[Callable[[list], Callable]]
     # Spawned, not forked: a fork copies locks that other threads (Rayon's, JAX's) hold, but not
     # the threads that would release them.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(_count_cores(), context) as pool:
+    with _without_main_file(), ProcessPoolExecutor(_count_cores(), context) as pool:
         yield lambda chunk: pool.submit(function, chunk).result
+
+
+@contextmanager
+def _without_main_file() -> Iterator[None]:
+    """Keeps processes that start in the block from importing the script that runs.
+
+    They get functions of the package. The script may import what these do not need, such as JAX.
+    """
+    main = vars(sys.modules["__main__"])
+    file = main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file:
+            main["__file__"] = file
 
 
 def _count_cores() -> int:

@@ -1,0 +1,89 @@
+"""A person's own data: once DVC tracks it, experiments read it wherever they run."""
+
+import re
+import shutil
+
+import pytest
+import yaml
+
+from clones import git, run
+
+pytestmark = pytest.mark.slow
+
+ROW = '{"instruction": "Translate to French", "output": "Bonjour"}\n'
+
+
+@pytest.fixture
+def clone(stand_ins, tmp_path):
+    clone = shutil.copytree(stand_ins, tmp_path / "clone")
+    for key, value in {"user.name": "test", "user.email": "test@example.org"}.items():
+        git(clone, "config", key, value)
+    (clone / "my").mkdir()
+    return clone
+
+
+def locked_data(clone):
+    """(path, digest) of the data that `validate` last read."""
+    dep = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]["validate"]["deps"][0]
+    return dep["path"], dep["md5"]
+
+
+def test_a_folder_works_everywhere_once_it_is_added_and_stays_out_of_git(clone):
+    (clone / "my/chats").mkdir()
+    (clone / "my/chats/a.jsonl").write_text(ROW)
+    experiment = "dvc exp run validate -S data.raw=my/chats".split()
+    refusal = run(clone, *experiment, ok=False)
+    assert "error: my/chats is tracked neither by DVC nor by Git" in refusal
+
+    run(clone, *re.search("`(dvc add .*?)`", refusal)[1].split())
+    commit_data(clone)
+    run(clone, *experiment, "--name", "here")
+    assert locked_data(clone)[0] == "my/chats"
+    run(clone, *experiment, "--name", "temporary", "--temp")
+    run(clone, *experiment, "--name", "queued", "--queue")
+    run(clone, "dvc", "exp", "run", "--run-all")
+
+    experiments = run(clone, "dvc", "exp", "list", "--name-only").split()
+    assert {"here", "temporary", "queued"} <= set(experiments)
+    refs = run(clone, "git", "for-each-ref", "refs/exps", "--format=%(refname)").split()
+    committed = {name for ref in refs for name in files_of(clone, ref)}
+    assert "my/chats.dvc" in committed and "my/chats/a.jsonl" not in committed
+
+
+def commit_data(clone):
+    git(clone, "add", "my")
+    git(clone, "commit", "-qm", "My data")
+
+
+def files_of(clone, ref):
+    return run(clone, "git", "ls-tree", "-r", "--name-only", ref).split()
+
+
+def test_data_from_elsewhere_follows_its_source(clone, tmp_path):
+    source = tmp_path / "source.jsonl"
+    source.write_text(ROW)
+    run(clone, "dvc", "import-url", str(source), "my/chats.jsonl")
+    commit_data(clone)
+    reproduce = "dvc exp run validate -S data.raw=my/chats.jsonl".split()
+    run(clone, *reproduce)
+    before = locked_data(clone)
+
+    source.write_text(ROW + ROW.replace("French", "Latin"))
+    run(clone, "dvc", "update", "my/chats.jsonl.dvc")
+    commit_data(clone)
+    run(clone, *reproduce)
+    assert locked_data(clone)[0] == "my/chats.jsonl" and locked_data(clone) != before
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ("[data/raw,my]", "Cannot interpolate data of type 'list'"),
+        ("my/*.jsonl", "No such file or directory: .*my/\\*.jsonl"),
+        ("https://example.org/a.jsonl", "dependency 'https://example.org/a.jsonl' does not exist"),
+    ],
+)
+def test_what_dvc_refuses_itself(clone, raw, says):
+    """As docs/data.md says, with what to do instead."""
+    output = run(clone, "dvc", "exp", "run", "validate", "-S", f"data.raw={raw}", ok=False)
+    assert re.search(says, output)
