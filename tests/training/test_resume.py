@@ -99,10 +99,12 @@ def test_it_resumes_and_ends_with_the_same_result(
 def test_it_saves_by_time_too(base_dir, train_config, here, monkeypatch):
     """Each step is late here: 3 steps of each of 3 epochs, and after each epoch."""
     saved = []
-    monkeypatch.setattr(RunFile, "write", lambda self, arrays, facts: saved.append(facts["rows"]))
+    monkeypatch.setattr(
+        RunFile, "write", lambda self, arrays, facts: saved.append(len(facts["rows"]))
+    )
     trainer = make_trainer(base_dir, train_config, save_every_steps=99, save_every_minutes=1e-9)
     trainer.fit(make_rows(48, 0), None, RunFile("key"))
-    assert [len(rows) for rows in saved] == list(range(1, 13))
+    assert saved == list(range(1, 13))
 
 
 def as_bytes(result):
