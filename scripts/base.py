@@ -11,9 +11,11 @@ from gemma_finetune.base.download import fetch, revision
 from gemma_finetune.base.preset import import_preset
 from gemma_finetune.config import load_section
 from gemma_finetune.models.config import ModelConfig
-from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, write_json
 from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
+from gemma_finetune.utils.imports import import_tensorflow
+from gemma_finetune.utils.progress import working
 
 BASE = Path("models/base")
 
@@ -24,8 +26,20 @@ def main() -> None:
         if config.preset == "tiny":
             make_tiny(temporary, config)
         else:
-            import_hub_or_local(config.preset, temporary)
+            refuse_unwatched(config)
+            with working(f"fetch and copy {config.preset}"):
+                import_hub_or_local(config.preset, temporary)
     print(f"{config.preset} -> {BASE}")
+
+
+def refuse_unwatched(config: ModelConfig) -> None:
+    """UserError for a directory that DVC does not watch: it would miss new weights there."""
+    preset, watched = Path(config.preset), Path(config.watch)
+    if preset.is_dir() and preset.resolve() != watched.resolve():
+        raise UserError(
+            f"model.preset: DVC does not watch {preset}, so new weights in it would go unnoticed; "
+            f"name it twice: -S model.preset={preset} -S model.watch={preset}"
+        )
 
 
 def make_tiny(directory: Path, config: ModelConfig) -> None:
@@ -35,6 +49,7 @@ def make_tiny(directory: Path, config: ModelConfig) -> None:
     )  # imports Keras, which a download can do without
 
     prepare_training(weights=0)
+    import_tensorflow()
     keep_freed_memory()
     build_tiny(directory, config)
 

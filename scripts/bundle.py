@@ -22,10 +22,18 @@ from gemma_finetune.formats.lora_file import load_lora
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import require, write_json
+from gemma_finetune.utils.progress import working
 
 SECTIONS = ("data", "model", "lora", "train", "export")
 # Parameters of these sections that change nothing in a bundle, only whether or how it is made.
-NOT_IN_IT = ("data.max_rejected_fraction", "train.save_every_steps", "export.quantizations")
+NOT_IN_IT = (
+    "data.max_rejected_fraction",
+    "model.watch",
+    "train.memory_gb",
+    "train.save_every_minutes",
+    "train.save_every_steps",
+    "export.quantizations",
+)
 SPLITS = ("train", "validation")
 
 
@@ -40,8 +48,9 @@ def main() -> None:
     )
     contents = expected_contents(parts)
     task, litertlm = Path(f"models/bundle/{name}.task"), Path(f"models/bundle/{name}.litertlm")
-    create_mediapipe_task(parts, task, contents)
-    create_litertlm(parts, litertlm, contents)
+    with working(f"write {task} and {litertlm.name}"):
+        create_mediapipe_task(parts, task, contents)
+        create_litertlm(parts, litertlm, contents)
 
     made_of = manifest(
         contents=contents,
@@ -62,7 +71,7 @@ def read_params() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for section in SECTIONS:
         found[section] = {}
-        for key, value in config.read_section(section).items():
+        for key, value in config.resolved_section(section).items():
             if f"{section}.{key}" not in NOT_IN_IT:
                 found[section][key] = value
     return found

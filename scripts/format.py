@@ -1,45 +1,52 @@
 """Renders conversations in Gemma's chat template and splits them into train, validation and test.
 
 data/deduped/kept.jsonl, models/base/tokenizer.model ->
-data/formatted/{train,validation,test}.jsonl, overlong.jsonl (the rows that are too long) and
-facts.npz (numbers about each row, for `describe`)
+data/formatted/{train,validation,test}.jsonl, overlong.jsonl (the rows that are too long),
+facts.npz (numbers about each row, for `describe`) and lengths.json (for `settings`)
 
     python scripts/format.py
 """
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import compress
+from itertools import chain, compress, islice
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 import orjson
+from pydantic import TypeAdapter
 
-from gemma_finetune.config import load_section
+from gemma_finetune.auto import KEPT_ROWS, sequence_length
+from gemma_finetune.config import AUTO, load_section, load_value
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.evidence import evidence_of, load_shared_text
-from gemma_finetune.data.formatter import Formatted, format_lines
+from gemma_finetune.data.formatter import Formatted, count_tokens, format_lines
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.split import SPLITS
-from gemma_finetune.training.config import TrainingConfig
+from gemma_finetune.training.config import SequenceLength
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside, made_by, require
+from gemma_finetune.utils.files import aside, made_by, require, write_json
 from gemma_finetune.utils.parallel import chunks, map_ordered
 
 TOKENIZER = "models/base/tokenizer.model"
 SHARED_TEXT = "data/deduped/shared_text.npz"
 SHOWN = 5  # rows that a message names
+MEASURED = 20_000  # rows, spread evenly, by whose lengths an automatic sequence length is chosen
 
 
 def main() -> None:
     config = load_section("data", DataConfig)
-    limit = load_section("train", TrainingConfig).sequence_length
+    limit = load_value("train.sequence_length", TypeAdapter(Literal["auto"] | SequenceLength))
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
     require(SHARED_TEXT, "dedup")
     with open(source, "rb") as file, aside("data/formatted") as folder, made_by("dedup", source):
         folder.mkdir()
+        if limit == AUTO:
+            limit = choose_limit(file, config)
+            print(f"train.sequence_length: auto is {limit}")
         work = partial(
             format_lines,
             config=config,
@@ -58,12 +65,36 @@ def main() -> None:
         numbers, first = np.unique(facts.pop("row"), return_index=True)
         splits = facts["split"][first]  # (rows,)
         refuse_leaks(splits, bands[numbers], lambda n: row(numbers[n]), config.dedup_threshold)
+        answers = facts.pop("answer")
+        write_lengths(folder, limit, answers, facts["split"])
         np.savez(folder / "facts.npz", allow_pickle=False, **facts)
     counts = np.bincount(facts["split"], minlength=len(SPLITS)).tolist()
     shown = ", ".join(f"{n:,} {split}" for split, n in zip(SPLITS, counts, strict=True))
     print(f"{sum(counts):,} conversations: {shown}")
     if pieces := sum(counts) - len(numbers):
         print(f"{pieces:,} of them by splitting conversations over {limit} tokens")
+
+
+def choose_limit(file: BinaryIO, config: DataConfig) -> int:
+    """The automatic sequence length. It keeps every row if `data.overlong` is fail."""
+    keep_all = config.overlong == "fail"
+    step = 1 if keep_all else max(1, -(-sum(1 for _ in file) // MEASURED))
+    file.seek(0)
+    work = partial(count_tokens, tokenizer_path=TOKENIZER)
+    counted = map_ordered(work, chunks(islice(file, 0, None, step)))
+    tokens = list(chain.from_iterable(counted))
+    file.seek(0)
+    return sequence_length(tokens, 1.0 if keep_all else KEPT_ROWS)
+
+
+def write_lengths(folder: Path, limit: int, answers: np.ndarray, splits: np.ndarray) -> None:
+    """Writes what `settings` asks of the data: the sequence length and the longest test answer.
+
+    Of all splits, if no row is in the test split.
+    """
+    tested = answers[splits == SPLITS.index("test")]
+    longest = int(np.max(tested if len(tested) else answers, initial=0))
+    write_json(folder / "lengths.json", {"sequence_length": limit, "longest_answer": longest})
 
 
 def write(

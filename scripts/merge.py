@@ -25,6 +25,7 @@ from gemma_finetune.formats.lora_file import Adapter, check_fits, load_lora
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, read_jsonl, require
+from gemma_finetune.utils.progress import working
 
 BASE = Path("models/base")
 LORA = Path("models/lora.npz")
@@ -39,7 +40,8 @@ def main() -> None:
     check_fits(LORA, adapter, BASE, target_shapes(BASE, adapter.config.targets))
     prompts = read_prompts()
     with aside(MERGED) as temporary:
-        write_merged(temporary, adapter)
+        with working("merge the adapter into the base"):
+            write_merged(temporary, adapter)
         proof = prove_merge(BASE, temporary, adapter, prompts)
 
     adapter_difference, base_difference = proof["merged_vs_lora"], proof["merged_vs_base"]

@@ -25,7 +25,7 @@ from gemma_finetune.formats.lora_file import (
 )
 from gemma_finetune.formats.peft_adapter import CONFIG, read_peft, write_peft
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import aside
+from gemma_finetune.utils.files import aside, read_json
 
 
 def main() -> None:
@@ -52,8 +52,17 @@ def export_adapter(lora: Path, directory: Path, base: Path) -> Adapter:
     adapter = load_lora(lora)
     check_fits(lora, adapter, base, target_shapes(base, adapter.config.targets))
     with aside(directory) as temporary:
-        write_peft(temporary, adapter, str(base))
+        write_peft(temporary, adapter, base_name(base))
     return adapter
+
+
+def base_name(base: Path) -> str:
+    """Where PEFT finds the base: on Hugging Face if it came from there, else its absolute path."""
+    source = base / "source.json"
+    preset = read_json(source).get("preset", "") if source.exists() else ""
+    if preset.startswith("hf://"):
+        return preset.removeprefix("hf://").partition("@")[0]
+    return str(base.resolve())
 
 
 def import_adapter(directory: Path, lora: Path, base: Path) -> Adapter:

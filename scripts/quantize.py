@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gemma_finetune.export.quantizer import quantize, table
 from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.progress import working
 
 FLOAT32 = Path("models/tflite/float32.tflite")
 
@@ -19,7 +20,8 @@ def main() -> None:
     name = sys.argv[1]
     recipe = Path(name if name.endswith(".json") else f"scripts/recipes/{name}.json")
     out = Path(f"models/tflite/{recipe.stem}.tflite")
-    weights = quantize(FLOAT32, out, recipe)
+    with working(f"quantize to {recipe.stem}"):
+        weights = quantize(FLOAT32, out, recipe)
     print(table(weights))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 

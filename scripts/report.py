@@ -8,8 +8,9 @@ Run      python scripts/report.py
 
 import csv
 from dataclasses import asdict
+from typing import Any
 
-from gemma_finetune.config import load_section
+from gemma_finetune.config import AUTO, load_section, read_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.models.config import ModelConfig
@@ -32,7 +33,10 @@ STAGES = {"data": "describe", "train": "train", "evaluate": "evaluate", "check":
 
 
 def main() -> None:
-    params = {name: asdict(load_section(name, section)) for name, section in SECTIONS.items()}
+    params: dict[str, Any] = {}
+    for name, section in SECTIONS.items():
+        params[name] = asdict(load_section(name, section))
+    params["auto"] = automatic()
     quantizations = params["export"]["quantizations"]
     metrics, manifests = {}, {}
     for name, stage in STAGES.items():
@@ -56,6 +60,16 @@ def main() -> None:
     with aside("metrics/report.md") as path:
         path.write_text(text, encoding="utf-8")
     print("metrics/report.md, with metrics/ladder.png and metrics/training.png")
+
+
+def automatic() -> set[str]:
+    """The parameters that are `auto` in params.yaml, by full name."""
+    found = set()
+    for section in SECTIONS:
+        for key, value in read_section(section).items():
+            if value == AUTO:
+                found.add(f"{section}.{key}")
+    return found
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ metrics/training_log.csv
     python scripts/train.py
 
 A killed run resumes from its last checkpoint in .resume/ when it is started again with the same
-settings, inputs and code.
+settings, inputs and code. No adapter is written if none had a lower validation loss than the base.
 """
 
 from pathlib import Path
+from typing import Any
 
+from gemma_finetune.auto import KEYS, fixed_memory, read_base, training_memory
 from gemma_finetune.config import load_section
 from gemma_finetune.formats.fake_quantization import RECIPE
 from gemma_finetune.formats.lora_file import base_digest, save_lora
@@ -28,12 +30,15 @@ from gemma_finetune.training.examples import Examples, tokenize
 from gemma_finetune.training.resume import RunFile, run_key, run_settings
 from gemma_finetune.training.trainer import GemmaTrainer
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import made_by, require, write_json
-from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
+from gemma_finetune.utils.files import made_by, read_json, require, write_json
+from gemma_finetune.utils.gpu import device_name, keep_freed_memory, prepare_training
+from gemma_finetune.utils.memory import available_memory
+from gemma_finetune.utils.progress import working
 
 BASE = Path("models/base")
 TRAIN = Path("data/formatted/train.jsonl")
 VALIDATION = Path("data/formatted/validation.jsonl")
+LOG = Path("metrics/training_log.csv")
 
 
 def main() -> None:
@@ -52,6 +57,7 @@ def main() -> None:
     if config.distribution != "none":
         join_job()
     set_distribution(config.distribution, BASE, config.batch_size)
+    check_memory(model.dtype, config)
 
     inputs = [Path(__file__), RECIPE, *sorted(BASE.iterdir()), TRAIN, VALIDATION]
     key = run_key(run_settings(model, lora, config), inputs)
@@ -64,20 +70,27 @@ def main() -> None:
     if not train:
         raise UserError(f"{TRAIN} has no rows to train on; run `dvc repro format`")
     validation = load_examples(VALIDATION, config.sequence_length, unfinished.tokens)
-    backbone = load_gemma_model(BASE, dtype=model.dtype)
+    with working(f"load {BASE} in {model.dtype}"):
+        backbone = load_gemma_model(BASE, dtype=model.dtype)
     keep_freed_memory()
     result = GemmaTrainer(backbone, lora, config).fit(
         pack(train, config.sequence_length),
         pack(validation, config.sequence_length) if validation else None,
         unfinished,
+        LOG,
     )
     if not is_first_process():
         unfinished.remove_tokens()
         return
+    try:
+        refuse_useless(result.metrics)
+    except UserError:
+        unfinished.remove()
+        raise
 
     save_lora("models/lora.npz", result.weights, lora, base_digest(BASE))
-    result.log.write("metrics/training_log.csv")
     metrics = {
+        "settings": chosen_settings(model, config),
         "examples": len(train),
         "supervised_fraction": round(train.supervised_fraction(), 4),
         **result.metrics,
@@ -86,7 +99,46 @@ def main() -> None:
     unfinished.remove()
 
     print(f"{len(train)} conversations, {metrics['steps']} steps -> models/lora.npz")
-    print(f"validation loss {metrics.get('base_val_loss')} -> {metrics.get('val_loss')}")
+    if "val_loss" in metrics:
+        print(f"validation loss {metrics['base_val_loss']} -> {metrics['val_loss']}")
+    else:
+        print(
+            "no validation rows: this is the adapter of the last step, and whether it is better "
+            "than the base was not measured (data.validation_fraction)"
+        )
+
+
+def check_memory(dtype: str, config: TrainingConfig) -> None:
+    """Prints what training will take. UserError if not even the model fits in memory."""
+    base = read_base(read_json(require(BASE / "config.json", "base")))
+    if device_name() != "cpu":
+        return
+    needed = training_memory(base, dtype, config.batch_size * config.sequence_length)
+    available = available_memory()
+    print(f"estimate: {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are free")
+    if fixed_memory(base, dtype) > available:
+        raise UserError(
+            f"training this base in {dtype} takes {fixed_memory(base, dtype) / 1e9:.1f} GB of "
+            f"memory or more, and {available / 1e9:.1f} GB are free: close other programs, or use "
+            "a smaller base or a larger machine"
+        )
+
+
+def refuse_useless(metrics: dict[str, Any]) -> None:
+    """UserError if the best adapter is no better than the base on the validation rows."""
+    if "val_loss" in metrics and metrics["val_loss"] >= metrics["base_val_loss"]:
+        raise UserError(
+            f"the best adapter is no better than the base: validation loss "
+            f"{metrics['base_val_loss']} before training, {metrics['val_loss']} after epoch "
+            f"{metrics['best_epoch']}; no adapter was written. Lower train.learning_rate or train "
+            f"longer; {LOG} has the loss of each step"
+        )
+
+
+def chosen_settings(model: ModelConfig, config: TrainingConfig) -> dict[str, Any]:
+    """The settings of this run that may be `auto` in params.yaml, as they were."""
+    settings = {f"model.{key}": getattr(model, key) for key in KEYS["model"]}
+    return settings | {f"train.{key}": getattr(config, key) for key in KEYS["train"]}
 
 
 def load_examples(path: Path, sequence_length: int, tokens: Path) -> Examples:

@@ -16,6 +16,7 @@ import sentencepiece
 
 import exported
 import gemma_finetune.config  # noqa: F401 - sets Keras's backend before a test imports Keras
+import parameters
 from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
 
 # A shell's background jobs ignore Ctrl-C, and their children inherit that; some tests press it.
@@ -204,10 +205,9 @@ def float32(tmp_path_factory, talkative) -> Path:
 @pytest.fixture
 def write_params(tmp_path, monkeypatch):
     """Writes params.yaml with changes {"lora.rank": 4} to a temporary folder and moves there."""
-    import yaml
 
     def write(changes):
-        params = yaml.safe_load(Path(__file__).parents[1].joinpath("params.yaml").read_text())
+        params = parameters.resolved()
         for key, value in changes.items():
             *parents, last = key.split(".")
             node = params

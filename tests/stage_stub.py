@@ -3,6 +3,7 @@
 For tests of what runs again and what the caches restore: real DVC, the real dvc.yaml, no waiting.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -20,9 +21,7 @@ def main():
     if os.environ.get("STOP_AT") == name:
         sys.exit("stopped")
     stage = PIPELINE[name]
-    digest = hashlib.sha256(
-        json.dumps([parameter(key) for key in stage.get("params", [])]).encode()
-    )
+    digest = hashlib.sha256(json.dumps(list(parameters(stage.get("params", [])))).encode())
     for dep in paths(stage["deps"], items):
         for file in files_in(Path(dep)):
             digest.update(file.read_bytes())
@@ -33,11 +32,12 @@ def main():
                 file.write_text(content(file, digest.hexdigest()))
 
 
-def parameter(key):
-    value = PARAMS
-    for part in key.split("."):
-        value = value[part]
-    return value
+def parameters(entries):
+    """The values of a list in dvc.yaml, where an entry may be {file: keys}."""
+    for entry in entries:
+        file, keys = next(iter(entry.items())) if isinstance(entry, dict) else (None, [entry])
+        found = json.loads(Path(file).read_text()) if file else PARAMS
+        yield from (functools.reduce(dict.__getitem__, key.split("."), found) for key in keys)
 
 
 def paths(entries, items):
@@ -45,6 +45,7 @@ def paths(entries, items):
     for entry in entries:
         path = entry if isinstance(entry, str) else next(iter(entry))
         path = path.replace("${data.raw}", PARAMS["data"]["raw"])
+        path = path.replace("${model.watch}", PARAMS["model"]["watch"])
         yield path.replace("${item.quantization}", items[0] if items else "")
 
 
@@ -67,6 +68,8 @@ def expected_files(out):
 
 def content(file, digest):
     number = int(digest[:6], 16)
+    if file.name == "settings.json":  # which later stages read parameters from
+        return json.dumps({name: PARAMS[name] for name in ("model", "train", "export", "evaluate")})
     if file.suffix == ".json":
         return json.dumps({"value": number})
     return f"a,b\n1,{number}\n" if file.suffix == ".csv" else digest

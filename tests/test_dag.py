@@ -12,12 +12,14 @@ import yaml
 from gto.constants import check_string_is_valid
 
 from bundle import NOT_IN_IT, read_params
+from gemma_finetune.auto import KEYS
 from imports import ROOT, SCRIPTS, has_code, imported_files
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+CHOSEN = "metrics/settings.json"
 NAMES = (
-    "validate convert dedup base format describe train "
+    "validate convert dedup base format settings describe train "
     "merge tflite quantize bundle evaluate check report"
 ).split()
 
@@ -30,6 +32,18 @@ def listed(stage, kind):
         entry if isinstance(entry, str) else next(iter(entry))
         for entry in STAGES[stage].get(kind, [])
     ]
+
+
+def listed_params(stage):
+    """{file: keys} of a stage's parameters."""
+    found = {"params.yaml": [], CHOSEN: []}
+    for entry in STAGES[stage].get("params", []):
+        if isinstance(entry, dict):
+            for file, keys in entry.items():
+                found[file] += keys
+        else:
+            found["params.yaml"].append(entry)
+    return found
 
 
 def options_of(stage, kind):
@@ -51,6 +65,9 @@ def loaded_sections(path):
                 yield node.args[0].value
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_quantizations":
             yield "export"
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_value":
+            if isinstance(node.args[0], ast.Constant) and path.name != "config.py":
+                yield node.args[0].value.split(".")[0]
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "SECTIONS":
             names = node.value.keys if isinstance(node.value, ast.Dict) else node.value.elts
             yield from (name.value for name in names)
@@ -95,21 +112,40 @@ def test_a_stage_is_run_as_a_plain_script(stage):
 def test_parameters_exist_and_belong_to_sections_the_stage_reads(stage):
     code = [ROOT / path for path in imported_files(SCRIPTS / f"{stage}.py") if path.endswith(".py")]
     read = {section for path in code for section in loaded_sections(path)}
-    for key in listed(stage, "params"):
+    params = listed_params(stage)
+    for key in params["params.yaml"]:
         section, *rest = key.split(".")
         assert section in read, f"{stage} lists {key} but never loads section {section}"
         assert not rest or rest[0] in PARAMS[section]
-    assert read == {key.split(".")[0] for key in listed(stage, "params")}
+    assert read == {key.split(".")[0] for keys in params.values() for key in keys}
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_what_may_be_auto_is_read_as_it_was_resolved(stage):
+    """By the file that `settings` writes: so the resolved value decides what runs again.
+
+    `bundle` and `report`, which record all settings, list whole sections of both files.
+    """
+    params = listed_params(stage)
+    alone = {f"{section}.{key}" for section, keys in KEYS.items() for key in keys}
+    if stage not in ("settings", "format"):
+        assert not alone & set(params["params.yaml"])
+    assert set(params[CHOSEN]) <= set(KEYS)
 
 
 def test_the_bundle_s_manifest_holds_the_parameters_that_the_stage_lists(monkeypatch):
     monkeypatch.chdir(ROOT)
-    found = {f"{section}.{key}" for section, values in read_params().items() for key in values}
-    keys = listed("bundle", "params")
+    manifest = read_params()
+    assert "auto" not in [manifest[name][key] for name in ("model", "train") for key in KEYS[name]]
+    found = {f"{section}.{key}" for section, values in manifest.items() for key in values}
+    params = listed_params("bundle")
+    keys = params["params.yaml"]
     whole_sections = {
         f"{section}.{key}" for section in PARAMS if section in keys for key in PARAMS[section]
     }
-    assert found == (whole_sections - set(NOT_IN_IT)) | {key for key in keys if "." in key}
+    chosen = {f"{section}.{key}" for section in params[CHOSEN] for key in KEYS[section]}
+    named = {key for key in keys if "." in key} | chosen
+    assert found == (whole_sections - set(NOT_IN_IT)) | named
 
 
 def test_metrics_and_plots_live_in_git_and_models_and_data_in_the_cache():

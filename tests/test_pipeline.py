@@ -18,7 +18,7 @@ from clones import SECRETS, git, run, stages_run
 pytestmark = pytest.mark.slow
 
 STAGES = (
-    "validate convert dedup base format describe train "
+    "validate convert dedup base format settings describe train "
     "merge tflite quantize bundle evaluate check report"
 ).split()
 

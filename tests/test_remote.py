@@ -122,6 +122,7 @@ def test_an_experiment_in_a_clone_with_nothing_pulled_fetches_only_what_train_re
     assert {file.relative_to(teammate).as_posix() for file in fetched - tracked} == {
         "data/formatted/train.jsonl",
         "data/formatted/validation.jsonl",
+        "models/base/config.json",
         "models/base/tokenizer.model",
     }
 

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 
 MARKS = "●○"  # runs; runs if what it reads came out different
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = list(PIPELINE)
 PAGE = ROOT / "docs/parameters.md"
 GATE = "Lock, code and parameters agree"
 
@@ -72,13 +73,27 @@ def repo(shared_repo, monkeypatch):
     git(shared_repo.root_dir, "checkout", "-q", ".")
 
 
-def reruns(repo):
-    """[Stages that would run, later stages that would run if what they read came out different]."""
+def reruns(repo, section=None):
+    """[Stages that would run, later stages that would run if what they read came out different].
+
+    section: of the parameter that was changed. Of what `settings` writes, only that section can
+    come out different, and a stage may not read it.
+    """
     with repo.lock:  # not repo.status(): it reads dvc.yaml and dvc.lock anew each time
         changed = {stage.addressing for stage in repo.index.stages if stage.changed()}
     graph = networkx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing).reverse()
+    if "settings" in changed and section:
+        for stage in list(graph.successors("settings")):
+            if section not in read_of_settings(stage.split("@")[0]):
+                graph.remove_edge("settings", stage)
     after = set().union(*(networkx.descendants(graph, stage) for stage in changed))
     return [changed, after - changed]
+
+
+def read_of_settings(stage):
+    """The sections of metrics/settings.json that a stage lists."""
+    *_, last = PIPELINE[stage]["params"]
+    return last["metrics/settings.json"]
 
 
 def plain(stage_sets):
@@ -104,7 +119,8 @@ def test_nothing_would_run_before_anything_changes(repo):
 @pytest.mark.parametrize("key", [key for key in leaves(PARAMS) if key != "export.quantizations"])
 def test_a_parameter_reruns_what_the_page_says(repo, key):
     change_parameter(key)
-    assert plain(reruns(repo)) == row_of(key)
+    section = key.split(".")[0] if "format" not in row_of(key)[0] else None
+    assert plain(reruns(repo, section)) == row_of(key)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +141,18 @@ def test_a_list_of_other_quantizations_leaves_those_that_stay_alone(repo, change
 def test_raw_data_reruns_what_the_page_says(repo):
     change_file(next(Path("data/raw").glob("*.jsonl")))
     assert plain(reruns(repo)) == TABLE["`data/raw`"]
+
+
+def test_new_weights_in_a_directory_of_ones_own_are_noticed(repo, tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"old")
+    for key in ("model.preset", "model.watch"):
+        change_parameter(key, str(tmp_path))
+    with Repo() as with_own_base:
+        with_own_base.commit("base", force=True)
+        assert "base" not in reruns(with_own_base)[0]
+        weights.write_bytes(b"retrained")
+        assert "base" in reruns(with_own_base)[0]
 
 
 @pytest.mark.parametrize(

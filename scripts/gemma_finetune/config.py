@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
@@ -36,6 +37,9 @@ CONTROL_PIECES = (
     "<mask>", "[multimodal]", "<start_of_image>", "<end_of_image>", "<image_soft_token>",
 )  # fmt: skip
 _CONTROL = re.compile("|".join(map(re.escape, CONTROL_PIECES)) + r"|<unused\d+>")
+
+AUTO = "auto"  # a parameter that the stage `settings` chooses
+SETTINGS = "metrics/settings.json"  # what it chose
 
 BUNDLE_KINDS = ("task", "litertlm")  # every quantization is bundled as both file types
 
@@ -73,16 +77,43 @@ def find_control(text: str) -> str | None:
 
 
 def load_section(name: str, cls: type[Config], path: str = "params.yaml") -> Config:
-    """Section `name` of a parameter file as a `cls`. UserError names the key that is wrong."""
-    values = read_section(name, path)
+    """Section `name` of a parameter file as a `cls`. UserError names the key that is wrong.
+
+    Where the file says `auto`, the value is the one in metrics/settings.json beside it.
+    """
+    return check_section(name, resolved_section(name, path), cls, path)
+
+
+def check_section(
+    name: str, values: dict[str, Any], cls: type[Config], path: str = "params.yaml"
+) -> Config:
+    """The values of a section as a `cls`. UserError names the key that is wrong."""
     known_keys = getattr(cls, "__dataclass_fields__", {})
     return _checked(values, TypeAdapter(cls), path, name, known_keys)
 
 
+def load_value(name: str, adapter: TypeAdapter, path: str = "params.yaml") -> Any:
+    """One parameter, such as `train.sequence_length`, as the adapter's type."""
+    section_name, _, key = name.partition(".")
+    return _checked(read_section(section_name, path).get(key), adapter, path, name)
+
+
 def load_quantizations(path: str = "params.yaml") -> tuple[str, ...]:
     """`export.quantizations`, for the stages that need nothing else of the section."""
-    values = read_section("export", path).get("quantizations")
-    return _checked(values, TypeAdapter(Quantizations), path, "export.quantizations")
+    return load_value("export.quantizations", TypeAdapter(Quantizations), path)
+
+
+def resolved_section(name: str, path: str = "params.yaml") -> dict[str, Any]:
+    """Section `name`, unchecked, with what the stage `settings` chose in place of `auto`."""
+    values = read_section(name, path)
+    if AUTO not in values.values():
+        return values
+    try:
+        chosen = json.loads(Path(path).with_name("metrics").joinpath("settings.json").read_text())
+        chosen = dict(chosen.get(name, {}))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        chosen = {}  # `auto` stays, and is refused where a number is needed
+    return {key: chosen.get(key, AUTO) if value == AUTO else value for key, value in values.items()}
 
 
 def read_section(name: str, path: str = "params.yaml") -> dict[str, Any]:
@@ -128,5 +159,7 @@ def _explain(path: str, name: str, error: ErrorDetails, known_keys: Iterable[str
         return f"{path}: {key}: no such parameter; `{name}` has {', '.join(known_keys)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"{path}: {key}: missing; restore it from Git"
+    if error["input"] == AUTO and not error["type"].startswith("literal"):
+        return f"{path}: {key}: {SETTINGS} does not say what auto is; run `dvc repro settings`"
     message = error["msg"].removeprefix("Value error, ")
     return f"{path}: {key}: {message[0].lower() + message[1:]}; found {error['input']!r}"

@@ -79,5 +79,11 @@ def test_a_local_directory_is_itself(tmp_path):
 def test_unknown_names_are_refused_without_a_download():
     with pytest.raises(UserError, match="'gemma3_2b' is unknown; .*gemma3_instruct_1b"):
         fetch("gemma3_2b")
-    with pytest.raises(UserError, match="directory ./nowhere does not exist"):
+    with pytest.raises(UserError, match="directory ./nowhere does not exist$"):
         fetch("./nowhere")
+
+
+def test_a_name_of_hugging_face_without_its_scheme_is_guessed():
+    for name in ("google/gemma-3-270m-it", "google/gemma-3-1b-it@main"):
+        with pytest.raises(UserError, match=f"did you mean hf://{name}[?]$"):
+            fetch(name)

@@ -71,12 +71,40 @@ def test_sharded_weights_are_joined(base_dir, tmp_path):
             {"registered_name": "keras_hub>Gemma3Backbone", "config": {"vision_encoder": {}}},
             "vision encoder",
         ),
+        (
+            {"model_type": "gemma3_text", "final_logit_softcapping": 30.0},
+            "soft-caps its logits .final_logit_softcapping., which is not supported",
+        ),
+        (
+            {"model_type": "gemma3_text", "attn_logit_softcapping": 50.0},
+            "soft-caps its attention logits",
+        ),
+        (
+            {"model_type": "gemma3_text", "use_bidirectional_attention": True},
+            "attends to later tokens, as an embedding model does",
+        ),
+        (
+            {
+                "registered_name": "keras_hub>Gemma3Backbone",
+                "config": {"final_logit_soft_cap": 30.0},
+            },
+            "soft-caps its logits .final_logit_soft_cap.",
+        ),
     ],
 )
 def test_other_models_are_refused(tmp_path, config, says):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=says):
         import_preset(tmp_path, tmp_path / "base")
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 7}, {"vocab_size": 9}])
+def test_weights_of_another_model_are_refused(base_dir, tmp_path, change):
+    source = shutil.copytree(base_dir, tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match="not those of its config.json, .* found 6 layers"):
+        import_preset(source, tmp_path / "base")
 
 
 def test_an_incomplete_directory_names_what_is_missing(base_dir, tmp_path):

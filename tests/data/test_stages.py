@@ -24,6 +24,7 @@ from gemma_finetune.data import converter
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.formatter import FACTS
 from gemma_finetune.formats.chat_template import render
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils import parallel
 from gemma_finetune.utils.cli import UserError
 
@@ -53,7 +54,7 @@ def test_twice_the_same_bytes(params):
     run()
     first = files_of("data", "metrics")
     run()
-    assert files_of("data", "metrics") == first and len(first) == 19
+    assert files_of("data", "metrics") == first and len(first) == 20
 
 
 def test_worker_processes_write_the_same_bytes(params, monkeypatch):
@@ -123,13 +124,39 @@ def test_formatted_rows_and_their_facts(params):
         assert row["text"] == render(row["messages"])
     assert read("data/formatted/overlong.jsonl") == []
     with np.load("data/formatted/facts.npz", allow_pickle=False) as facts:
-        names = set(FACTS) - {"row"}
+        names = set(FACTS) - {"row", "answer"}
         assert set(facts.files) == names
         assert facts["split"].tolist() == [0, 1, 2]
         assert {facts[name].shape for name in names} == {(3,)}
 
 
+@pytest.mark.parametrize("overlong", ["drop", "fail", "split"])
+def test_an_automatic_sequence_length_is_that_of_the_rows(params, overlong):
+    params({"train.sequence_length": "auto", "data.overlong": overlong})
+    write_raw([conversation(n) for n in range(98)] + [LONG, ONE_LONGER])
+    run("validate", "convert", "dedup", "format")
+    lengths = json.loads(Path("data/formatted/lengths.json").read_text())
+    kept_all = overlong == "fail"
+    longest = max(row["tokens"] for row in read("data/formatted/overlong.jsonl") or [{"tokens": 0}])
+    assert lengths["sequence_length"] == (1568 if kept_all else 928)
+    assert (longest > 928) != kept_all
+    assert 10 < lengths["longest_answer"] < 40
+
+
+def test_lengths_say_the_sequence_length_of_ones_own_and_the_longest_test_answer(params):
+    params({"train.sequence_length": 200})
+    long_answer = canonical([("human", "Count."), ("gpt", "one two three " * 4)], "test", {})
+    write_raw([conversation(1, "train"), long_answer, conversation(2, "test")])
+    run("validate", "convert", "dedup", "format")
+    lengths = json.loads(Path("data/formatted/lengths.json").read_text())
+    (row,) = [row for row in read("data/formatted/test.jsonl") if "Count" in row["text"]]
+    tokenizer = GemmaTokenizer("models/base/tokenizer.model")
+    _, supervised = tokenizer.encode_conversation(row["text"])
+    assert lengths == {"sequence_length": 200, "longest_answer": sum(supervised)}
+
+
 LONG = canonical([("human", " ".join(["light"] * 300)), ("gpt", "on")], "train", {})
+ONE_LONGER = canonical([("human", " ".join(["kitchen"] * 220)), ("gpt", "off")], "train", {})
 
 
 def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import parameters
 from conversations import turns, with_system
 from gemma_finetune.evaluation import dataset
 from gemma_finetune.evaluation.measure import TestSet, keep
@@ -84,7 +85,7 @@ def chain(tmp_path_factory, base_dir, rows) -> Path:
 
 
 def _write_params(path):
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = parameters.resolved()
     params["export"]["quantizations"] = list(QUANTIZATIONS)
     params["evaluate"] = {"max_examples": None, "max_tokens": 24}
     path.write_text(yaml.safe_dump(params))

@@ -29,6 +29,7 @@ STAGES = (
     "dedup",
     "base",
     "format",
+    "settings",
     "train",
     "merge",
     "tflite",

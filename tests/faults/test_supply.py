@@ -8,6 +8,7 @@ import huggingface_hub
 import kagglehub
 import pytest
 
+from gemma_finetune.utils.cli import UserError
 from imports import SCRIPTS
 
 pytestmark = pytest.mark.slow
@@ -66,9 +67,17 @@ def test_a_download_says_which_revision_it_was(
 
 
 def test_a_directory_of_ones_own_has_no_revision(base_dir, write_params, tmp_path):
-    write_params({"model.preset": str(base_dir)})
+    write_params({"model.preset": str(base_dir), "model.watch": str(base_dir)})
     runpy.run_path(str(SCRIPTS / "base.py"))["main"]()
     assert not (tmp_path / "models/base/source.json").exists()
+
+
+def test_a_directory_that_dvc_does_not_watch_is_refused(base_dir, write_params, tmp_path):
+    write_params({"model.preset": str(base_dir)})
+    says = f"-S model.preset={base_dir} -S model.watch={base_dir}"
+    with pytest.raises(UserError, match=f"new weights in it would go unnoticed; .*{says}"):
+        runpy.run_path(str(SCRIPTS / "base.py"))["main"]()
+    assert not (tmp_path / "models/base").exists()
 
 
 def test_a_models_own_code_is_not_passed_on(base_dir, tmp_path):

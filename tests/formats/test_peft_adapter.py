@@ -203,6 +203,8 @@ def test_the_script_goes_both_ways_and_replaces_nothing_unasked(
         return capsys.readouterr().out
 
     assert "18 modules, rank 4, q_proj, o_proj, down_proj" in call("export", peft, "--lora", lora)
+    settings = json.loads((peft / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == str(base_dir.resolve())
     with pytest.raises(UserError, match="lora.npz exists; name another place, or add --force"):
         call("import", peft, lora)
     lora.unlink()
@@ -218,6 +220,19 @@ def test_the_script_goes_both_ways_and_replaces_nothing_unasked(
         call("import", peft, thesis, "--force")
     assert (thesis / "chapter.txt").exists()
     shutil.rmtree(peft)
+
+
+@pytest.mark.parametrize(
+    ("preset", "name"),
+    [
+        ("hf://google/gemma-3-270m-it", "google/gemma-3-270m-it"),
+        ("hf://google/gemma-3-270m-it@main", "google/gemma-3-270m-it"),
+        ("gemma3_instruct_270m", None),  # of Kaggle, which PEFT does not know
+    ],
+)
+def test_peft_is_told_the_base_by_its_name_on_the_hub_or_its_absolute_path(tmp_path, preset, name):
+    (tmp_path / "source.json").write_text(json.dumps({"preset": preset, "revision": "1"}))
+    assert script.base_name(tmp_path) == (name or str(tmp_path.resolve()))
 
 
 def test_a_quantization_aware_adapter_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """The stage `report` on given metrics: the model card, its table and its pictures."""
 
 import csv
+import json
 import re
 
 import pytest
@@ -81,6 +82,20 @@ def test_the_report_names_the_adapters_own_settings_and_the_files_by_digest(fold
     assert "LoRA (rank 16, alpha 32, q_proj, o_proj)" in text  # params.yaml says rank 8
     assert "| `lora.use_rslora` | true |" in text and "| `lora.dropout` | 0.1 |" in text
     assert "| `models/bundle/int8.task` | 2,000,000 | `int8 task` |" in text
+
+
+def test_the_report_marks_what_was_chosen_automatically(folder):
+    path = folder.path / "params.yaml"
+    params = json.loads(path.read_text())
+    params["train"]["learning_rate"] = params["export"]["prefill_lengths"] = "auto"
+    path.write_text(json.dumps(params))
+    chosen = {"train": {"learning_rate": 0.0002}, "export": {"prefill_lengths": [8, 128, 512]}}
+    folder.write("settings", chosen)
+    folder.write("train", folder.read("train") | {"settings": {"train.learning_rate": 0.0002}})
+    text = report(folder)
+    assert "| `train.learning_rate` | 0.0002 (auto) |" in text
+    assert "| `export.prefill_lengths` | 8, 128, 512 (auto) |" in text
+    assert "| `train.batch_size` | 4 |" in text and "| settings |" not in text
 
 
 def test_the_report_says_how_a_bundle_does_in_a_chat_of_its_own(folder):

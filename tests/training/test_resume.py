@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+from gemma_finetune.auto import KEYS
 from gemma_finetune.config import load_section
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.models.loader import load_gemma_model
@@ -46,7 +47,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def make_trainer(base_dir, train_config):
+def make_trainer(base_dir, train_config, **changes):
     settings = dict(
         epochs=3,
         batch_size=4,
@@ -55,7 +56,7 @@ def make_trainer(base_dir, train_config):
         learning_rate=0.01,
         save_every_steps=3,
     )
-    return GemmaTrainer(load_gemma_model(base_dir), LORA, train_config(**settings))
+    return GemmaTrainer(load_gemma_model(base_dir), LORA, train_config(**settings | changes))
 
 
 class Stopped(Exception):
@@ -95,6 +96,17 @@ def test_it_resumes_and_ends_with_the_same_result(
     assert as_bytes(result) == as_bytes(uninterrupted)
 
 
+def test_it_saves_by_time_too(base_dir, train_config, here, monkeypatch):
+    """Each step is late here: 3 steps of each of 3 epochs, and after each epoch."""
+    saved = []
+    monkeypatch.setattr(
+        RunFile, "write", lambda self, arrays, facts: saved.append(len(facts["rows"]))
+    )
+    trainer = make_trainer(base_dir, train_config, save_every_steps=99, save_every_minutes=1e-9)
+    trainer.fit(make_rows(48, 0), None, RunFile("key"))
+    assert saved == list(range(1, 13))
+
+
 def as_bytes(result):
     return {name: array.tobytes() for name, array in result.weights.items()}
 
@@ -127,7 +139,7 @@ def test_another_run_has_another_key(here, monkeypatch, write_params):
         return run_key(settings_now(), [data])
 
     keys = [key()]
-    assert key() == key(save_every_steps=7) == keys[0]
+    assert key() == key(save_every_steps=7) == key(save_every_minutes=1) == keys[0]
     keys.append(key(seed=1))
     data.write_text("b")
     keys.append(key())
@@ -147,10 +159,13 @@ def settings_now():
 def test_the_key_and_dvc_yaml_name_the_same_settings(write_params):
     write_params({})
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    *keys, resolved = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["params"]
     listed = set()
-    for key in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["params"]:
+    for key in keys:
         whole_section = "." not in key
         listed |= {f"{key}.{name}" for name in params[key]} if whole_section else {key}
+    for section in resolved["metrics/settings.json"]:
+        listed |= {f"{section}.{key}" for key in KEYS[section]}
     assert set(settings_now()) == listed
 
 

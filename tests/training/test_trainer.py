@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+import train
 from gemma_finetune.models.loader import load_gemma_model
-from gemma_finetune.training.callbacks import StopOnNaN
+from gemma_finetune.training.callbacks import MetricsLogger, StopOnNaN
 from gemma_finetune.training.data_pipeline import Batches, pack
 from gemma_finetune.training.examples import Example
 from gemma_finetune.training.trainer import GemmaTrainer
@@ -37,7 +38,7 @@ def fit(base_dir, train_config):
     """
 
     @cache
-    def run(dtype="float32", lora=LORA, again=False, **changes):
+    def run(dtype="float32", lora=LORA, again=False, log_file=None, **changes):
         settings = dict(
             epochs=3, batch_size=4, sequence_length=64, warmup_steps=2, learning_rate=0.01
         )
@@ -46,22 +47,36 @@ def fit(base_dir, train_config):
         with pytest.MonkeyPatch.context() as patch:
             if again:
                 patch.setitem(sys.modules, "tensorflow", None)
-            return trainer.fit(make_rows(48, 0), make_rows(9, 1))
+            return trainer.fit(make_rows(48, 0), make_rows(9, 1), log_file=log_file)
 
     return run
 
 
-def test_it_learns_and_counts(fit, tmp_path):
-    result = fit()
+def test_it_learns_counts_and_logs_each_step(fit, tmp_path, capfd):
+    result = fit(log_file=tmp_path / "metrics" / "log.csv")
     assert result.metrics["val_loss"] < result.metrics["base_val_loss"] - 0.5
     assert result.metrics["steps"] == 12
     assert result.metrics["supervised_tokens"] == 3 * 48 * 14
     assert result.metrics["trainable_parameters"] == sum(a.size for a in result.weights.values())
-    result.log.write(tmp_path / "log.csv")
-    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "metrics" / "log.csv").open()))
     assert [row["step"] for row in rows] == [str(n) for n in range(1, 13)]
     for name in ("loss", "val_loss", "learning_rate", "grad_norm", "tokens"):
         assert all(float(row[name]) >= 0 for row in rows), name
+    shown = capfd.readouterr().err
+    assert "validate the base" in shown and "train on cpu" in shown and "nan" not in shown
+
+
+def test_the_log_is_on_disk_after_each_step(tmp_path):
+    log = MetricsLogger(lambda step: 0.1)
+    log.rows = [(1, 1, 9.0, "", 0.1, 1.0, 5)]  # of an earlier process
+    log.open(tmp_path / "log.csv")
+    log.on_train_batch_end(0, {"loss": 8.0, "grad_norm": 1.0, "tokens": 5})
+    assert (tmp_path / "log.csv").read_text().splitlines() == [
+        "step,epoch,loss,val_loss,learning_rate,grad_norm,tokens",
+        "1,1,9.0,,0.1,1.0,5",
+        "2,0,8.0,,0.1,1.0,5",
+    ]
+    log.close()
 
 
 def test_the_same_seed_gives_the_same_adapter_to_the_bit_and_another_does_not(fit, tmp_path):
@@ -109,6 +124,15 @@ def test_it_stops_early_when_the_validation_loss_no_longer_falls(fit):
     too_low = 1e-30  # to change anything
     metrics = fit(learning_rate=too_low, early_stopping_patience=1).metrics
     assert (metrics["best_epoch"], metrics["steps"]) == (1, 2 * 4)
+
+
+def test_an_adapter_that_is_no_better_than_the_base_is_refused():
+    better = {"base_val_loss": 2.59, "val_loss": 2.58, "best_epoch": 1}
+    train.refuse_useless(better)
+    train.refuse_useless({"loss": 3.0})  # without validation rows, nothing says so
+    for loss in (2.59, 3.95):
+        with pytest.raises(UserError, match=f"no better than the base: .* 2.59 .*, {loss} after"):
+            train.refuse_useless(better | {"val_loss": loss})
 
 
 def test_early_stopping_without_validation_is_refused(base_dir, train_config):

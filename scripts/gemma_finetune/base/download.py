@@ -1,12 +1,14 @@
 """`model.preset` -> a local directory. Downloads go through kagglehub and huggingface_hub only."""
 
 import os
+import re
 from pathlib import Path
 
 from gemma_finetune.utils.cli import UserError
 
 KAGGLE_PAGE = "https://www.kaggle.com/models/keras/gemma3"
 HF_PATTERNS = ["*.json", "*.safetensors", "tokenizer.model", "*.h5", "assets/*"]
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")  # org/name, on Hugging Face
 _OFFLINE = "check the network, or set model.preset to a local directory"
 
 
@@ -24,7 +26,8 @@ def fetch(preset: str) -> Path:
     if Path(preset).is_dir():
         return Path(preset)
     if os.sep in preset:
-        raise UserError(f"model.preset: the directory {preset} does not exist")
+        hint = f"; did you mean hf://{preset}?" if _HUB_NAME.fullmatch(preset) else ""
+        raise UserError(f"model.preset: the directory {preset} does not exist{hint}")
     return _fetch_kaggle(preset, _kaggle_handle(preset))
 
 

@@ -9,6 +9,20 @@ from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import read_json
 
+# Settings of a config.json that make another model of a Gemma 3, and what they are.
+HF_VARIANTS = {
+    "attn_logit_softcapping": "soft-caps its attention logits",
+    "final_logit_softcapping": "soft-caps its logits",
+    "use_bidirectional_attention": "attends to later tokens, as an embedding model does",
+    "quantization_config": "has quantized weights",
+}
+KERAS_VARIANTS = {
+    "attention_logit_soft_cap": "soft-caps its attention logits",
+    "final_logit_soft_cap": "soft-caps its logits",
+    "use_bidirectional_attention": "attends to later tokens, as an embedding model does",
+    "is_embedding_model": "is an embedding model",
+}
+
 
 def import_preset(source: Path, directory: Path) -> None:
     """Writes the text Gemma 3 in `source` to `directory`, which must not exist.
@@ -40,6 +54,7 @@ def _copy_hugging_face(source: Path, directory: Path, config: dict[str, Any]) ->
             f"model.preset: {source} is a {config['model_type']!r} model; "
             "only text Gemma 3 (270M, 1B) is supported"
         )
+    _refuse_variants(source, config, HF_VARIANTS)
     for name in ("config.json", "tokenizer.model"):
         shutil.copyfile(_need(source / name), directory / name)
 
@@ -51,7 +66,35 @@ def _copy_hugging_face(source: Path, directory: Path, config: dict[str, Any]) ->
         with open_weights(weights):
             pass  # not damaged; copied outside, where a full disk is not blamed on the file
         shutil.copyfile(weights, directory / "model.safetensors")
+    _check_weights(source, directory / "model.safetensors", config)
     return config.get("dtype") or config.get("torch_dtype") or "float32"
+
+
+def _check_weights(source: Path, weights: Path, config: dict[str, Any]) -> None:
+    """UserError unless the weights have the vocabulary, width and layers of the config.json."""
+    layers = config.get("num_hidden_layers")
+    shape = [config.get("vocab_size"), config.get("hidden_size")]
+    with open_weights(weights) as file:
+        names = set(file.keys())
+        embedding = "model.embed_tokens.weight"
+        found = file.get_slice(embedding).get_shape() if embedding in names else None
+    norms = {name for name in names if name.endswith(".self_attn.q_norm.weight")}
+    if found != shape or len(norms) != layers:
+        raise UserError(
+            f"model.preset: the weights in {source} are not those of its config.json, which tells "
+            f"of {layers} layers and an embedding of {shape}; found {len(norms)} layers of a "
+            f"Gemma 3 and an embedding of {found}"
+        )
+
+
+def _refuse_variants(source: Path, config: dict[str, Any], variants: dict[str, str]) -> None:
+    """UserError for a Gemma 3 that training or export would compute as another one."""
+    found = [f"{what} ({key})" for key, what in variants.items() if config.get(key)]
+    if found:
+        raise UserError(
+            f"model.preset: the model in {source} {found[0]}, which is not supported; "
+            "use a text Gemma 3 as published (270M, 1B)"
+        )
 
 
 def _shards(index: Path) -> list[str]:
@@ -92,6 +135,7 @@ def _export_keras_hub(source: Path, directory: Path, config: dict[str, Any]) -> 
         raise UserError(
             f"model.preset: {source} has a vision encoder; use a text preset (270M, 1B)"
         )
+    _refuse_variants(source, config["config"], KERAS_VARIANTS)
     dtype = _saved_dtype(config["config"].get("dtype"))
     export_backbone(read_backbone(source, dtype), directory)
     vocabulary = _need(source / "assets" / "tokenizer" / "vocabulary.spm")

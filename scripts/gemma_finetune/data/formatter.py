@@ -8,6 +8,7 @@ to know their length; `data.overlong: split` cuts a conversation that is too lon
 Opens no data file.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer, load_tokenizer
 from gemma_finetune.utils.cli import UserError
 
 FORMATS = tuple(schemas.FORMATS)
-FACTS = ("row", "split", "format", "turns", "system", "tokens", "supervised")
+FACTS = ("row", "split", "format", "turns", "system", "tokens", "supervised", "answer")
 LEAKAGE_SEED = 43  # not dedup's: what one set of hash functions misses the other finds
 
 
@@ -34,7 +35,7 @@ class Formatted(NamedTuple):
     lines: the formatted rows as JSON lines.
     facts: int32 (formatted rows,) for each of FACTS: the row it is of, split and format as places
       in SPLITS and FORMATS, number of turns, system (1 if there is a system text), tokens with
-      <bos>, supervised tokens.
+      <bos>, supervised tokens, tokens of the longest answer.
     sizes: int64 (rows,), bytes of each input line.
     bands: uint64 (rows, bands), MinHash band keys for the leakage report.
     """
@@ -77,6 +78,7 @@ def format_lines(
             facts["system"].append("system" in row)
             facts["tokens"].append(len(ids))
             facts["supervised"].append(sum(supervised))
+            facts["answer"].append(longest_run(supervised))
 
     shared = load_shared_text(shared_text)
     shingles, offsets = compared_shingles(split_sentences(rows), shared, len(rows))
@@ -86,6 +88,19 @@ def format_lines(
         facts={name: np.array(values, np.int32) for name, values in facts.items()},
         bands=band_keys(shingles, offsets, config.dedup_threshold, LEAKAGE_SEED),
     )
+
+
+def longest_run(supervised: Sequence[bool]) -> int:
+    """The tokens of a conversation's longest answer: supervised ones that follow each other."""
+    edges = np.flatnonzero(np.diff(np.array([0, *supervised, 0], np.int8)))
+    return int(np.max(edges[1::2] - edges[::2], initial=0))
+
+
+def count_tokens(lines: list[bytes], tokenizer_path: str) -> list[int]:
+    """Tokens of each kept conversation of a chunk, given as JSON lines."""
+    tokenizer = load_tokenizer(tokenizer_path)
+    rows = map(orjson.loads, lines)
+    return [_tokens(row, row["conversations"], tokenizer) for row in rows]
 
 
 def split_conversation(row: dict, limit: int, tokenizer: GemmaTokenizer) -> list[dict]:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from gemma_finetune.evaluation.dataset import Tokens
+from gemma_finetune.utils.quiet import quiet_torchao
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
@@ -16,6 +17,7 @@ LOCAL = {"local_files_only": True, "trust_remote_code": False}
 def torch_logits(directory: str | Path, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
     """For each sequence its logits (P, V) float32 at its positions."""
     disable_progress_bar()
+    quiet_torchao()
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **LOCAL).eval()
     for sequence in sequences:
         ids = torch.from_numpy(sequence.ids).long()[None]  # (1, T)

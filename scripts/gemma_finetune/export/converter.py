@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from gemma_finetune.export.config import check_lengths
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_json, require
 from gemma_finetune.utils.memory import available_memory, peak_memory
+from gemma_finetune.utils.progress import Bar, working
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GB = 1e9
@@ -54,25 +54,6 @@ def convert_to_tflite(
         os.replace(_export(merged, folder, prefill_lengths, cache_length), temporary)
         check_signatures(temporary, prefill_lengths, cache_length)
     return Cost(time.monotonic() - start, peak_memory())
-
-
-def check_lengths(prefill_lengths: Sequence[int], cache_length: int, max_position: int) -> None:
-    """UserError unless the prefill lengths fit the cache, and the cache fits the model."""
-    if list(prefill_lengths) != sorted(set(prefill_lengths)) or prefill_lengths[0] < 1:
-        raise UserError(
-            f"export.prefill_lengths: {list(prefill_lengths)} must be positive, ascending, and "
-            "each named once"
-        )
-    if prefill_lengths[-1] >= cache_length:
-        raise UserError(
-            f"export.prefill_lengths: {prefill_lengths[-1]} leaves no room to answer in a cache of "
-            f"export.cache_length {cache_length}; make the cache longer or the prefill shorter"
-        )
-    if cache_length > max_position:
-        raise UserError(
-            f"export.cache_length: {cache_length} is more than the {max_position} positions of "
-            "the model"
-        )
 
 
 def estimate(merged: str | Path, config: dict[str, Any], prefills: int) -> Cost:
@@ -127,7 +108,8 @@ def _export(
     log = io.StringIO()
     try:
         with redirect_stdout(log):
-            with quiet_unless_it_fails():  # 8 s, so it is imported only after the checks
+            # 8 s, so it is imported only after the checks
+            with working("load the converter"), quiet_unless_it_fails():
                 from litert_torch.generative.export_hf import export
                 from transformers.utils.logging import disable_progress_bar
             disable_progress_bar()
@@ -152,7 +134,8 @@ def _progress_bar(signatures: int) -> Iterator[None]:
     """Shows litert-torch's steps as one progress bar: seven a signature, and nine for all."""
     from litert_torch.progress import console  # of rich
 
-    with tqdm(total=7 * signatures + 9, unit="step", leave=False) as bar:
+    steps = 7 * signatures + 9
+    with Bar(desc="convert to TFLite", total=steps, unit="step", leave=False) as bar:
         console.push_render_hook(_Steps(bar))
         try:
             yield
@@ -167,7 +150,7 @@ class _Steps:
     (00:09) [ DONE] Export > Lower to MLIR: decode (+00:08)
     """
 
-    def __init__(self, bar: tqdm):
+    def __init__(self, bar: Bar):
         self._bar = bar
 
     def process_renderables(self, renderables: list[Any]) -> list[Any]:
@@ -175,7 +158,7 @@ class _Steps:
         for line in map(str, renderables):
             if "[START]" in line:
                 task = line.partition("[START]")[2].rpartition(">")[2]
-                self._bar.set_description(task.strip())
+                self._bar.set_description(f"convert to TFLite: {task.strip()}")
             elif "[ DONE]" in line:
                 self._bar.update()
         return renderables

@@ -14,6 +14,7 @@ from gemma_finetune.formats.lora_file import Adapter
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.progress import progress, working
 
 TOLERANCE = 1e-4  # of the largest logit; float32 rounding is about 1e-6
 
@@ -26,17 +27,19 @@ def prove_merge(
     Returns {"merged_vs_lora", "merged_vs_base"}. UserError if the first is over 1e-4 or the second
     is 0.
     """
-    backbone = load_gemma_model(base, dtype="float32")
-    base_logits = [_logits(backbone, ids) for ids in prompts]
+    with working("prove the merge: load the base"):
+        backbone = load_gemma_model(base, dtype="float32")
+    base_logits = _all_logits(backbone, prompts, "the base")
     set_adapter_weights(apply_lora(backbone, adapter.config), adapter.weights)
-    lora_logits = [_logits(backbone, ids) for ids in prompts]
+    lora_logits = _all_logits(backbone, prompts, "the base with its adapter")
 
     # Keras models are reference cycles: without this, two of them would be in memory.
     del backbone
     gc.collect()
 
-    backbone = load_gemma_model(merged, dtype="float32")
-    merged_logits = [_logits(backbone, ids) for ids in prompts]
+    with working("prove the merge: load the merged model"):
+        backbone = load_gemma_model(merged, dtype="float32")
+    merged_logits = _all_logits(backbone, prompts, "the merged model")
     proof = {
         "merged_vs_lora": _difference(merged_logits, lora_logits),
         "merged_vs_base": _difference(merged_logits, base_logits),
@@ -53,6 +56,11 @@ def prove_merge(
             "nothing"
         )
     return proof
+
+
+def _all_logits(backbone: Any, prompts: Sequence[Sequence[int]], model: str) -> list[np.ndarray]:
+    shown = progress(prompts, f"prove the merge: prompts on {model}", len(prompts))
+    return [_logits(backbone, ids) for ids in shown]
 
 
 def _logits(backbone: Any, ids: Sequence[int]) -> np.ndarray:

@@ -20,7 +20,7 @@ class GenerateConfig:
     seed: Annotated[int, Field(ge=0)]
     threads: Annotated[int, Field(ge=1)] | None
     context_length: Annotated[int, Field(ge=16)]
-    dtype: Literal["bfloat16", "float32"]
+    dtype: Literal["auto", "bfloat16", "float32"]
 
     def sampler(self) -> Sampler:
         """How the next token is chosen."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
+from gemma_finetune.config import AUTO
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
 from gemma_finetune.models.loader import load_gemma_model
@@ -25,8 +26,9 @@ Cache = tuple[tuple[jax.Array, jax.Array], ...]  # keys and values of each layer
 
 
 def open_keras(directory: str | Path, dtype: str, context_length: int) -> TokenBackend:
-    """The model in `directory` (Hugging Face layout), its weights in `dtype`."""
+    """The model in `directory` (Hugging Face layout), its weights in `dtype` (auto: bfloat16)."""
     directory = Path(directory)
+    dtype = "bfloat16" if dtype == AUTO else dtype
     tokenizer_path = directory / "tokenizer.model"
     if not tokenizer_path.is_file():
         raise UserError(f"{directory}: no Gemma in Hugging Face layout: it has no tokenizer.model")

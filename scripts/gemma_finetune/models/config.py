@@ -33,10 +33,14 @@ class TinyConfig:
 
 @section
 class ModelConfig:
-    """Which base is fine-tuned, and the precision of its frozen weights during training."""
+    """Which base is fine-tuned, and the precision of its frozen weights during training.
+
+    `watch`: a preset that is a directory once more, as a dependency of the stage `base`.
+    """
 
     preset: str
-    dtype: Annotated[Literal["bfloat16", "float32"], BeforeValidator(_not_float16)]
+    watch: str
+    dtype: Annotated[Literal["auto", "bfloat16", "float32"], BeforeValidator(_not_float16)]
     seed: int
     tiny: TinyConfig
 

@@ -10,6 +10,7 @@ with without_tensorflow():
 
 from safetensors import SafetensorError  # noqa: E402
 
+from gemma_finetune.config import AUTO, SETTINGS  # noqa: E402
 from gemma_finetune.formats.safetensors_file import open_weights  # noqa: E402
 from gemma_finetune.utils.cli import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
@@ -25,6 +26,10 @@ def load_gemma_model(
     """
     if dtype == "float16":
         raise UserError("model.dtype: Gemma 3 overflows in float16; use bfloat16 or float32")
+    if dtype == AUTO:
+        raise UserError(
+            f"model.dtype: {SETTINGS} does not say what auto is; run `dvc repro settings`"
+        )
     directory = require(directory, "base")
     model_type = read_json(require(directory / "config.json", "base")).get("model_type")
     if model_type != "gemma3_text":

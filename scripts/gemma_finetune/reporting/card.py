@@ -39,7 +39,8 @@ def card(
 ) -> str:
     """The whole report.
 
-    params: the sections data, model, train and export of params.yaml.
+    params: the sections data, model, train and export of params.yaml, and under "auto" the names
+    of the parameters that were chosen for the base and the data.
     data, train, check: what metrics/data.json, train.json and check.json hold.
     rows: ladder.table's.
     manifests: models/bundle/NAME.json by NAME, one a quantization.
@@ -139,9 +140,15 @@ def _training(params: dict, adapter: dict, train: dict) -> list[str]:
         if value is not None:
             settings[f"train.{key}"] = value
     settings["model.dtype"] = params["model"]["dtype"]
-    figures = sorted(train.items())
+    for key in ("cache_length", "prefill_lengths"):
+        settings[f"export.{key}"] = params["export"][key]
+    figures = sorted(item for item in train.items() if item[0] != "settings")
+    rows = []
+    for key, value in settings.items():
+        how = " (auto)" if key in params["auto"] else ""
+        rows.append((f"`{key}`", f"{_number(value)}{how}"))
     return [
-        table(["setting", "value"], [(f"`{key}`", _number(v)) for key, v in settings.items()]),
+        table(["setting", "value"], rows),
         table(["figure", "value"], [(_words(key), _number(v)) for key, v in figures]),
     ]
 
@@ -153,6 +160,8 @@ def _words(name: str) -> str:
 def _number(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_number, value))
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else value

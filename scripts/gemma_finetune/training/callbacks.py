@@ -4,22 +4,20 @@ Keeps the best adapter, logs, shows progress, stops on a broken loss, measures m
 """
 
 import csv
-import io
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from gemma_finetune.models.lora import LoRADense, adapter_weights
 from gemma_finetune.training.data_pipeline import Batches
 from gemma_finetune.training.distribution import is_first_process
 from gemma_finetune.utils.cli import UserError
-from gemma_finetune.utils.files import aside
 from gemma_finetune.utils.gpu import device_name, peak_memory
+from gemma_finetune.utils.progress import Bar
 
 Logs = dict[str, Any]  # of a step: loss, grad_norm, tokens; of an epoch: also val_loss
 
@@ -46,8 +44,8 @@ class LoRASave(keras.callbacks.Callback):
 class MetricsLogger(keras.callbacks.Callback):
     """A row for each step; `tokens` are the supervised ones, `val_loss` is the latest.
 
-    CSV, because that is what `dvc plots` reads. No wall-clock times, so that a rerun writes the
-    same bytes.
+    Once `open` was called, each row is in the file as soon as its step is done. CSV, because that
+    is what `dvc plots` reads. No wall-clock times, so that a rerun writes the same bytes.
     """
 
     FIELDS = ("step", "epoch", "loss", "val_loss", "learning_rate", "grad_norm", "tokens")
@@ -59,6 +57,7 @@ class MetricsLogger(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.rows: list[tuple] = []
+        self.file: TextIO | None = None
         self.epoch, self.val_loss = 0, val_loss
         # Without jit, the schedule's `cond` would compile anew every step: 50 ms.
         self.schedule = jax.jit(schedule)
@@ -78,18 +77,26 @@ class MetricsLogger(keras.callbacks.Callback):
             int(logs["tokens"]),
         )
         self.rows.append(row)
+        self._write([row])
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self.val_loss = logs.get("val_loss", self.val_loss)
 
-    def write(self, path: str | Path) -> None:
-        """Writes the log as CSV."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.FIELDS)
-        writer.writerows(self.rows)
-        with aside(path) as temporary:
-            temporary.write_text(text.getvalue())
+    def open(self, path: str | Path) -> None:
+        """Writes the rows so far to a CSV file, and each later row as it comes."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.file = open(path, "w", encoding="utf-8")
+        self._write([self.FIELDS, *self.rows])
+
+    def _write(self, rows: list[tuple]) -> None:
+        if self.file:
+            csv.writer(self.file, lineterminator="\n").writerows(rows)
+            self.file.flush()
+
+    def close(self) -> None:
+        if self.file:
+            self.file.close()
+            self.file = None
 
 
 def _short(value: Any) -> float:
@@ -122,30 +129,55 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """One line on the terminal: steps done, time left, loss, tokens a second."""
+    """One line on the terminal: steps done, time left, loss, tokens a second.
 
-    def __init__(self, steps: int, steps_before: int, tokens_per_step: int) -> None:
+    While the model is validated, how far that is.
+    """
+
+    def __init__(
+        self, steps: int, steps_before: int, tokens_per_step: int, val_loss: float | None
+    ) -> None:
         super().__init__()
-        self.tokens_per_step = tokens_per_step
-        self.val_loss: float | None = None
-        self.bar = tqdm(
+        self.tokens_per_step, self.val_loss = tokens_per_step, val_loss
+        self.name = f"train on {device_name()}"
+        self.bar = Bar(
             total=steps,
             initial=steps_before,
             unit="step",
-            desc=f"train on {device_name()}",
-            mininterval=1,
+            desc=self.name,
             disable=not is_first_process(),
         )
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         rate = self.bar.format_dict["rate"]  # steps a second; None at first
         speed = f"{rate * self.tokens_per_step:,.0f} tok/s" if rate else ""
-        loss, val_loss = float(logs["loss"]), self.val_loss or math.nan
-        self.bar.set_postfix_str(f"loss {loss:.3f} val {val_loss:.3f} {speed}", refresh=False)
+        val_loss = "" if self.val_loss is None else f"val {self.val_loss:.3f} "
+        self.bar.set_postfix_str(f"loss {float(logs['loss']):.3f} {val_loss}{speed}", refresh=False)
         self.bar.update()
 
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self.bar.set_description_str(f"validate, batch {batch + 1:,}", refresh=False)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self.bar.set_description_str(self.name)
+
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        self.val_loss = logs.get("val_loss")
+        self.val_loss = logs.get("val_loss", self.val_loss)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+class ValidationProgress(keras.callbacks.Callback):
+    """One line on the terminal: batches of a validation."""
+
+    def __init__(self, batches: int, what: str) -> None:
+        super().__init__()
+        hidden = not is_first_process()
+        self.bar = Bar(total=batches, unit="batch", desc=what, leave=False, disable=hidden)
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self.bar.update()
 
     def close(self) -> None:
         self.bar.close()

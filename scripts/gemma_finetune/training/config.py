@@ -6,12 +6,15 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gemma_finetune.config import Float, section
 
+SequenceLength = Annotated[int, Field(ge=16)]
+
 
 @section
 class TrainingConfig:
     """Optimization. Rows have `sequence_length` tokens and are packed with whole conversations.
 
     A step reads `batch_size` rows `gradient_accumulation_steps` times. Patience counts epochs.
+    `memory_gb` is what an automatic batch size plans for.
     """
 
     learning_rate: Annotated[Float, Field(gt=0)]
@@ -24,9 +27,11 @@ class TrainingConfig:
     early_stopping_patience: Annotated[int, Field(ge=1)] | None
     batch_size: Annotated[int, Field(ge=1)]
     gradient_accumulation_steps: Annotated[int, Field(ge=1)]
-    sequence_length: Annotated[int, Field(ge=16)]
+    sequence_length: SequenceLength
+    memory_gb: Annotated[Float, Field(gt=0)]
     rematerialization: bool
     save_every_steps: Annotated[int, Field(ge=1)]
+    save_every_minutes: Annotated[Float, Field(gt=0)]
     distribution: Literal["none", "data_parallel", "model_parallel"]
     seed: Annotated[int, Field(ge=0)]
 

@@ -34,6 +34,8 @@ from gemma_finetune.utils.npz import read_arrays
 
 FOLDER = Path(".resume")
 KEPT_DAYS = 7  # without being written
+# Parameters that change when a checkpoint is written, or that others were chosen by.
+NO_INFLUENCE = ("train.save_every_steps", "train.save_every_minutes", "train.memory_gb")
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("jax", "jaxlib", "keras", "keras-hub", "numpy", "sentencepiece")
 
@@ -41,14 +43,12 @@ LIBRARIES = ("jax", "jaxlib", "keras", "keras-hub", "numpy", "sentencepiece")
 def run_settings(model: ModelConfig, lora: LoRAConfig, config: TrainingConfig) -> dict[str, object]:
     """The parameters that can change the adapter, by name, as dvc.yaml lists them for `train`.
 
-    Not `train.save_every_steps`, and of `model` only the dtype: the rest decides the base, whose
-    files are inputs.
+    Of `model` only the dtype: the rest decides the base, whose files are inputs.
     """
     settings: dict[str, object] = {"model.dtype": model.dtype}
     settings |= {f"lora.{name}": value for name, value in asdict(lora).items()}
     settings |= {f"train.{name}": value for name, value in asdict(config).items()}
-    del settings["train.save_every_steps"]
-    return settings
+    return {name: value for name, value in settings.items() if name not in NO_INFLUENCE}
 
 
 def run_key(settings: dict[str, object], files: Iterable[Path]) -> str:
@@ -140,7 +140,7 @@ class RunFile:
 
 
 class SaveState(keras.callbacks.Callback):
-    """Writes a checkpoint every `every` steps, and after each epoch once it has been validated.
+    """Writes a checkpoint every `every` steps or `minutes`, and after each validated epoch.
 
     `variables` are all that a step changes. Put it after `best` and `log` in the list of callbacks.
     """
@@ -149,17 +149,20 @@ class SaveState(keras.callbacks.Callback):
         self,
         file: RunFile,
         every: int,
+        minutes: float,
         variables: list[keras.Variable],
         best: LoRASave,
         log: MetricsLogger,
     ) -> None:
         super().__init__()
-        self.file, self.every, self.variables = file, every, variables
+        self.file, self.every, self.minutes, self.variables = file, every, minutes, variables
         self.best, self.log = best, log
+        self.saved_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         ends_epoch = batch == self.params["steps"] - 1  # saved after its validation
-        if len(self.log.rows) % self.every == 0 and not ends_epoch:
+        is_late = time.monotonic() - self.saved_at >= 60 * self.minutes
+        if (is_late or len(self.log.rows) % self.every == 0) and not ends_epoch:
             self.model.jax_state_sync()
             self._save()
 
@@ -180,6 +183,7 @@ class SaveState(keras.callbacks.Callback):
             "rows": self.log.rows,
         }
         self.file.write(arrays, facts)
+        self.saved_at = time.monotonic()
 
     def restore(self) -> bool:
         """Restores the last checkpoint; False if there is none."""

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from gemma_finetune.training.callbacks import (
     MetricsLogger,
     Progress,
     StopOnNaN,
+    ValidationProgress,
 )
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import Batches, PackedRows, as_dataset
@@ -58,12 +60,17 @@ class GemmaTrainer:
         self._step_rows = config.batch_size * config.gradient_accumulation_steps
 
     def fit(
-        self, train: PackedRows, validation: PackedRows | None, file: RunFile | None = None
+        self,
+        train: PackedRows,
+        validation: PackedRows | None,
+        file: RunFile | None = None,
+        log_file: str | Path | None = None,
     ) -> TrainingResult:
         """Trains for `epochs` or `max_steps`, whichever ends first.
 
         Validates before the first epoch and after each. With a `file`, saves checkpoints there and
-        resumes from the one that an earlier run left. UserError if the loss is not finite.
+        resumes from the one that an earlier run left. With a `log_file`, writes the log there as
+        training goes. UserError if the loss is not finite.
         """
         config = self.config
         if config.early_stopping_patience and not validation:
@@ -76,15 +83,23 @@ class GemmaTrainer:
 
         held_out, base_loss = None, None
         if validation:
-            held_out = as_dataset(Batches(validation, config.batch_size, share=share_of_batch()))
-            base_loss = self.model.evaluate(held_out, verbose=0, return_dict=True)["loss"]
+            batches = Batches(validation, config.batch_size, share=share_of_batch())
+            held_out = as_dataset(batches)
+            with closing(ValidationProgress(len(batches), "validate the base")) as shown:
+                found = self.model.evaluate(
+                    held_out, verbose=0, return_dict=True, callbacks=[shown]
+                )
+            base_loss = found["loss"]
 
         best, memory = LoRASave(self.adapters), MemoryMonitor()
         log = MetricsLogger(cosine_schedule(config, steps), base_loss)
         state = [self._restored_state(file, best, log)] if file else []
+        if log_file and is_first_process():
+            log.open(log_file)
 
         tokens_per_step = self._step_rows * train.length
-        with closing(Progress(steps, len(log.rows), tokens_per_step)) as progress:
+        shown = Progress(steps, len(log.rows), tokens_per_step, log.val_loss)
+        with closing(log), closing(shown) as progress:
             for epoch, batches in self._epochs(train, steps, best, log):
                 stop = StopOnNaN(batches, len(log.rows))
                 self.model.fit(
@@ -142,7 +157,8 @@ class GemmaTrainer:
             if layer.seed_generator:
                 variables.append(layer.seed_generator.state)
 
-        state = SaveState(file, self.config.save_every_steps, variables, best, log)
+        every = self.config.save_every_steps, self.config.save_every_minutes
+        state = SaveState(file, *every, variables, best, log)
         restored = state.restore()
         check_same_everywhere(str(len(log.rows)), f"what {file.path.parent}/ holds")
         if restored and is_first_process():

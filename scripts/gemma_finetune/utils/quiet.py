@@ -5,6 +5,7 @@ descriptor itself is redirected.
 """
 
 import atexit
+import logging
 import os
 import shutil
 import sys
@@ -36,6 +37,12 @@ def quiet_unless_it_fails() -> Iterator[None]:
             with open(2, "wb", closefd=False) as stderr:
                 shutil.copyfileobj(held, stderr)
             raise
+
+
+def quiet_torchao() -> None:
+    """Keeps torchao, which transformers loads with a model, from warning of parts it cannot use."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def quiet_at_exit() -> None:

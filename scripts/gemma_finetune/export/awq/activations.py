@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gemma_finetune.formats.safetensors_file import open_weights
+from gemma_finetune.utils.progress import progress, working
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GELU_CUBIC = 0.044715  # of the tanh approximation of GELU (arXiv:1606.08415)
@@ -24,7 +25,7 @@ def collect_inputs(model: str | Path, rows: Iterable[Sequence[int]]) -> dict[str
     For q_proj, o_proj, gate_proj and down_proj of every layer: k_proj and v_proj read what q_proj
     reads, and up_proj what gate_proj reads. `model`: a directory in Hugging Face layout.
     """
-    with quiet_unless_it_fails():
+    with working("load transformers"), quiet_unless_it_fails():
         from transformers import Gemma3TextConfig
     config = Gemma3TextConfig.from_pretrained(model, local_files_only=True)
     rows = list(rows)
@@ -45,7 +46,9 @@ class _Gemma3:
         hidden = embedding[ids].astype(np.float64) * math.sqrt(self.config.hidden_size)  # (N, D)
         del embedding
 
-        for index, kind in enumerate(self.config.layer_types):
+        kinds = self.config.layer_types
+        shown = progress(kinds, "read calibration rows, layer by layer", len(kinds))
+        for index, kind in enumerate(shown):
             layer = f"model.layers.{index}"
             x = self._norm(f"{layer}.input_layernorm", hidden)
             x = self._attention(f"{layer}.self_attn", x, kind)

@@ -35,6 +35,7 @@ from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.files import read_json, require
+from gemma_finetune.utils.progress import progress
 
 BITS = 4  # of the quantization to prepare for
 ALPHAS = np.linspace(0, 1, 11)  # the grid of the search, s = (mean |x|) ** alpha
@@ -193,7 +194,8 @@ def scale(
 
     # Each group's search looks at the unscaled tensors alone, so they can run side by side.
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
-        all_scales = list(pool.map(search, found))
+        results = pool.map(search, found)
+        all_scales = list(progress(results, "search the scales for INT4 (AWQ)", len(found)))
 
     scaled = dict(tensors)
     for group, scales in zip(found, all_scales, strict=True):

@@ -1,0 +1,147 @@
+"""What `auto` in params.yaml becomes: settings that follow from the base and from the data.
+
+Pure rules, the same on every machine: none looks at this machine's memory or device.
+
+- A base under SMALL parameters learns at a high rate in float32, in small steps. A real Gemma 3
+  learns at 0.0002 in bfloat16.
+- The sequence length keeps 99 % of the rows; the cache holds two such conversations and an answer.
+- A step reads about as many tokens whatever the row length, in as many forward passes as
+  `train.memory_gb` asks for.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gemma_finetune.config import AUTO
+
+# The parameters that may be `auto`, by section. Two more may be, and are chosen elsewhere:
+# generate.dtype by the chat, and train.sequence_length by `format`, which hands it on.
+KEYS = {
+    "model": ("dtype",),
+    "train": ("learning_rate", "sequence_length", "batch_size", "gradient_accumulation_steps"),
+    "export": ("cache_length", "prefill_lengths"),
+    "evaluate": ("max_tokens",),
+}
+
+SMALL = 50e6  # parameters
+KEPT_ROWS = 0.99  # share of the rows that an automatic sequence length keeps
+SHORTEST_ROW, LONGEST_ROW = 128, 2048  # tokens
+PREFILL_LENGTHS = (8, 128, 512, 2048)
+SHORTEST_ANSWER = 96  # tokens that an answer in the evaluation may have at least
+
+
+@dataclass(frozen=True)
+class Base:
+    """What the rules ask of a base: sizes from its config.json."""
+
+    parameters: int
+    layers: int
+    width: int  # hidden and intermediate size together
+    max_positions: int
+
+    @property
+    def is_small(self) -> bool:
+        return self.parameters < SMALL
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What the rules ask of the data, in tokens: of a row in training, and of a test answer."""
+
+    sequence_length: int
+    longest_answer: int
+
+
+def read_base(config: Mapping[str, Any]) -> Base:
+    """The sizes in a config.json in Hugging Face layout."""
+    hidden, intermediate = config["hidden_size"], config["intermediate_size"]
+    heads = config["num_attention_heads"] + config["num_key_value_heads"]
+    attention = 2 * hidden * heads * config["head_dim"]
+    layer = attention + 3 * hidden * intermediate
+    layers = config["num_hidden_layers"]
+    return Base(
+        parameters=config["vocab_size"] * hidden + layers * layer,
+        layers=layers,
+        width=hidden + intermediate,
+        max_positions=config["max_position_embeddings"],
+    )
+
+
+def sequence_length(tokens: Sequence[int], share: float = KEPT_ROWS) -> int:
+    """The length that keeps this share of rows of so many `tokens`, rounded up; at most 2,048."""
+    ordered = sorted(tokens)
+    last_kept = ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else 0
+    return min(max(_round_up(last_kept, 32), SHORTEST_ROW), LONGEST_ROW)
+
+
+def choose(
+    params: Mapping[str, Mapping[str, Any]], base: Base, lengths: Lengths
+) -> dict[str, dict[str, Any]]:
+    """The parameters of KEYS, by section, with a value in place of each `auto`."""
+    chosen = {
+        section: {key: params[section][key] for key in keys} for section, keys in KEYS.items()
+    }
+    train, export, evaluate = chosen["train"], chosen["export"], chosen["evaluate"]
+    rows = lengths.sequence_length
+    if train["sequence_length"] == AUTO:
+        train["sequence_length"] = rows
+    if chosen["model"]["dtype"] == AUTO:
+        chosen["model"]["dtype"] = "float32" if base.is_small else "bfloat16"
+    if train["learning_rate"] == AUTO:
+        train["learning_rate"] = 0.015 if base.is_small else 0.0002
+    _choose_batch(train, base, rows, params["train"]["memory_gb"])
+
+    if evaluate["max_tokens"] == AUTO:
+        longest = _round_up(lengths.longest_answer * 3 // 2, 32)
+        evaluate["max_tokens"] = max(longest, SHORTEST_ANSWER)
+    if export["cache_length"] == AUTO:
+        room = _round_up(2 * rows + evaluate["max_tokens"], 256)
+        export["cache_length"] = min(room, base.max_positions)
+    if export["prefill_lengths"] == AUTO:
+        fitting = [length for length in PREFILL_LENGTHS if length <= max(rows, 128)]
+        cache = export["cache_length"]
+        export["prefill_lengths"] = [length for length in fitting if length < cache]
+    return chosen
+
+
+def _choose_batch(train: dict[str, Any], base: Base, rows: int, memory_gb: float) -> None:
+    """Rows for one forward pass, and passes for one step, where they are `auto`."""
+    in_step = max((640 if base.is_small else 2048) // rows, 1)  # rows
+    in_memory = max(int(tokens_in_memory(base, memory_gb)) // rows, 1)
+    passes = train["gradient_accumulation_steps"]
+    if train["batch_size"] == AUTO:
+        wanted = in_step if passes == AUTO else max(in_step // passes, 1)
+        train["batch_size"] = min(wanted, in_memory)
+    if passes == AUTO:
+        train["gradient_accumulation_steps"] = max(round(in_step / train["batch_size"]), 1)
+
+
+def training_memory(base: Base, dtype: str, tokens: int) -> float:
+    """Bytes that training takes with so many tokens a forward pass, roughly.
+
+    A fit to the tiny base and to the 270M with 512 and 2,048 tokens (benchmarks/README.md).
+    """
+    return fixed_memory(base, dtype) + tokens * _memory_of_a_token(base)
+
+
+def tokens_in_memory(base: Base, memory_gb: float) -> float:
+    """How many tokens a forward pass may have to stay in so much memory."""
+    free = memory_gb * 1e9 - fixed_memory(base, "bfloat16")
+    return free / _memory_of_a_token(base)
+
+
+def fixed_memory(base: Base, dtype: str) -> float:
+    """Bytes without activations: the libraries, the weights, and a chunk of logits."""
+    weight = 2 if dtype == "bfloat16" else 4
+    return 1.2e9 + 3.4 * weight * base.parameters
+
+
+def _memory_of_a_token(base: Base) -> float:
+    """Bytes of the activations that the backward pass keeps for a token."""
+    return 16.0 * base.layers * base.width
+
+
+def _round_up(value: int, step: int) -> int:
+    return -(-value // step) * step

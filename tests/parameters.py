@@ -1,0 +1,13 @@
+"""The defaults of params.yaml, with what `auto` becomes by the committed metrics/settings.json."""
+
+from typing import Any
+
+from gemma_finetune.config import read_params, resolved_section
+from imports import ROOT
+
+PARAMS = str(ROOT / "params.yaml")
+
+
+def resolved() -> dict[str, dict[str, Any]]:
+    """Every section, for a folder without metrics/settings.json."""
+    return {name: resolved_section(name, PARAMS) for name in read_params(PARAMS)}
