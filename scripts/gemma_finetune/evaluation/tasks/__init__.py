@@ -1,0 +1,1 @@
+"""Figures of answers, by the kind of answer that the test set asks for."""
