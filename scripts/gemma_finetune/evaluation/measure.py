@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gemma_finetune.evaluation.bootstrap import interval
+from gemma_finetune.figures.bootstrap import interval
 from gemma_finetune.evaluation.dataset import Conversation, Tokens, Turn
 from gemma_finetune.evaluation.liveness import Answer, FollowUp, liveness
 from gemma_finetune.evaluation.scoring import (

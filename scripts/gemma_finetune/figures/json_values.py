@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gemma_finetune.evaluation.tasks.task import Figures, Task
+from gemma_finetune.figures.task import Figures, Task
 
 NOT_JSON = object()
 

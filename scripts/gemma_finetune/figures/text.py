@@ -14,7 +14,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import Tokenizer
 from sacrebleu.metrics import CHRF
 
-from gemma_finetune.evaluation.tasks.task import Figures, Task
+from gemma_finetune.figures.task import Figures, Task
 
 MOST_WORDS = 2_000  # for ROUGE-L, whose time grows with the square of the length
 

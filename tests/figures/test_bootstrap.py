@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from gemma_finetune.evaluation import bootstrap
-from gemma_finetune.evaluation.bootstrap import interval
+from gemma_finetune.figures import bootstrap
+from gemma_finetune.figures.bootstrap import interval
 
 
 def test_it_covers_the_truth_about_as_often_as_it_says():

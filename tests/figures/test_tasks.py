@@ -1,7 +1,7 @@
 import pytest
 
-from gemma_finetune.evaluation.tasks import text
-from gemma_finetune.evaluation.tasks.choose import TASKS, answer_figures, choose
+from gemma_finetune.figures import text
+from gemma_finetune.figures.choose import TASKS, answer_figures, choose
 
 CALLS = ['{"name": "set_light", "on": true}', '{"name": "play"}', "[1, 2]"]
 LABELS = ["card_arrival", "lost_card", "exchange_rate", "card arrival date"]

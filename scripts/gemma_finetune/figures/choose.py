@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemma_finetune.evaluation.tasks import exact, json_values, text
-from gemma_finetune.evaluation.tasks.task import Figures, Task
+from gemma_finetune.figures import exact, json_values, text
+from gemma_finetune.figures.task import Figures, Task
 
 TASKS = (json_values.TASK, exact.TASK, text.TASK)  # `auto` takes the first that fits
 

@@ -6,9 +6,9 @@ from statistics import median
 
 import numpy as np
 
-from gemma_finetune.evaluation.tasks.task import Figures, Task
+from gemma_finetune.figures.task import Figures, Task
 
-LABEL_WORDS = 3  # a typical label has at most so many words
+LABEL_WORDS = 3  # a label is at most so long
 PHRASE_WORDS = 12  # a typical phrase, if at least half of the references are said twice
 
 

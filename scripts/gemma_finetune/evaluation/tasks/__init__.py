@@ -1,1 +1,0 @@
-"""Figures of answers, by the kind of answer that the test set asks for."""
