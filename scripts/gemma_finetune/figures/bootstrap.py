@@ -14,7 +14,7 @@ COUNTS = 2_000_000  # of numbers drawn at once, so that memory does not grow wit
 
 
 def interval(
-    values: np.ndarray, groups: Sequence, bounds: tuple[float, float]
+    values: np.ndarray, groups: Sequence | np.ndarray, bounds: tuple[float, float]
 ) -> tuple[float, float]:
     """The 95 % interval of mean(values), cut off at `bounds`.
 

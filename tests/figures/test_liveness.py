@@ -1,5 +1,4 @@
 import pytest
-
 from gemma_finetune.evaluation.liveness import Answer, faults, liveness
 
 
