@@ -64,6 +64,7 @@ def describe(turns: Turns, task: Task) -> dict:
     lengths = [len(reference.strip()) for reference in turns.references]
     return {
         "task": task.name,
+        "score": task.score,
         "answers": len(turns.asked),
         "reference_length": float(np.mean(lengths)),
     }

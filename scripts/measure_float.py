@@ -87,7 +87,7 @@ def main() -> None:
 
 def check_models(test: TestSet, tokenizer: GemmaTokenizer) -> None:
     """UserError unless every file is whole and is what its name says."""
-    identity.check_tokenizers(BASE, MERGED, test.turns, tokenizer)
+    torch_rung.check_tokenizers(BASE, MERGED, test.turns, tokenizer)
     identity.check_weights(BASE, "base")
     identity.check_weights(MERGED, "merge")
     identity.check_whole(FLOAT32, "tflite")

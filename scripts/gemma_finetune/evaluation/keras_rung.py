@@ -39,9 +39,9 @@ def keras_logits(backbone: keras.Model, sequences: Sequence[Tokens]) -> Iterator
         yield from head(hidden, tokens, embeddings)
 
 
-def output_head(backbone: keras.Model) -> np.ndarray:
+def output_head(backbone: keras.Model) -> jax.Array:
     """(V, D) float32: Gemma's output head is its embedding."""
-    return np.asarray(backbone.token_embedding.embeddings, np.float32)
+    return jax.numpy.asarray(backbone.token_embedding.embeddings, np.float32)
 
 
 def hidden_states(backbone: keras.Model, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:

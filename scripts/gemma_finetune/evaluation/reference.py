@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 from safetensors.numpy import save_file
 
@@ -17,6 +18,7 @@ from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside
 
 EMBEDDINGS = "model.embed_tokens.weight"
+ROW_STEP = 32  # rows are rounded up to it: JAX compiles each new shape
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Reference:
     """hidden: (P, D) float32 of each sequence. embeddings: (V, D) float32, the output head."""
 
     hidden: Sequence[np.ndarray]
-    embeddings: np.ndarray
+    embeddings: jax.Array
 
     def logits(self, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
         """Slices (rows, V) of each sequence's logits."""
@@ -51,13 +53,26 @@ def load_reference(path: Path, merged: Path, sequences: Sequence[Tokens]) -> Ref
     return Reference(np.split(hidden, np.cumsum(lengths)[:-1]), embeddings)
 
 
-def load_embeddings(directory: Path) -> np.ndarray:
+def load_embeddings(directory: Path) -> jax.Array:
     """(V, D) float32, which are the output head, too."""
     with open_weights(directory / "model.safetensors") as file:
-        return np.asarray(file.get_tensor(EMBEDDINGS), np.float32)
+        return jax.numpy.asarray(file.get_tensor(EMBEDDINGS), np.float32)
 
 
-def head(hidden: np.ndarray, tokens: Tokens, embeddings: np.ndarray) -> Iterator[np.ndarray]:
-    """Hidden states (P, D) of a sequence to slices (rows, V) of its logits."""
+def head(hidden: np.ndarray, tokens: Tokens, embeddings: jax.Array) -> Iterator[np.ndarray]:
+    """Hidden states (P, D) of a sequence to slices (rows, V) of its logits.
+
+    By JAX, since numpy's threads wait for each other on a busy machine.
+    """
     for part in tokens.slices(len(embeddings)):
-        yield hidden[part] @ embeddings.T
+        rows = hidden[part]
+        padded = np.zeros((-(-len(rows) // ROW_STEP) * ROW_STEP, rows.shape[1]), np.float32)
+        padded[: len(rows)] = rows
+        with jax.default_matmul_precision("float32"):
+            yield np.asarray(_project(padded, embeddings))[: len(rows)]
+
+
+@jax.jit
+def _project(hidden: jax.Array, embeddings: jax.Array) -> jax.Array:
+    """(rows, D) and (V, D) -> (rows, V)"""
+    return jax.numpy.einsum("pd,vd->pv", hidden, embeddings)

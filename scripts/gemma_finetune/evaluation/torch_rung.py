@@ -8,8 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from gemma_finetune.evaluation.dataset import Answer, Tokens
+from gemma_finetune.evaluation.dataset import Answer, Tokens, Turn, prompt_ids
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import require, sha256
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 BATCH, BATCH_TOKENS = 16, 16_384  # answers generated at once, and tokens with their prompts
@@ -75,6 +77,27 @@ def _answer(ids: list[int], tokenizer: GemmaTokenizer) -> Answer:
     if stops:
         return Answer(tokenizer.decode(ids[: stops[0]]), tokens=stops[0] + 1, stopped=True)
     return Answer(tokenizer.decode(ids), tokens=len(ids), stopped=False)
+
+
+def check_tokenizers(
+    base: Path, merged: Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer
+) -> None:
+    """UserError unless base and merged share a tokenizer, and transformers makes training's ids."""
+    if sha256(require(base / "tokenizer.model", "base")) != sha256(merged / "tokenizer.model"):
+        raise UserError(
+            f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; "
+            "run `dvc repro merge`"
+        )
+    found = torch_prompt_ids(merged, [turn.messages for turn in turns])
+    for turn, ids in zip(turns, found, strict=True):
+        expected = prompt_ids(turn.messages, tokenizer)
+        if ids != expected:
+            raise UserError(
+                f"hop transformers: test row {turn.conversation}: transformers makes other token "
+                f"ids of it than training; look for <bos> and line breaks in "
+                f"{merged}/chat_template.jinja and tokenizer_config.json\n"
+                f"  transformers: {ids}\n  training:     {expected}"
+            )
 
 
 def torch_prompt_ids(
