@@ -38,7 +38,7 @@ def main() -> None:
 
     with made_by("measure", *(MEASURED / f"{name}.json" for name in ("float", *quantizations))):
         turns = Turns(base["test_set"].pop("turns"))
-        task = choose(config.task, turns.references)
+        task = choose(config.task, [turn["reference"] for turn in turns.records])
         figures = all_rungs(rungs, turns, task)
         test_set = base["test_set"] | describe(turns, task)
     write_json("metrics/evaluate.json", rounded(figures | {"test_set": test_set}))

@@ -28,7 +28,7 @@ from gemma_finetune.evaluation.measure import (
     exact_by_logits,
     foretold_stops,
     measure,
-    test_set_record,
+    set_record,
 )
 from gemma_finetune.evaluation.plan import Work, plan
 from gemma_finetune.evaluation.reference import Reference
@@ -80,7 +80,7 @@ def main() -> None:
     rungs = {}
     for name, outcome in outcomes.items():
         rungs[name] = record(name, test, outcome, answers.get(name), tokenizer)
-    content = {"test_set": test_set_record(test, config.max_tokens), "rungs": rounded(rungs)}
+    content = {"test_set": set_record(test, config.max_tokens), "rungs": rounded(rungs)}
     write_json(MEASURED / "float.json", content)
     print(f"{MEASURED}/float.json: {', '.join(rungs)}")
 

@@ -1,42 +1,47 @@
 import pytest
-from gemma_finetune.evaluation.liveness import Answer, faults, liveness
+
+from gemma_finetune.figures.liveness import Answer, count_faults, faults
+
+
+def answer(text, stopped=True, first=True, tokens=90, reference_tokens=60, foretold=None):
+    return Answer(text, tokens, stopped, first, reference_tokens, foretold)
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("given", "expected"),
     [
-        (Answer('{"name": "set_light"}', stopped=True, turn=1), []),
-        (
-            Answer("Yes, yes, yes, yes, yes.", stopped=True, turn=1),
-            [],
-        ),  # ended by itself: a matter of taste
-        (Answer(" \n", stopped=True, turn=1), ["empty"]),
-        (Answer("", stopped=True, turn=2), ["empty_follow_up"]),
-        (Answer("Once upon a time there was", stopped=False, turn=1), ["unstopped"]),
-        (Answer("Fine.<end_of_turn>", stopped=True, turn=1), ["special_token"]),
-        (Answer("<eos>", stopped=True, turn=1), ["special_token"]),
-        (Answer("I do " + "la la " * 8, stopped=False, turn=1), ["unstopped", "repeating"]),
-        (Answer("x" * 90, stopped=False, turn=1), ["unstopped", "repeating"]),
+        (answer('{"name": "set_light"}'), []),
+        (answer("Yes, yes, yes, yes, yes."), []),  # ended by itself: a matter of taste
+        (answer(" \n"), ["empty"]),
+        (answer("", first=False), ["empty_follow_up"]),
+        (answer("Fine.<end_of_turn>"), ["special_token"]),
+        (answer("<eos>"), ["special_token"]),
+        # Cut off is no fault by itself: the limit may be too low.
+        (answer("Once upon a time there was", stopped=False), []),
+        (answer("Once upon a time there was", stopped=False, reference_tokens=23), []),
+        # The reference ends sooner by far.
+        (answer("Once upon a time there was", stopped=False, reference_tokens=22), ["unstopped"]),
+        # The same model's logits foretell a stop, or a stop after the limit.
+        (answer("Once upon a time there was", stopped=False, foretold=90), ["unstopped"]),
+        (answer("Once upon a time there was", stopped=False, foretold=91), []),
+        (answer("I do " + "la la " * 8, stopped=False), ["repeating"]),
+        (answer("x" * 90, stopped=False, foretold=8), ["unstopped", "repeating"]),
     ],
 )
-def test_faults(answer, expected):
-    assert faults(answer) == expected
+def test_faults(given, expected):
+    assert faults(given) == expected
 
 
-def test_liveness_counts_answers_once_and_faults_each():
-    answers = [Answer("ok", True, 1), Answer("x" * 90, False, 1), Answer("<pad>", True, 2)]
-    assert liveness(answers) == {
-        "faulty": 2,
+def test_each_fault_is_counted():
+    answers = [answer("ok"), answer("x" * 90, stopped=False), answer("<pad>", first=False)]
+    assert count_faults(answers) == {
         "empty": 0,
         "empty_follow_up": 0,
-        "unstopped": 1,
+        "unstopped": 0,
         "special_token": 1,
         "repeating": 1,
     }
 
 
 def test_a_long_answer_is_searched_in_no_time():
-    assert (
-        faults(Answer("".join(chr(97 + i * i % 23) for i in range(20_000)), stopped=True, turn=1))
-        == []
-    )
+    assert faults(answer("".join(chr(97 + i * i % 23) for i in range(20_000)))) == []

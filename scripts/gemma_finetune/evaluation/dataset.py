@@ -148,7 +148,7 @@ def within(
     return chosen
 
 
-def test_set(
+def build_test_set(
     rows: Sequence[dict],
     tokenizer: GemmaTokenizer,
     window: int,

@@ -53,7 +53,7 @@ def measure(
     return Outcome(figures, split_turns(scores.argmax, [turn.length for turn in test.turns]))
 
 
-def test_set_record(test: TestSet, max_tokens: int) -> dict[str, Any]:
+def set_record(test: TestSet, max_tokens: int) -> dict[str, Any]:
     """What was measured: sizes, and each turn's question and reference."""
     asked = set(test.asked_turns)
     turns = []

@@ -28,7 +28,7 @@ def load_test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> dataset.
         window = read_json(require(MERGED / "config.json", "merge"))["sliding_window"]
     with made_by("format", TEST):
         chosen = dataset.select(rows, config.max_examples)
-        return dataset.test_set(
+        return dataset.build_test_set(
             chosen, tokenizer, window, config.max_positions, config.max_answers, found=len(rows)
         )
 
