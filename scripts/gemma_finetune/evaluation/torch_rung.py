@@ -10,6 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from gemma_finetune.evaluation.dataset import Answer, Tokens, Turn, prompt_ids
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.runtime.threads import thread_count
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import require, sha256
 
@@ -18,7 +19,8 @@ BATCH, BATCH_TOKENS = 16, 16_384  # answers generated at once, and tokens with t
 
 
 def load_torch(directory: str | Path) -> PreTrainedModel:
-    """The model in float32."""
+    """The model in float32. A small one gets one thread: more would wait for each other."""
+    torch.set_num_threads(thread_count(Path(directory) / "model.safetensors"))
     disable_progress_bar()
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **LOCAL).eval()
 
