@@ -66,10 +66,10 @@ def test_tells_what_was_forgotten_and_what_was_cut_off(capsys):
 
 
 def test_tells_when_the_end_of_the_context_cut_an_answer_off(capsys):
-    chat = session(context_length=100, max_tokens=90)
+    chat = session(context_length=130, max_tokens=90)
     terminal.answer(chat, "word " * 14)
     notes = capsys.readouterr().err
-    assert "(cut off by the end of the context, 100 tokens)" in notes
+    assert "(cut off by the end of the context, 130 tokens)" in notes
 
 
 def test_no_colours_but_on_a_terminal(monkeypatch, capsys):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import litert_lm
 
-from gemma_finetune.evaluation.dataset import Conversation, Turn, prompt_ids
-from gemma_finetune.evaluation.liveness import Answer, FollowUp
+from gemma_finetune.evaluation.dataset import Answer, Conversation, FollowUp, Turn, prompt_ids
+from gemma_finetune.formats.bundle_file import BundleFile
 from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.runtime.engine import open_engine
@@ -23,11 +23,15 @@ GREEDY = litert_lm.SamplerConfig(top_k=1, temperature=0.0)
 def answers(
     path: str | Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer, max_tokens: int
 ) -> Iterator[Answer]:
-    """LiteRT-LM's greedy answer to each turn, after the reference conversation before it."""
+    """LiteRT-LM's greedy answer to each turn, after the reference conversation before it.
+
+    It ends by itself, after `max_tokens`, or where the model's cache is full.
+    """
+    room = BundleFile(path).model().cache_length()
     with open_engine(path, thread_count(path), benchmark=True) as engine:
         check_tokens(path, engine, tokenizer)
         for turn in turns:
-            yield _answer(path, engine, turn, tokenizer, max_tokens)
+            yield _answer(path, engine, turn, tokenizer, max_tokens, room)
 
 
 def follow_ups(
@@ -35,16 +39,18 @@ def follow_ups(
 ) -> Iterator[FollowUp]:
     """LiteRT-LM's second answer in chats that it holds itself, as on a phone.
 
-    One for each conversation of two turns or more. A `.litertlm` must append to the first answer
-    exactly what training has there. A `.task` cannot: it lacks the line break after the model's
-    `<end_of_turn>` (export/bundle.py), so its answer is measured as a phone gives it, without the
-    line break.
+    One for each conversation of two turns or more that the cache has room for. A `.litertlm` must
+    append to the first answer exactly what training has there. A `.task` cannot: it lacks the line
+    break after the model's `<end_of_turn>` (export/bundle.py), so its answer is measured as a phone
+    gives it, without the line break.
     """
+    room = BundleFile(path).model().cache_length()
     with open_engine(path, thread_count(path), benchmark=True) as engine:
         for conversation in conversations:
             if len(conversation.turns) > 1:
                 first, second = conversation.turns[:2]
-                yield _follow_up(path, engine, first, second, max_tokens)
+                if found := _follow_up(path, engine, first, second, max_tokens, room):
+                    yield found
 
 
 def check_tokens(path: str | Path, engine: litert_lm.Engine, tokenizer: GemmaTokenizer) -> None:
@@ -67,13 +73,14 @@ def _answer(
     turn: Turn,
     tokenizer: GemmaTokenizer,
     max_tokens: int,
+    room: int,
 ) -> Answer:
     *history, question = turn.messages
     expected = prompt_ids(turn.messages, tokenizer)
     with engine.create_conversation(messages=history, sampler_config=GREEDY) as chat:
         rendered = chat.render_message_to_string(question["content"])
         _check_prompt(path, engine, rendered, turn, expected)
-        answer = _send(path, chat, turn, max_tokens)
+        answer = _send(path, chat, turn, min(max_tokens, room - len(expected)))
         read = chat.get_benchmark_info().last_prefill_token_count
     if read != len(expected):
         raise UserError(
@@ -84,30 +91,37 @@ def _answer(
 
 
 def _follow_up(
-    path: str | Path, engine: litert_lm.Engine, first: Turn, second: Turn, max_tokens: int
-) -> FollowUp:
+    path: str | Path,
+    engine: litert_lm.Engine,
+    first: Turn,
+    second: Turn,
+    max_tokens: int,
+    room: int,
+) -> FollowUp | None:
+    """None if the cache is full before the second answer begins."""
     with engine.create_conversation(sampler_config=GREEDY) as chat:
-        first_answer = _send(path, chat, first, max_tokens)
-        _check_follow_up(path, chat, second)
-        second_answer = _send(path, chat, second, max_tokens)
+        first_answer = _send(path, chat, first, min(max_tokens, room // 2))
+        rendered = _check_follow_up(path, chat, second)
+        left = room - chat.token_count - len(engine.tokenize(rendered))
+        if left <= 0:
+            return None
+        second_answer = _send(path, chat, second, min(max_tokens, left))
     same_start = first_answer.text.strip() == first.answer.strip()
     return FollowUp(second, second_answer, same_start)
 
 
-def _send(
-    path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn, max_tokens: int
-) -> Answer:
+def _send(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn, limit: int) -> Answer:
     """The answer to the turn's question, in a chat that holds what comes before it."""
     question = turn.messages[-1]["content"]
     try:
-        text = str(chat.send_message(question, max_output_tokens=max_tokens))
+        text = str(chat.send_message(question, max_output_tokens=limit))
     except RuntimeError as error:
         raise UserError(
             f"{path}: hop bundle: LiteRT-LM fails on test row {turn.conversation} ({error}); if it "
             "is long, raise export.cache_length or add a small one to export.prefill_lengths"
         )
-    stopped = chat.get_benchmark_info().last_decode_token_count < max_tokens
-    return Answer(text, stopped, turn=len(turn.messages) // 2 + 1)
+    tokens = chat.get_benchmark_info().last_decode_token_count
+    return Answer(text, tokens, stopped=tokens < limit)
 
 
 def _check_prompt(
@@ -124,8 +138,8 @@ def _check_prompt(
     )
 
 
-def _check_follow_up(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn) -> None:
-    """UserError unless the runtime appends to its own answer what training has there."""
+def _check_follow_up(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn) -> str:
+    """What the runtime appends to its own answer. UserError unless training has the same there."""
     question = turn.messages[-1]
     rendered = chat.render_message_to_string(question["content"])
     text = "\n" + render_prompt([question])
@@ -135,3 +149,4 @@ def _check_follow_up(path: str | Path, chat: litert_lm.AbstractConversation, tur
             f"{path}: hop bundle: it opens a later turn differently from training; "
             f"run `dvc repro bundle`\n  bundle:   {rendered!r}\n  training: {text!r}"
         )
+    return rendered
