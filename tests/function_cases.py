@@ -13,7 +13,9 @@ names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.\-]{0,8}", fullmatch=True).filter(
 strings = text(max_size=12)
 numbers = (
     st.integers(-(2**53), 2**53)
-    | st.floats(-1e15, 1e15, allow_nan=False).filter(lambda x: x == 0 or abs(x) > 1e-12)
+    | st.floats(-1e15, 1e15, allow_nan=False)
+    .filter(lambda x: x == 0 or abs(x) > 1e-12)
+    .map(lambda x: float(f"{x:.15g}"))
     | st.sampled_from([1.0, -0.5, 1e-5, -2.5e-7, 0.0001, 1e15, 40.0])
 )
 scalars = st.none() | st.booleans() | numbers | strings

@@ -17,6 +17,7 @@ import orjson
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.rejection import Rejection
 
+DIGITS = 15  # of a number with a fraction: LiteRT-LM reads the next ones inexactly
 LARGEST = 2**63 - 1  # integers beyond it are not exact in every runtime
 NULLS_MEAN = ("default", "const")  # keys of a schema whose null says something
 
@@ -137,7 +138,7 @@ def as_object(result: Any) -> dict:
 
 
 def plain(value: Any, where: str) -> Any:
-    """A JSON value with whole numbers as integers. Rejection for a number that is too large."""
+    """A JSON value with whole numbers as integers, and others of at most DIGITS digits. Rejection for a number that is too large."""
     if isinstance(value, dict):
         return {key: plain(item, where) for key, item in value.items()}
     if isinstance(value, list):
@@ -145,7 +146,7 @@ def plain(value: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if isinstance(value, float) and not value.is_integer():
-        return value
+        return float(f"{value:.{DIGITS}g}")
     if abs(value) > LARGEST:
         raise Rejection(
             "tool_call", f"{where} holds the number {value}, over 64 bits; make it text"

@@ -130,7 +130,7 @@ _MACROS = """\
 {%- for key, item in it | dictsort -%}
 {{ key + ':' + value(item) }}{%- if not loop.last -%}{{ ',' }}{%- endif -%}
 {%- endfor -%}{{ '}' }}
-{%- elif it is iterable -%}{{ '[' }}
+{%- elif it is sequence -%}{{ '[' }}
 {%- for item in it -%}{{ value(item) }}{%- if not loop.last -%}{{ ',' }}{%- endif -%}
 {%- endfor -%}{{ ']' }}
 {%- elif it is number -%}{{ number(it) }}
