@@ -138,7 +138,10 @@ def as_object(result: Any) -> dict:
 
 
 def plain(value: Any, where: str) -> Any:
-    """A JSON value with whole numbers as integers, and others of at most DIGITS digits. Rejection for a number that is too large."""
+    """A JSON value with whole numbers as integers, and others of at most DIGITS digits.
+
+    Rejection for a number that is too large.
+    """
     if isinstance(value, dict):
         return {key: plain(item, where) for key, item in value.items()}
     if isinstance(value, list):

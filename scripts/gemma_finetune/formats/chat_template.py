@@ -145,3 +145,13 @@ CHAT_TEMPLATE = (
     + LITERTLM_TEMPLATE
     + "{%- if not add_generation_prompt -%}{{ '\\n' }}{%- endif -%}\n"
 )
+
+
+def chat_template(has_functions: bool) -> str:
+    """The template that a model directory carries; `has_functions`: of the tokenizer."""
+    return function_template.CHAT_TEMPLATE if has_functions else CHAT_TEMPLATE
+
+
+def litertlm_template(has_functions: bool) -> str:
+    """The template for LiteRT-LM; `has_functions`: of the tokenizer."""
+    return function_template.LITERTLM_TEMPLATE if has_functions else LITERTLM_TEMPLATE

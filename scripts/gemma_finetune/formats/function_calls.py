@@ -102,6 +102,29 @@ def _printed_schema(schema: dict) -> dict:
 
 # The way back.
 
+
+def answer_message(text: str) -> dict:
+    """An answer of the model as a message: its words under `content`, its calls as `tool_calls`.
+
+    A text with a call that cannot be read stays a text.
+    """
+    try:
+        words, calls = split_calls(text)
+    except ValueError:
+        words, calls = text.strip(), []
+    if not calls:
+        return {"role": "assistant", "content": words}
+    made = [{"type": "function", "function": call} for call in calls]
+    message = {"role": "assistant", "tool_calls": made}
+    return message | {"content": words} if words else message
+
+
+def answer_text(message: dict) -> str:
+    """What the model says in a message of the assistant: the way back of `answer_message`."""
+    calls = [call["function"] for call in message.get("tool_calls") or []]
+    return (message.get("content") or "").strip() + render_calls(calls)
+
+
 _BLOCK = re.compile(f"{START_CALL}(.*?){END_CALL}", re.DOTALL)
 _TOKEN = re.compile(
     rf"\s*(?:(?P<string>{ESCAPE}.*?{ESCAPE})"
