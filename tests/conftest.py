@@ -132,6 +132,15 @@ def tokenizer(tokenizer_path):
 
 
 @pytest.fixture(scope="session")
+def function_tokenizer_path(tmp_path_factory) -> Path:
+    """As `tokenizer_path`, with the pieces of function calls: FunctionGemma's kind."""
+    import function_model
+
+    folder = tmp_path_factory.mktemp("function_tokenizer")
+    return function_model.train_vocabulary(folder / "tokenizer.model")
+
+
+@pytest.fixture(scope="session")
 def base_dir(tmp_path_factory, tokenizer, tokenizer_path) -> Path:
     """A random Gemma 3 in Hugging Face layout, as the base stage leaves it. Read only."""
     import shutil

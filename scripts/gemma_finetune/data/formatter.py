@@ -167,8 +167,23 @@ def refuse_control_tokens(row: dict, text: str, ids: list[int], tokenizer: Gemma
     pieces |= tokenizer.function_ids
     written = [pieces[piece] for piece in _PIECES.findall(text) if piece in pieces]
     control = {tokenizer.bos, tokenizer.eos, tokenizer.pad, *pieces.values()}
-    if [token for token in ids if token in control] != [tokenizer.bos, *written]:
+    found = [token for token in ids if token in control]
+    turns = [found.count(tokenizer.start_of_turn), found.count(tokenizer.end_of_turn)]
+    if found != [tokenizer.bos, *written] or turns != count_turns(row, tokenizer):
         raise UserError(
             f"{where(row)}: its text becomes control tokens in this tokenizer; "
             "fix or remove the row"
         )
+
+
+def count_turns(row: dict, tokenizer: GemmaTokenizer) -> list[int]:
+    """How many turns a row opens and closes: each question has one reply, calls included.
+
+    Where there are functions, system text and declarations are a turn, too; calls at the end of a
+    conversation leave their turn open.
+    """
+    turns = [turn["from"] for turn in row["conversations"]]
+    opened = 2 * turns.count("human")
+    if tokenizer.has_functions and ("system" in row or "tools" in row):
+        opened += 1
+    return [opened, opened - (turns[-1] == "function_call")]
