@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from conversations import text
+from gemma_finetune.config import find_control
 
 ACTIVATION = "You are a model that can do function calling with the following functions"
 RESERVED = ("call", "true", "false", "null")
@@ -10,7 +11,10 @@ RESERVED = ("call", "true", "false", "null")
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.\-]{0,8}", fullmatch=True).filter(
     lambda name: name not in RESERVED
 )
-strings = text(max_size=12)
+# Without control characters, which validation refuses.
+strings = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t"), max_size=12
+).filter(lambda content: not find_control(content))
 numbers = (
     st.integers(-(2**53), 2**53)
     | st.floats(-1e15, 1e15, allow_nan=False)

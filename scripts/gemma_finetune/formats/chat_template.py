@@ -35,7 +35,7 @@ def fold_system(messages: list[dict]) -> list[dict]:
     A system text stands before the first user text, separated by an empty line. A system message
     with nothing after it is dropped.
     """
-    if any("tool_calls" in message or message["role"] == "tool" for message in messages):
+    if any("tool_calls" in message for message in messages):
         raise ValueError("holds function calls, which only FunctionGemma can make")
     turns = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
     if turns and turns[0]["role"] == "system":
