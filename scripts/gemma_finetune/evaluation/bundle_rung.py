@@ -6,17 +6,21 @@ tokens that were really prefilled are compared with what the model was trained o
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import litert_lm
 
+from gemma_finetune.config import START_RESPONSE
 from gemma_finetune.evaluation.dataset import Conversation, Turn, prompt_ids
 from gemma_finetune.evaluation.liveness import Answer, FollowUp
-from gemma_finetune.formats.chat_template import render_prompt
+from gemma_finetune.formats.chat_template import litertlm_template, render_prompt
+from gemma_finetune.formats.function_calls import render_responses
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.runtime.engine import open_engine
+from gemma_finetune.runtime.engine import function_options, open_engine, said
 from gemma_finetune.runtime.threads import thread_count
 from gemma_finetune.utils.cli import UserError
 
+Options = dict[str, Any]
 GREEDY = litert_lm.SamplerConfig(top_k=1, temperature=0.0)
 
 
@@ -44,7 +48,8 @@ def follow_ups(
         for conversation in conversations:
             if len(conversation.turns) > 1:
                 first, second = conversation.turns[:2]
-                yield _follow_up(path, engine, first, second, max_tokens)
+                if found := _follow_up(path, engine, first, second, max_tokens):
+                    yield found
 
 
 def check_tokens(path: str | Path, engine: litert_lm.Engine, tokenizer: GemmaTokenizer) -> None:
@@ -68,10 +73,12 @@ def _answer(
     tokenizer: GemmaTokenizer,
     max_tokens: int,
 ) -> Answer:
-    *history, question = turn.messages
-    expected = prompt_ids(turn.messages, tokenizer)
-    with engine.create_conversation(messages=history, sampler_config=GREEDY) as chat:
-        rendered = chat.render_message_to_string(question["content"])
+    history = list(turn.messages[:-1])
+    expected = prompt_ids(turn.messages, tokenizer, turn.tools)
+    with engine.create_conversation(
+        messages=history, sampler_config=GREEDY, **_options(path, turn)
+    ) as chat:
+        rendered = chat.render_message_to_string(_question(turn))
         _check_prompt(path, engine, rendered, turn, expected)
         answer = _send(path, chat, turn, max_tokens)
         read = chat.get_benchmark_info().last_prefill_token_count
@@ -83,14 +90,36 @@ def _answer(
     return answer
 
 
+def _options(path: str | Path, turn: Turn) -> Options:
+    """What a conversation with functions needs. A `.task` has no template: an app writes it."""
+    if turn.tools is None:
+        return {}
+    options = function_options(turn.tools)
+    if Path(path).suffix == ".task":
+        options["chat_template"] = litertlm_template(has_functions=True)
+    return options
+
+
+def _question(turn: Turn) -> str | dict:
+    """What is sent to the runtime: the user's text, or the results of calls."""
+    question = turn.messages[-1]
+    return question if question["role"] == "tool" else question["content"]
+
+
 def _follow_up(
     path: str | Path, engine: litert_lm.Engine, first: Turn, second: Turn, max_tokens: int
-) -> FollowUp:
-    with engine.create_conversation(sampler_config=GREEDY) as chat:
+) -> FollowUp | None:
+    """None if there is nothing to compare: no call that the results in `second` are of."""
+    history = list(first.messages[:-1]) or None
+    with engine.create_conversation(
+        messages=history, sampler_config=GREEDY, **_options(path, first)
+    ) as chat:
         first_answer = _send(path, chat, first, max_tokens)
+        same_start = first_answer.text.strip() == first.answer.strip()
+        if first.tools and (not same_start or Path(path).suffix == ".task"):
+            return None
         _check_follow_up(path, chat, second)
         second_answer = _send(path, chat, second, max_tokens)
-    same_start = first_answer.text.strip() == first.answer.strip()
     return FollowUp(second, second_answer, same_start)
 
 
@@ -98,10 +127,11 @@ def _send(
     path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn, max_tokens: int
 ) -> Answer:
     """The answer to the turn's question, in a chat that holds what comes before it."""
-    question = turn.messages[-1]["content"]
     try:
-        text = str(chat.send_message(question, max_output_tokens=max_tokens))
+        text = said(chat.send_message(_question(turn), max_output_tokens=max_tokens))
     except RuntimeError as error:
+        if turn.tools:  # a call that it cannot read: an app gets no answer
+            return Answer("", stopped=True, turn=len(turn.messages) // 2 + 1)
         raise UserError(
             f"{path}: hop bundle: LiteRT-LM fails on test row {turn.conversation} ({error}); if it "
             "is long, raise export.cache_length or add a small one to export.prefill_lengths"
@@ -116,7 +146,7 @@ def _check_prompt(
     """UserError unless the runtime makes the same token ids of the prompt as training."""
     if [engine.bos_token_id, *engine.tokenize(rendered)] == expected:
         return
-    text = render_prompt(list(turn.messages))
+    text = render_prompt(list(turn.messages), turn.tools)
     cause = "holds another tokenizer" if rendered == text else "has another chat template"
     raise UserError(
         f"{path}: hop bundle: it {cause} than training had; run `dvc repro bundle`\n"
@@ -127,8 +157,11 @@ def _check_prompt(
 def _check_follow_up(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn) -> None:
     """UserError unless the runtime appends to its own answer what training has there."""
     question = turn.messages[-1]
-    rendered = chat.render_message_to_string(question["content"])
-    text = "\n" + render_prompt([question])
+    rendered = chat.render_message_to_string(_question(turn))
+    if question["role"] == "tool":  # the model itself wrote the piece that begins a response
+        text = render_responses(question["content"]).removeprefix(START_RESPONSE)
+    else:
+        text = "\n" + render_prompt([question])
     expected = text if Path(path).suffix == ".litertlm" else text.removeprefix("\n")
     if rendered != expected:
         raise UserError(

@@ -25,9 +25,9 @@ def check_tokenizers(
             f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; "
             "run `dvc repro merge`"
         )
-    found = torch_prompt_ids(merged, [turn.messages for turn in turns])
+    found = torch_prompt_ids(merged, turns)
     for turn, ids in zip(turns, found, strict=True):
-        expected = prompt_ids(turn.messages, tokenizer)
+        expected = prompt_ids(turn.messages, tokenizer, turn.tools)
         if ids != expected:
             raise UserError(
                 f"hop transformers: test row {turn.conversation}: transformers makes other token "

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from gemma_finetune.evaluation.dataset import Tokens
+from gemma_finetune.evaluation.dataset import Tokens, Turn
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
@@ -25,15 +25,13 @@ def torch_logits(directory: str | Path, sequences: Sequence[Tokens]) -> Iterator
         yield output.logits[0].numpy()
 
 
-def torch_prompt_ids(
-    directory: str | Path, prompts: Sequence[Sequence[dict[str, str]]]
-) -> list[list[int]]:
-    """Token ids of each prompt by transformers' own tokenizer and the directory's chat template."""
+def torch_prompt_ids(directory: str | Path, turns: Sequence[Turn]) -> list[list[int]]:
+    """Token ids of the prompt of each turn, by transformers' tokenizer and the chat template."""
     tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
     found: list = []
-    for prompt in prompts:
+    for turn in turns:
         ids = tokenizer.apply_chat_template(
-            list(prompt), add_generation_prompt=True, return_dict=False
+            list(turn.messages), turn.tools, add_generation_prompt=True, return_dict=False
         )
         found.append(ids)
     return found
