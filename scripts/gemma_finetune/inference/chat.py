@@ -60,7 +60,9 @@ class ChatSession:
         backend.template_tools(tools)  # UserError if the model cannot call functions
         self.tools = list(tools)
         self._backend, self._sampler, self._max_tokens = backend, sampler, max_tokens
-        self._system = [{"role": "system", "content": as_text(system)}] if system else []
+        self._system: list[dict] = []
+        if system:
+            self._system = [{"role": "system", "content": as_text(system, self._pieces())}]
         self._turns: list[dict] = []
         self.results: list[Any] = []  # of the first of `calls`
         self.dropped = 0  # how many turns the last `ask` dropped to make room
