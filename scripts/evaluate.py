@@ -37,6 +37,7 @@ from gemma_finetune.evaluation.config import EvaluateConfig
 from gemma_finetune.evaluation.measure import (
     RuntimeAnswers,
     TestSet,
+    call_shares,
     exact_by_logits,
     exact_by_text,
     exact_match,
@@ -148,6 +149,7 @@ def score(
     for name, found in answered.items():
         twin = f"tflite_{name.partition('_')[2]}"  # the same model file, so the same logits
         rungs[name] = rungs[twin] | runtime(test, found, outcomes[twin], tokenizer)
+        rungs[name] |= call_shares(test, found.answers)
         rungs[name]["sha256"] = sha256(weights_file(name))
         exact[name] = exact_by_text(test, found.answers)
 

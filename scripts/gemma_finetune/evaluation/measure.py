@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gemma_finetune.evaluation import call_figures
 from gemma_finetune.evaluation.bootstrap import interval
 from gemma_finetune.evaluation.dataset import Conversation, Tokens, Turn
 from gemma_finetune.evaluation.liveness import Answer, FollowUp, liveness
@@ -115,6 +116,15 @@ def exact_match(test: TestSet, exact: np.ndarray, merged: np.ndarray) -> dict[st
         **_with_interval(test, "exact_match", exact, (0.0, 1.0)),
         **_with_interval(test, "exact_match_change", change, (-1.0, 1.0)),
     }
+
+
+def call_shares(test: TestSet, answers: Sequence[Answer]) -> dict[str, float]:
+    """The figures of function calls; none where no reference has a call."""
+    references = [turn.answer for turn in test.turns]
+    if not call_figures.has_calls(references):
+        return {}
+    found = call_figures.figures(references, [answer.text for answer in answers])
+    return {name: float(values.mean()) for name, values in found.items()}
 
 
 def _with_interval(
