@@ -23,10 +23,11 @@ SMALLER = {
     "model.tiny.steps": 20,
     "train.max_steps": 10,
     "train.epochs": 1,
+    "evaluate.task": "exact",
     "evaluate.max_examples": 4,
     "evaluate.max_tokens": 8,
     "export.prefill_lengths": "[8,64]",
-    "check.min_exact_match": 0.0,
+    "check.min_score.exact": 0.0,
     "check.max_faulty_answers": 1.0,
     "check.min_runtime_agreement": 0.0,
 }

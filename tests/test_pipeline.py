@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 STAGES = (
     "validate convert dedup base format describe train "
-    "merge tflite quantize bundle evaluate check report"
+    "merge tflite quantize bundle measure_float measure evaluate check report"
 ).split()
 
 

@@ -30,10 +30,10 @@ def test_a_queued_experiment_runs_the_code_as_queued(clone):
 
 def test_a_grid_keeps_a_point_that_fails_the_gate_with_its_figures(clone):
     """A failed stage would lose the experiment: DVC saves nothing of it."""
-    run(clone, *"dvc exp run --queue -S check.min_exact_match=0.5,0.99 check".split())
+    run(clone, *"dvc exp run --queue -S check.min_score.exact=0.5,0.99 check".split())
     run(clone, "dvc", "exp", "run", "--run-all")
     rows = list(csv.DictReader(io.StringIO(run(clone, "dvc", "exp", "show", "--csv"))))
-    points = {row["check.min_exact_match"]: row for row in rows if row["Experiment"]}
+    points = {row["check.min_score.exact"]: row for row in rows if row["Experiment"]}
     assert {name: row["gate"] for name, row in points.items()} == {"0.5": "pass", "0.99": "fail"}
     assert all(float(row["exact_match.int8"]) > 0 for row in points.values())
 

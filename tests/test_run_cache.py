@@ -36,6 +36,8 @@ def test_a_change_of_rank_touches_neither_data_nor_base_and_going_back_restores_
         "tflite",
         "quantize",
         "bundle",
+        "measure_float",
+        "measure",
         "evaluate",
         "check",
         "report",
@@ -45,7 +47,7 @@ def test_a_change_of_rank_touches_neither_data_nor_base_and_going_back_restores_
     assert stages_run(back) == [
         "report"
     ]  # Markdown is neither metric nor plot: DVC caches no run of it
-    assert back.count("is cached - skipping run") == 9  # quantize and bundle twice
+    assert back.count("is cached - skipping run") == 12  # quantize, bundle and measure twice
     assert git_state(clone) == before
 
 

@@ -14,7 +14,6 @@ import yaml
 
 from conversations import turns, with_system
 from gemma_finetune.evaluation import dataset
-from gemma_finetune.evaluation.measure import TestSet, keep
 from gemma_finetune.formats.chat_template import render
 from lora_settings import lora_config
 
@@ -41,9 +40,8 @@ def formatted(name: str, messages: list[dict]) -> dict:
 
 
 @pytest.fixture(scope="session")
-def test_set(rows, tokenizer) -> TestSet:
-    conversations = dataset.build(rows, tokenizer)
-    return TestSet(conversations, dataset.probe(conversations, 80))
+def test_set(rows, tokenizer) -> dataset.TestSet:
+    return dataset.build_test_set(rows, tokenizer, window=48)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +84,7 @@ def chain(tmp_path_factory, base_dir, rows) -> Path:
 def _write_params(path):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["export"]["quantizations"] = list(QUANTIZATIONS)
-    params["evaluate"] = {"max_examples": None, "max_tokens": 24}
+    params["evaluate"] |= {"task": "json", "max_tokens": 24}
     path.write_text(yaml.safe_dump(params))
 
 
@@ -112,11 +110,17 @@ def _train(base, rows):
 
 @pytest.fixture(scope="session")
 def metrics(chain) -> dict:
-    """metrics/evaluate.json of the whole, healthy chain, by the stage itself."""
+    """metrics/evaluate.json of the whole, healthy chain, by the stages themselves."""
     import evaluate
+    import measure
+    import measure_float
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(chain)
+        measure_float.main()
+        for name in QUANTIZATIONS:
+            patch.setattr("sys.argv", ["measure.py", name])
+            measure.main()
         evaluate.main()
     return json.loads((chain / "metrics/evaluate.json").read_text())
 
@@ -134,7 +138,7 @@ def merged_logits(merged: Path, test_set):
     from gemma_finetune.evaluation.keras_rung import keras_logits
     from gemma_finetune.models.loader import load_gemma_model
 
-    return keep(keras_logits(load_gemma_model(merged), test_set.sequences))
+    return list(keras_logits(load_gemma_model(merged), test_set.sequences))
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ import pytest
 
 from gemma_finetune.config import load_section
 from gemma_finetune.evaluation import bundle_rung, identity
-from gemma_finetune.evaluation.measure import RuntimeAnswers, measure, runtime
+from gemma_finetune.evaluation.measure import foretold_stops, measure
 from gemma_finetune.export import bundle
+from gemma_finetune.figures.liveness import Answer, faults
 from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.reporting.config import CheckConfig
 from gemma_finetune.reporting.gate import checks, failed_hops, failure, verdicts
@@ -192,12 +193,16 @@ def test_a_wrong_stop_token_alone_shows_in_the_answers(
     """Even if nobody looks at the metadata: the answers never end, so this bundle fails."""
     write_task(copy, stop_tokens=("<pad>",))
     monkeypatch.setattr(bundle_rung, "check_tokens", lambda *_: None)
-    found = RuntimeAnswers(answers(copy, "task", test_set, tokenizer), [])
-    outcome = measure(test_set, reference, reference)
-    figures = runtime(test_set, found, outcome, tokenizer)
-    assert figures["faults"]["unstopped"] == len(test_set.turns)
+    stops = foretold_stops(test_set, measure(test_set, reference, reference), tokenizer.stop_ids)
+    for answer, turn, foretold in zip(
+        answers(copy, "task", test_set, tokenizer), test_set.turns, stops, strict=True
+    ):
+        assert foretold == turn.length and not answer.stopped
+        endless = Answer(answer.text, answer.tokens, False, True, turn.length, foretold)
+        assert "unstopped" in faults(endless)
 
     config = load_section("check", CheckConfig, str(ROOT / "params.yaml"))
+    figures = {"faulty_answers": 1.0, "faulty_answers_low": 0.3, "runtime_agreement": 0.0}
     broken = metrics | {"task_int8": metrics["task_int8"] | figures}
     judged = checks(broken, config, QUANTIZATIONS)
     content = verdicts(judged, broken, QUANTIZATIONS)

@@ -14,14 +14,35 @@ pytestmark = pytest.mark.slow
 BUNDLES = [f"{name}.{kind}" for name in QUANTIZATIONS for kind in BUNDLE_KINDS]
 
 
+RUNGS = ladder.rungs(QUANTIZATIONS)
+GENERATING = ("merged", *(f"{kind}_{name}" for name in QUANTIZATIONS for kind in BUNDLE_KINDS))
+
+
 def test_every_rung_is_there(metrics):
-    assert set(metrics) == set(ladder.rungs(QUANTIZATIONS))
+    assert set(metrics) == {*RUNGS, "test_set"}
+    found = metrics["test_set"]
+    assert (found["conversations"], found["answers"], found["task"]) == (3, 4, "json")
 
 
 def test_the_adapter_taught_the_conversations_and_nothing_lost_them(metrics):
-    exact = {rung: figures["exact_match"] for rung, figures in metrics.items()}
+    exact = {rung: metrics[rung]["exact_match"] for rung in RUNGS}
     assert exact.pop("base") == 0
     assert set(exact.values()) == {1}
+
+
+@pytest.mark.parametrize("rung", GENERATING)
+def test_every_rung_that_generates_has_the_figures_of_the_task(metrics, rung):
+    for name in ("json_equal", "json_parsed"):
+        assert metrics[rung][name] == metrics[rung][f"{name}_high"] == 1
+        assert rung == "merged" or metrics[rung][f"{name}_change"] == 0
+    assert metrics[rung]["answer_length"] == metrics["test_set"]["reference_length"]
+    assert metrics[rung]["faulty_answers"] == metrics[rung]["cut_off"] == 0
+
+
+def test_the_base_answers_something_else(metrics):
+    assert metrics["base"]["json_equal"] == 0
+    assert metrics["base"]["json_equal_change"] == -1
+    assert "json_equal" not in metrics["lora"]
 
 
 @pytest.mark.parametrize("name", QUANTIZATIONS)

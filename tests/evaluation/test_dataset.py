@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -92,3 +94,39 @@ def test_the_probe_is_as_long_as_asked_and_looks_at_its_end(test_set, tokenizer,
     assert np.flatnonzero(probe.ids == tokenizer.bos).tolist() == [0]
     assert probe.positions.tolist() == list(range(length - 17, length - 1))
     assert len(probe.labels) == 16
+
+
+def test_a_budget_is_spread_evenly_and_never_leaves_nothing(test_set):
+    conversations = [replace_id(test_set.conversations[0], str(i)) for i in range(10)]
+
+    def chosen(budget):
+        return [c.id for c in dataset.within(conversations, budget, lambda c: 3)]
+
+    assert chosen(None) == chosen(30) == [str(i) for i in range(10)]
+    assert chosen(29) == [str(i) for i in range(9)]
+    assert chosen(12) == ["0", "2", "5", "7"]
+    assert chosen(1) == ["0"]
+
+
+def replace_id(conversation, name):
+    return dataclasses.replace(conversation, id=name)
+
+
+def test_budgets_keep_whole_conversations(rows, tokenizer):
+    whole = dataset.build_test_set(rows, tokenizer, window=48)
+    assert whole.asked == whole.conversations and whole.asked_turns == [0, 1, 2, 3]
+    few = dataset.build_test_set(
+        rows, tokenizer, 48, max_positions=whole.positions - 1, max_answers=1
+    )
+    assert (len(few.conversations), len(few.asked), few.found) == (2, 1, 3)
+    assert few.positions < whole.positions
+
+
+def test_references_that_are_all_empty_are_an_error(tokenizer):
+    empty = formatted("a", turns(["What is on?", ""]))
+    with pytest.raises(UserError, match="every answer is empty or has `train: false`"):
+        dataset.build_test_set([empty], tokenizer, window=48)
+    untrained = turns(["What is on?", "The light."])
+    untrained[1]["train"] = False
+    with pytest.raises(UserError, match="every answer is empty or has `train: false`"):
+        dataset.build_test_set([formatted("a", untrained)], tokenizer, window=48)

@@ -3,6 +3,7 @@
 import pytest
 
 import evaluate
+import measure_float
 from gemma_finetune.evaluation import dataset, identity
 from gemma_finetune.utils.cli import UserError
 
@@ -38,7 +39,7 @@ def test_truncated_weights_are_named(copy, stage, part):
 def test_a_missing_configuration_is_named(copy):
     (copy / "models/merged/config.json").unlink()
     with pytest.raises(UserError, match="config.json is missing: make it with `dvc repro merge`"):
-        evaluate.main()
+        measure_float.main()
 
 
 def test_a_cache_too_short_for_the_test_set_is_an_error_that_says_how_long(chain, test_set):
@@ -47,15 +48,15 @@ def test_a_cache_too_short_for_the_test_set_is_an_error_that_says_how_long(chain
         identity.check_cache(chain / "models/tflite/float32.tflite", long)
 
 
-def test_files_of_a_removed_quantization_are_named(chain):
-    folders = (chain / "models/tflite", chain / "models/bundle")
-    assert identity.strays(folders, ("float32", *QUANTIZATIONS)) == []
-    left = identity.strays(folders, ("float32", "int8"))
-    assert [path.name for path in left] == ["int4.tflite", "int4.litertlm", "int4.task"]
-
-
-def test_evaluate_says_to_delete_files_of_a_removed_quantization(copy, test_set, tokenizer, capsys):
-    evaluate.check_models(test_set, tokenizer, ("int8",))
+def test_evaluate_says_to_delete_files_of_a_removed_quantization(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "models/measured"
+    folder.mkdir(parents=True)
+    for name in ("float.json", "merged.safetensors", "int8.json", "int4.json", ".int8.json.7.tmp"):
+        (folder / name).touch()
+    evaluate.warn_of_strays(("int8", "int4"))
+    assert capsys.readouterr().err == ""
+    evaluate.warn_of_strays(("int8",))
     note = capsys.readouterr().err
-    assert "models/tflite/int4.tflite" in note and "models/bundle/int4.task" in note
+    assert note.startswith("models/measured/int4.json: not of a quantization in params.yaml")
     assert "Delete them: DVC hashes the whole folder" in note

@@ -1,74 +1,51 @@
-import errno
-import io
-import tempfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from gemma_finetune.evaluation.liveness import Answer, FollowUp
+from gemma_finetune.evaluation.dataset import Answer, FollowUp
 from gemma_finetune.evaluation.measure import (
     Outcome,
-    RuntimeAnswers,
+    agreements,
+    answer_records,
     exact_by_logits,
-    exact_by_text,
-    exact_match,
-    keep,
+    follow_up_records,
+    foretold_stops,
     measure,
-    rounded,
-    runtime,
+    set_record,
 )
 
+VOCABULARY = 400
 
-def logits(test_set, vocabulary, right):
-    """Logits that put the label on top where `right`, by position; the probe's are zero."""
+
+def logits(test_set, right):
+    """Slices of logits with the label on top if `right`, else another token; the probe's are 0."""
     parts = []
     for tokens in test_set.sequences:
-        part = np.zeros((len(tokens.positions), vocabulary), "float32")
+        part = np.zeros((len(tokens.positions), VOCABULARY), "float32")
         if tokens is not test_set.probe:
-            part[np.arange(len(part)), (tokens.labels + (not right)) % vocabulary] = 9
-        parts.append(part)
+            part[np.arange(len(part)), (tokens.labels + (not right)) % VOCABULARY] = 9
+        parts += [part[rows] for rows in tokens.slices(VOCABULARY)]
     return parts
 
 
 @pytest.fixture
-def right(test_set, tokenizer):
-    return logits(test_set, tokenizer.vocabulary_size, True)
-
-
-def test_the_reference_is_kept_as_it_was(right):
-    kept = keep(iter(right))
-    assert all(np.array_equal(a, b) for a, b in zip(kept, right, strict=True))
-
-
-def test_a_disk_too_full_for_the_reference_is_an_error(right, tmp_path, monkeypatch):
-    """Written through a map instead, it would be SIGBUS, which ends Python without a message."""
-
-    class FullDisk(io.FileIO):
-        room = sum(part.nbytes for part in right) - 1
-
-        def write(self, content):
-            self.room -= memoryview(content).nbytes
-            if self.room < 0:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().write(content)
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: FullDisk(tmp_path / "kept", "w+"))
-    with pytest.raises(OSError, match="No space left"):
-        keep(iter(right))
+def right(test_set):
+    return logits(test_set, True)
 
 
 def test_a_model_that_knows_everything(test_set, right, tokenizer):
     outcome = measure(test_set, right, right)
     assert outcome.figures["top1_agreement"] == 1
     assert outcome.figures["loss"] < 0.1
-    assert exact_by_logits(test_set, outcome, tokenizer.stop_ids).all()
+    assert all(exact_by_logits(test_set, outcome, tokenizer.stop_ids))
 
 
 def test_a_model_that_knows_nothing(test_set, right, tokenizer):
-    outcome = measure(test_set, logits(test_set, tokenizer.vocabulary_size, False), right)
+    outcome = measure(test_set, logits(test_set, False), right)
     assert outcome.figures["top1_agreement"] == 0
     assert outcome.figures["kl"] > 1
-    assert not exact_by_logits(test_set, outcome, tokenizer.stop_ids).any()
+    assert not any(exact_by_logits(test_set, outcome, tokenizer.stop_ids))
 
 
 def test_a_difference_on_the_probe_counts_for_logits_alone(test_set, right):
@@ -81,42 +58,46 @@ def test_a_difference_on_the_probe_counts_for_logits_alone(test_set, right):
 def test_a_rung_that_skips_a_sequence_is_an_error(test_set, right):
     with pytest.raises(ValueError, match="zip"):
         measure(test_set, right[:-1], right)
+    with pytest.raises(ValueError, match="every position has logits"):
+        measure(test_set, right[:-1], right[:-1])
 
 
-def test_the_change_is_against_the_merged_model(test_set):
-    exact, merged = np.array([True, False, False, True]), np.array([True, True, True, True])
-    figures = exact_match(test_set, exact, merged)
-    assert (figures["exact_match"], figures["exact_match_change"]) == (0.5, -0.5)
-    assert figures["exact_match_low"] <= 0.5 <= figures["exact_match_high"]
-    assert -1 <= figures["exact_match_change_low"] <= -0.5
-    assert -0.5 <= figures["exact_match_change_high"] <= 0
+def test_both_models_go_in_lockstep(test_set, right):
+    """Never more than one slice of each is asked for ahead of the other."""
+    asked = []
+
+    def noting(name):
+        for part in right:
+            asked.append(name)
+            yield part
+
+    measure(test_set, noting("ours"), noting("theirs"))
+    assert asked == ["ours", "theirs"] * len(right)
+
+
+def test_slices_cover_a_sequence_and_stay_small(test_set):
+    tokens = replace(test_set.probe, positions=np.arange(1000, dtype=np.int32))
+    for vocabulary, rows in ((262_144, 64), (2_048, 256)):
+        parts = list(tokens.slices(vocabulary))
+        assert [part.start for part in parts] == list(range(0, 1000, rows))
+        assert parts[-1].stop == 1000
 
 
 def answered(test_set, **changes):
-    """The references as answers, with changes {number of the turn: text}, and no follow-ups."""
+    """The references as answers, with changes {number of the turn: text}."""
     answers = []
     for number, turn in enumerate(test_set.turns):
         text = changes.get(str(number), turn.answer)
-        answers.append(Answer(text, stopped=True, turn=1))
-    return RuntimeAnswers(answers, [])
-
-
-def test_answers_are_compared_as_text_but_for_the_space_around(test_set):
-    first, second, *_ = (turn.answer for turn in test_set.turns)
-    found = answered(test_set, **{"0": f" {first}\n", "1": f"{second}!"})
-    assert exact_by_text(test_set, found.answers).tolist() == [True, False, True, True]
+        answers.append(Answer(text, turn.length, stopped=True))
+    return answers
 
 
 def test_a_runtime_that_says_what_its_logits_do(test_set, right, tokenizer):
-    figures = runtime(test_set, answered(test_set), measure(test_set, right, right), tokenizer)
-    assert (figures["runtime_agreement"], figures["faulty_answers"]) == (1, 0)
-
-
-def test_a_runtime_that_says_otherwise(test_set, right, tokenizer):
-    found = answered(test_set, **{"0": "Something else", "2": ""})
-    figures = runtime(test_set, found, measure(test_set, right, right), tokenizer)
-    assert (figures["runtime_agreement"], figures["faulty_answers"]) == (0.5, 0.25)
-    assert figures["faults"]["empty"] == 1
+    outcome = measure(test_set, right, right)
+    assert all(agreements(test_set, answered(test_set), outcome, tokenizer))
+    said_otherwise = answered(test_set, **{"0": "Something else", "2": ""})
+    found = agreements(test_set, said_otherwise, outcome, tokenizer)
+    assert found == [False, True, False, True]
 
 
 def test_a_wrong_answer_agrees_if_it_begins_as_the_logits_say(test_set, tokenizer):
@@ -126,34 +107,51 @@ def test_a_wrong_answer_agrees_if_it_begins_as_the_logits_say(test_set, tokenize
     argmax = [t.labels.copy() for t in test_set.turns]
     argmax[0][2] = other
     begins = tokenizer.decode([*turn.labels[:2].tolist(), other])
-    for text, agreement in ((begins + "anything", 1), (turn.answer, 0.75)):
-        found = answered(test_set, **{"0": text})
-        figures = runtime(test_set, found, Outcome({}, argmax), tokenizer)
-        assert figures["runtime_agreement"] == agreement
+    for text, agrees in ((begins + "anything", True), (turn.answer, False)):
+        found = agreements(
+            test_set, answered(test_set, **{"0": text}), Outcome({}, argmax), tokenizer
+        )
+        assert found == [agrees, True, True, True]
+
+
+def test_an_answer_that_was_cut_off_agrees_as_far_as_it_goes(test_set, right, tokenizer):
+    outcome = measure(test_set, right, right)
+    turn = test_set.turns[0]
+    begun = Answer(tokenizer.decode(turn.labels[:3].tolist()), 3, stopped=False)
+    found = agreements(test_set, [begun, *answered(test_set)[1:]], outcome, tokenizer)
+    assert found[0]
+
+
+def test_logits_foretell_where_an_answer_ends_if_they_know(test_set, right, tokenizer):
+    outcome = measure(test_set, right, right)
+    lengths = [turn.length for turn in test_set.turns]
+    assert foretold_stops(test_set, outcome, tokenizer.stop_ids) == lengths
+    argmax = [*outcome.argmax]
+    argmax[0] = argmax[0].copy()
+    argmax[0][1] = tokenizer.end_of_turn  # ends early
+    argmax[1] = np.full_like(argmax[1], tokenizer.bos)  # goes on nobody knows how
+    found = foretold_stops(test_set, Outcome({}, argmax), tokenizer.stop_ids)
+    assert found[:2] == [2, None]
 
 
 @pytest.mark.parametrize(
-    ("text", "same_start", "agreement"), [("x", True, 0), ("same", True, 1), ("x", False, None)]
+    ("text", "same_start", "same"), [("x", True, False), ("same", True, True), ("x", False, None)]
 )
-def test_second_answers_count_where_the_first_was_the_reference(
-    test_set, right, tokenizer, text, same_start, agreement
-):
-    turn = next(turn for turn in test_set.turns if len(turn.messages) > 1)
-    answer = Answer(turn.answer if text == "same" else text, stopped=True, turn=2)
-    found = RuntimeAnswers(answered(test_set).answers, [FollowUp(turn, answer, same_start)])
-    figures = runtime(test_set, found, measure(test_set, right, right), tokenizer)
-    assert figures.get("follow_up_agreement") == agreement
+def test_second_answers_count_where_the_first_was_the_reference(test_set, text, same_start, same):
+    [number] = [n for n, turn in enumerate(test_set.turns) if len(turn.messages) > 1]
+    turn = test_set.turns[number]
+    answer = Answer(turn.answer if text == "same" else text, 5, stopped=True)
+    chats = [FollowUp(turn, answer, same_start)]
+    [record] = follow_up_records(test_set, answered(test_set), chats)
+    assert record == {**answer_records([answer])[0], "turn": number, "same": same}
 
 
-def test_a_chat_that_dies_at_its_second_turn_is_faulty(test_set, right, tokenizer):
-    turn = next(turn for turn in test_set.turns if len(turn.messages) > 1)
-    follow_up = FollowUp(turn, Answer("", stopped=True, turn=2), same_start=True)
-    found = RuntimeAnswers(answered(test_set).answers, [follow_up])
-    figures = runtime(test_set, found, measure(test_set, right, right), tokenizer)
-    assert figures["faults"]["empty_follow_up"] == 1
-    assert figures["faulty_answers"] == 1 / 5
-
-
-def test_rounded_keeps_six_digits_and_leaves_counts_alone():
-    value = {"a": 0.123456789, "b": {"c": 1_234_567_890}, "d": 1e-13}
-    assert rounded(value) == {"a": 0.123457, "b": {"c": 1_234_567_890}, "d": 1e-13}
+def test_the_record_of_the_test_set_says_which_turns_were_asked(test_set):
+    asked = replace(test_set, asked=test_set.conversations[1:2])
+    record = set_record(asked, max_tokens=24)
+    assert [turn["asked"] for turn in record["turns"]] == [
+        turn.conversation == asked.asked[0].id for turn in asked.turns
+    ]
+    assert record["positions"] == sum(turn["tokens"] for turn in record["turns"])
+    assert (record["conversations"], record["found"], record["max_tokens"]) == (3, 3, 24)
+    assert asked.asked_turns == [n for n, turn in enumerate(record["turns"]) if turn["asked"]]

@@ -3,11 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gemma_finetune.evaluation import scoring
 from gemma_finetune.evaluation.scoring import (
     greedy_prefix,
     is_exact,
     join,
     score,
+    split,
     split_turns,
     summary,
 )
@@ -54,10 +56,27 @@ def test_kl_resolves_what_float32_would_drown():
     assert 0 < summary(score(close, np.arange(7), logits(0)))["kl"] < 1e-8
 
 
+def test_blocks_and_large_differences_change_nothing(monkeypatch):
+    """Float32 and small blocks, against the definition in float64."""
+    monkeypatch.setattr(scoring, "BLOCK_BYTES", 3 * 4 * 4_000)
+    p = np.random.default_rng(0).normal(0, 3, (7, 4_000)).astype("float32")
+    for scale in (1e-3, 0.1, 1, 10, 60):
+        q = p + np.random.default_rng(1).normal(0, scale, p.shape).astype("float32")
+        scores = score(q, np.arange(7), p)
+        for i in range(7):
+            log_p, log_q = (np.log(softmax(x[i])) for x in (p, q))
+            assert scores.nll[i] == pytest.approx(-log_q[i], rel=1e-6)
+            assert scores.kl[i] == pytest.approx(softmax(p[i]) @ (log_p - log_q), rel=1e-5)
+            assert scores.argmax[i] == q[i].argmax()
+
+
 def test_joined_scores_are_the_scores_of_all():
     parts = [score(logits(i), np.arange(7), logits(9)) for i in range(3)]
     losses = [summary(part)["loss"] for part in parts]
     assert len(join(parts).nll) == 21
+    before, after = split(join(parts), 14)
+    assert np.array_equal(before.nll, join(parts[:2]).nll)
+    assert np.array_equal(after.diff, parts[2].diff)
     assert summary(join(parts))["loss"] == pytest.approx(np.mean(losses))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemma_finetune.evaluation import identity
+from gemma_finetune.evaluation import torch_rung
 from gemma_finetune.formats.chat_template import CHAT_TEMPLATE, LITERTLM_TEMPLATE
 from gemma_finetune.utils.cli import UserError
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def check_tokenizers(root, test_set, tokenizer):
     base, merged = root / "models/base", root / "models/merged"
-    identity.check_tokenizers(base, merged, test_set.turns, tokenizer)
+    torch_rung.check_tokenizers(base, merged, test_set.turns, tokenizer)
 
 
 def test_a_merged_model_with_another_tokenizer_is_caught_at_merge(copy, test_set, tokenizer):

@@ -87,12 +87,12 @@ def test_a_damaged_cache_entry_is_found_and_made_good(reference, tmp_path, obser
 
 
 @pytest.mark.parametrize(
-    "file, reader", [("models/lora.npz", "merge"), ("models/bundle/int8.task", "evaluate")]
+    "file, reader", [("models/lora.npz", "merge"), ("models/bundle/int8.task", "measure@int8")]
 )
 def test_what_carries_a_digest_is_refused_by_its_reader(
     reference, tmp_path, observed, file, reader
 ):
-    """A zip has a checksum of each entry, and `evaluate` compares what a bundle holds with the
+    """A zip has a checksum of each entry, and `measure` compares what a bundle holds with the
     model beside it.
     """
     clone = dag.fork(reference, tmp_path / "clone", reader)

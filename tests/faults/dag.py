@@ -20,7 +20,7 @@ PARAMS = SMALLER | {
     "data.max_rejected_fraction": 1.0,
     "export.prefill_lengths": [8, 64],
     "check.max_kl.int4": 5.0,
-    "check.max_exact_match_loss.int4": 1.0,
+    "check.max_score_loss.int4": 1.0,
     "train.save_every_steps": 3,
 }
 STAGES = (
@@ -36,6 +36,9 @@ STAGES = (
     "quantize@int4",
     "bundle@int8",
     "bundle@int4",
+    "measure_float",
+    "measure@int8",
+    "measure@int4",
     "evaluate",
     "check",
     "report",

@@ -31,7 +31,7 @@ class EchoBackend(Backend):
         self.prompts.append(messages)
         pieces = [f"{word} " for word in messages[-1]["content"].upper().split()]
         yield from pieces
-        complete = len(pieces) < max_tokens
+        complete = len(pieces) < min(max_tokens, self.context_length - prompt)
         self.usage = Usage(prompt=prompt, read=prompt, answer=len(pieces), complete=complete)
 
     def close(self):

@@ -62,7 +62,14 @@ def test_tells_what_was_forgotten_and_what_was_cut_off(capsys):
         terminal.answer(chat, line)
     notes = capsys.readouterr().err
     assert "forgot the oldest 2 messages" in notes
-    assert "cut off" in notes
+    assert "(cut off by generate.max_tokens, 3)" in notes
+
+
+def test_tells_when_the_end_of_the_context_cut_an_answer_off(capsys):
+    chat = session(context_length=130, max_tokens=90)
+    terminal.answer(chat, "word " * 14)
+    notes = capsys.readouterr().err
+    assert "(cut off by the end of the context, 130 tokens)" in notes
 
 
 def test_no_colours_but_on_a_terminal(monkeypatch, capsys):

@@ -14,6 +14,20 @@ from gemma_finetune.reporting import ladder
 ROOT = Path(__file__).parents[2]
 NAMES = ("int8", "int4")
 
+TEST_SET = {
+    "task": "exact",
+    "score": "exact_match",
+    "answers": 300,
+    "conversations": 200,
+    "reference_length": 21.5,
+}
+
+
+def spread(name: str, value: float) -> dict[str, float]:
+    """A figure with an interval."""
+    return {name: value, f"{name}_low": value - 0.03, f"{name}_high": value + 0.03}
+
+
 CHANGE = {
     "exact_match_change": 0.0,
     "exact_match_change_low": -0.01,
@@ -34,18 +48,35 @@ def healthy() -> dict[str, dict]:
         "exact_match_high": 0.98,
         "bytes": 5_000_000,
     }
-    bundle = {"runtime_agreement": 1.0, "follow_up_agreement": 0.98, "faulty_answers": 0.0}
+    answers = {"faulty_answers": 0.0, "cut_off": 0.0} | spread("answer_length", 20.0)
+    answers |= spread("answer_length_change", 0.1)
+    bundle = {"runtime_agreement": 1.0, "follow_up_agreement": 0.98}
     rungs = {name: rung | CHANGE for name in ladder.rungs(NAMES)}
     for name in rungs:
         if name.startswith(BUNDLE_KINDS):
-            rungs[name] |= bundle | {"sha256": f"digest of {name}"}
-    for key in CHANGE:
-        del rungs["merged"][key]
-    return rungs
+            rungs[name] |= answers | bundle | {"sha256": f"digest of {name}"}
+        elif name in ("base", "merged"):
+            rungs[name] |= answers
+    rungs["merged"] = {key: value for key, value in rungs["merged"].items() if "change" not in key}
+    return rungs | {"test_set": dict(TEST_SET)}
+
+
+def healthy_text() -> dict[str, dict]:
+    """The same of free text: only rungs that generate have its figures, and all are low."""
+    metrics = healthy()
+    for name in ladder.rungs(NAMES):
+        metrics[name] |= spread("exact_match", 0.03)
+        if "cut_off" in metrics[name]:
+            metrics[name] |= spread("chrf", 0.3) | spread("rouge_l", 0.2) | {"cut_off": 0.4}
+            if name != "merged":
+                for figure in ("chrf_change", "rouge_l_change"):
+                    metrics[name] |= {figure: 0.0, f"{figure}_low": -0.01, f"{figure}_high": 0.01}
+    metrics["test_set"] |= {"task": "text", "score": "chrf"}
+    return metrics
 
 
 class Folder:
-    """A working folder with params.yaml, metrics/ and models/bundle/."""
+    """A working folder with params.yaml, metrics/ and models/measured/."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -72,9 +103,9 @@ class Folder:
 
 @pytest.fixture
 def folder(tmp_path, write_params) -> Folder:
-    write_params({"export.quantizations": list(NAMES), "check.min_exact_match": 0.85})
+    write_params({"export.quantizations": list(NAMES), "check.min_score.exact": 0.85})
     (tmp_path / "metrics").mkdir()
-    (tmp_path / "models/bundle").mkdir(parents=True)
+    (tmp_path / "models/measured").mkdir(parents=True)
     folder = Folder(tmp_path)
 
     split = {"rows": 1500, "turns": 1900, "supervised_fraction": 0.4, "formats": {"alpaca": 700}}
@@ -83,9 +114,8 @@ def folder(tmp_path, write_params) -> Folder:
     folder.write("data", {"splits": splits, "overlong": 2, "rows": rows})
     folder.write("train", {"examples": 1500, "steps": 600, "val_loss": 0.05})
     folder.write("evaluate", healthy())
-    for name in NAMES:
-        path = tmp_path / f"models/bundle/{name}.json"
-        path.write_text(json.dumps(manifest(name)))
+    for name, content in measured().items():
+        (tmp_path / f"models/measured/{name}.json").write_text(json.dumps(content))
     with open(tmp_path / "metrics/training_log.csv", "w", newline="") as file:
         log = csv.writer(file)
         log.writerow(["step", "loss", "val_loss"])
@@ -106,6 +136,25 @@ def manifest(name: str) -> dict:
     for kind in BUNDLE_KINDS:
         bundles[f"{name}.{kind}"] = {"bytes": 2_000_000, "sha256": f"{name} {kind}"}
     return {"adapter": adapter, "bundles": bundles}
+
+
+def measured() -> dict[str, dict]:
+    """What models/measured/*.json hold that the report reads, by name."""
+    turns = []
+    for number in range(25):
+        turn = {"conversation": f"chat-{number}", "place": 0, "asked": number != 0}
+        turns.append(turn | {"question": f"Question {number}?", "reference": f"Right {number}."})
+
+    def rung(name: str) -> dict:
+        texts = [f"{name} says {number}." for number in range(1, 25)]
+        return {"answers": [{"text": text, "tokens": 4, "stopped": True} for text in texts]}
+
+    found = {"float": {"test_set": {"turns": turns}, "rungs": {}}}
+    for name in ("base", "merged"):
+        found["float"]["rungs"][name] = rung(name)
+    for name in NAMES:
+        found[name] = {"rungs": {f"task_{name}": rung(name)}, "made_of": manifest(name)}
+    return found
 
 
 def holds_a_list(value) -> bool:

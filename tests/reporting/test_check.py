@@ -8,7 +8,7 @@ import pytest
 from gemma_finetune.reporting import ladder
 from gemma_finetune.reporting.gate import CAUSES
 
-from .conftest import NAMES, ROOT, holds_a_list
+from .conftest import NAMES, ROOT, healthy_text, holds_a_list
 
 
 def count_figures(value) -> int:
@@ -61,7 +61,7 @@ def test_the_gate_passes_a_healthy_run(folder):
     folder.run("check")
     done = folder.run("gate")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "the gate: no check failed (16 passed, 0 inconclusive)\n"
+    assert done.stdout == "the gate: no check failed (18 passed, 0 inconclusive)\n"
 
 
 def test_what_the_sample_cannot_tell_is_no_failure(folder):
@@ -73,7 +73,7 @@ def test_what_the_sample_cannot_tell_is_no_failure(folder):
     assert folder.read("check")["verdict"] == "pass"
     gate = folder.run("gate")
     assert gate.returncode == 0
-    assert "(15 passed, 1 inconclusive)" in gate.stdout
+    assert "(17 passed, 1 inconclusive)" in gate.stdout
 
 
 @pytest.mark.parametrize("quantizations", [["int8", "int4", "int4_embedding"], ["int4_embedding"]])
@@ -105,6 +105,14 @@ def test_the_summary_is_a_dozen_figures_at_most(folder):
     assert summary["kl"] == {"int8": 1e-4, "int4": 1e-4}
     assert summary["mb"] == {"int8": 5.0, "int4": 5.0}
     assert (summary["gate"], summary["val_loss"]) == ("pass", 0.05)
+
+
+def test_the_summary_has_the_figure_of_the_task(folder):
+    folder.write("evaluate", healthy_text())
+    folder.run("check")
+    summary = folder.read("summary")
+    assert count_figures(summary) <= 12 and "exact_match" not in summary
+    assert summary["chrf"] == {"base": 0.3, "merged": 0.3, "int8": 0.3, "int4": 0.3}
 
 
 def test_the_summary_has_no_val_loss_if_no_row_validates(folder):

@@ -9,7 +9,7 @@ def test_the_committed_parameters_load(write_params):
     write_params({})
     config = load_section("check", CheckConfig)
     assert set(config.max_kl) >= {"int8", "int4"}
-    assert set(config.max_exact_match_loss) >= {"int8", "int4"}
+    assert set(config.max_score_loss) >= {"int8", "int4"}
 
 
 def test_a_threshold_from_the_command_line_may_be_written_with_an_exponent(write_params):
@@ -21,7 +21,7 @@ def test_a_threshold_from_the_command_line_may_be_written_with_an_exponent(write
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("check.min_exact_match", 1.5, "check.min_exact_match: .*less than or equal to 1"),
+        ("check.min_score", {"exact": 1.5}, "check.min_score.exact: .*less than or equal to 1"),
         ("check.max_kl", {"int8": 0}, "check.max_kl.int8: .*greater than 0"),
         ("check.max_kl", 0.1, "check.max_kl: "),
         ("check.max_kl_int8", 0.1, "check.max_kl_int8: no such parameter"),

@@ -20,10 +20,11 @@ from gemma_finetune.reporting.gate import (
 )
 from gemma_finetune.utils.cli import UserError
 
-from .conftest import NAMES, ROOT, healthy
+from .conftest import NAMES, ROOT, healthy, healthy_text, spread
 
 CONFIG = replace(
-    load_section("check", CheckConfig, str(ROOT / "params.yaml")), min_exact_match=0.85
+    load_section("check", CheckConfig, str(ROOT / "params.yaml")),
+    min_score={"exact": 0.85, "json": 0.85, "text": 0.0},
 )
 WORSE = {
     "exact_match_change": -0.3,
@@ -58,16 +59,28 @@ def test_a_healthy_ladder_passes():
     assert failure(found) is None
 
 
+def test_a_healthy_ladder_of_free_text_passes_though_nothing_matches_exactly():
+    found = judge(healthy_text())
+    assert {check.verdict for check in found} == {PASS}
+    judged = {f"{check.rung}.{check.metric}" for check in found}
+    assert {"merged.chrf", "task_int8.chrf_change", "litertlm_int4.chrf_change"} <= judged
+    assert not [name for name in judged if "exact_match" in name]
+
+
 def test_every_hop_has_a_check_and_every_stage_its_causes():
     hops = ladder.hops(NAMES)
     assert list(dict.fromkeys(check.hop for check in judge(healthy()))) == hops
-    assert {hop.split("@")[0] for hop in hops} == set(CAUSES)
+    stages = {hop.split("@")[0] for hop in hops}
+    figures = {f"{check.hop.split('@')[0]}.{check.metric}" for check in judge(healthy())}
+    assert stages <= set(CAUSES) <= stages | figures
 
 
 @pytest.mark.parametrize(
     ("rung", "figures", "hop"),
     [
         ("lora", {"exact_match": 0.1, "exact_match_low": 0.05, "exact_match_high": 0.2}, "train"),
+        ("lora", {"loss": 0.2}, "train"),
+        ("merged", {"faulty_answers": 0.5}, "train"),
         ("lora", {"max_logit_diff": 3.0}, "merge"),
         ("transformers", {"max_logit_diff": 0.02}, "transformers"),
         ("tflite_float32", {"max_logit_diff": 0.02}, "tflite"),
@@ -83,7 +96,8 @@ def test_a_failure_names_hop_figure_threshold_and_causes(rung, figures, hop):
     assert message.startswith(f"the export chain breaks at hop {hop}")
     assert f"{rung}.{metric} is {value:.4g}" in message
     assert "threshold" in message
-    assert CAUSES[hop.split("@")[0]] in message
+    stage = hop.split("@")[0]
+    assert CAUSES.get(f"{stage}.{metric}", CAUSES[stage]) in message
     assert "as a consequence" not in message
 
 
@@ -118,6 +132,51 @@ def test_a_change_the_sample_cannot_resolve_is_no_pass():
     assert failure(judge(metrics)) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [(0.02, 0, 0.3, PASS), (0.05, 0.01, 0.1, INCONCLUSIVE), (0.05, 0.021, 0.1, FAIL)],
+)
+def test_a_share_of_faulty_answers_fails_if_it_is_surely_too_large(value, low, high, verdict):
+    figures = {"faulty_answers": value, "faulty_answers_low": low, "faulty_answers_high": high}
+    assert verdict_of(broken("task_int8", **figures), "task_int8.faulty_answers") == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [(1, 0.9, 1, PASS), (0.97, 0.9, 1, INCONCLUSIVE), (0.9, 0.85, 0.979, FAIL)],
+)
+def test_few_answers_of_a_runtime_are_enough_if_they_agree(value, low, high, verdict):
+    names = ("runtime_agreement", "runtime_agreement_low", "runtime_agreement_high")
+    metrics = broken("task_int8", **dict(zip(names, (value, low, high), strict=True)))
+    assert verdict_of(metrics, "task_int8.runtime_agreement") == verdict
+
+
+def test_a_bundle_whose_answers_its_logits_foretell_is_not_blamed_on_the_runtime():
+    metrics = broken("task_int8", faulty_answers=0.4)
+    assert CAUSES["bundle.faulty_answers"] in failure(judge(metrics))
+    metrics["task_int8"]["runtime_agreement"] = 0.2
+    assert CAUSES["bundle"] in failure(judge(metrics))
+    assert CAUSES["bundle.faulty_answers"] not in failure(judge(metrics))
+
+
+def test_a_loss_of_words_at_a_quantization_is_blamed_on_it():
+    metrics = healthy_text()
+    for rung in ("task_int4", "litertlm_int4"):
+        metrics[rung] |= spread("chrf_change", -0.3)
+    message = failure(judge(metrics))
+    assert message.startswith("the export chain breaks at hop quantize@int4")
+    content = verdicts(judge(metrics), metrics, NAMES)
+    assert failed_hops(content, "int4.task") == ["quantize@int4"]
+    assert failed_hops(content, "int8.task") == []
+
+
+def test_a_task_without_threshold_is_an_error():
+    metrics = healthy()
+    metrics["test_set"] |= {"task": "songs"}
+    with pytest.raises(UserError, match="check.min_score: no threshold for songs"):
+        judge(metrics)
+
+
 def test_nan_is_no_pass():
     assert verdict_of(broken("tflite_int8", kl=float("nan")), "tflite_int8.kl") == FAIL
 
@@ -126,7 +185,7 @@ def test_a_quantization_without_threshold_is_an_error():
     metrics = healthy()
     for kind in ("tflite", "task", "litertlm"):
         metrics[f"{kind}_mine"] = metrics["task_int8"]
-    with pytest.raises(UserError, match="check.max_exact_match_loss: no threshold for mine"):
+    with pytest.raises(UserError, match="check.max_score_loss: no threshold for mine"):
         checks(metrics, CONFIG, (*NAMES, "mine"))
 
 
@@ -153,7 +212,7 @@ def test_one_failed_check_fails_the_run_and_an_inconclusive_one_does_not():
     assert written(healthy())["verdict"] == PASS
     assert written(broken("lora", exact_match_low=0.8))["verdict"] == PASS
     failed = written(broken("tflite_int4", kl=2.0))
-    assert (failed["verdict"], failed[FAIL], failed[PASS]) == (FAIL, 1, 15)
+    assert (failed["verdict"], failed[FAIL], failed[PASS]) == (FAIL, 1, 17)
 
 
 def test_verdicts_of_other_quantizations_are_not_read():

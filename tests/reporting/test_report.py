@@ -7,12 +7,12 @@ import pytest
 
 from gemma_finetune.reporting import ladder
 
-from .conftest import NAMES
+from .conftest import NAMES, healthy_text
 
 pytestmark = pytest.mark.slow
 
 PICTURES = ("ladder.png", "training.png")
-WRITTEN = ("report.md", "ladder.csv", *PICTURES)
+WRITTEN = ("report.md", "samples.md", "ladder.csv", *PICTURES)
 
 
 def report(folder) -> str:
@@ -51,7 +51,8 @@ def test_the_table_has_every_rung_in_ladder_order(folder):
     with open(folder.path / "metrics/ladder.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["rung"] for row in rows] == ladder.rungs(NAMES)
-    assert list(rows[0]) == ["rung", *ladder.COLUMNS]
+    assert list(rows[0])[: len(ladder.COLUMNS) + 1] == ["rung", *ladder.COLUMNS]
+    assert "answer_length" in rows[0]
     by_rung = {row["rung"]: row for row in rows}
     assert by_rung["merged"]["exact_match_change"] == ""  # it would be compared with itself
     assert by_rung["task_int4"]["follow_up_agreement"] == "0.98"
@@ -84,7 +85,31 @@ def test_the_report_names_the_adapters_own_settings_and_the_files_by_digest(fold
 
 
 def test_the_report_says_how_a_bundle_does_in_a_chat_of_its_own(folder):
-    assert "| `task_int4` | 1.000 | 0.980 | 0.000 |" in report(folder)
+    assert "| `task_int4` | 1.000 | 0.980 | 0.000 | 0.000 |" in report(folder)
+
+
+def test_the_report_of_free_text_shows_the_figures_that_fit(folder):
+    folder.write("evaluate", healthy_text())
+    text = report(folder)
+    assert "its chrf is 0.300 (0.270 to 0.330); the base's 0.300" in text
+    answers = text.split("## What the answers are like")[1].split("## ")[0]
+    assert "300 answers, compared as text: the gate looks at chrf." in answers
+    assert "| rung | answer length | against merged | chrf | against merged | rouge l |" in answers
+    assert "| `merged` | 20 (20 to 20) |  | 0.300 (0.270 to 0.330) |  |" in answers
+    assert (
+        "| `task_int8` | 20 (20 to 20) | +0 (+0 to +0) | 0.300 (0.270 to 0.330) | +0.000" in answers
+    )
+
+
+def test_ten_questions_stand_with_all_answers_in_the_card_and_in_a_file(folder):
+    text = report(folder)
+    samples = (folder.path / "metrics/samples.md").read_text()
+    assert samples.count("\n### ") == 10 and samples.count("says") == 40
+    assert samples.removeprefix("# Ten questions\n\n") in text
+    # The second of ten, spread over 24 questions: the third that was asked.
+    second = samples.split("### 2. ")[1].split("### 3. ")[0]
+    for line in ("`chat-3`", "Question 3?", "Right 3.", "base says 3.", "int4 says 3."):
+        assert line in second
 
 
 def test_a_run_that_never_validated_has_a_report(folder):

@@ -11,8 +11,8 @@ from typing import Any
 import litert_lm
 
 from gemma_finetune.config import START_RESPONSE
-from gemma_finetune.evaluation.dataset import Conversation, Turn, prompt_ids
-from gemma_finetune.evaluation.liveness import Answer, FollowUp
+from gemma_finetune.evaluation.dataset import Answer, Conversation, FollowUp, Turn, prompt_ids
+from gemma_finetune.formats.bundle_file import BundleFile
 from gemma_finetune.formats.chat_template import litertlm_template, render_prompt
 from gemma_finetune.formats.function_calls import render_responses
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
@@ -27,11 +27,15 @@ GREEDY = litert_lm.SamplerConfig(top_k=1, temperature=0.0)
 def answers(
     path: str | Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer, max_tokens: int
 ) -> Iterator[Answer]:
-    """LiteRT-LM's greedy answer to each turn, after the reference conversation before it."""
+    """LiteRT-LM's greedy answer to each turn, after the reference conversation before it.
+
+    It ends by itself, after `max_tokens`, or where the model's cache is full.
+    """
+    room = BundleFile(path).model().cache_length()
     with open_engine(path, thread_count(path), benchmark=True) as engine:
         check_tokens(path, engine, tokenizer)
         for turn in turns:
-            yield _answer(path, engine, turn, tokenizer, max_tokens)
+            yield _answer(path, engine, turn, tokenizer, max_tokens, room)
 
 
 def follow_ups(
@@ -39,16 +43,17 @@ def follow_ups(
 ) -> Iterator[FollowUp]:
     """LiteRT-LM's second answer in chats that it holds itself, as on a phone.
 
-    One for each conversation of two turns or more. A `.litertlm` must append to the first answer
-    exactly what training has there. A `.task` cannot: it lacks the line break after the model's
-    `<end_of_turn>` (export/bundle.py), so its answer is measured as a phone gives it, without the
-    line break.
+    One for each conversation of two turns or more that the cache has room for. A `.litertlm` must
+    append to the first answer exactly what training has there. A `.task` cannot: it lacks the line
+    break after the model's `<end_of_turn>` (export/bundle.py), so its answer is measured as a phone
+    gives it, without the line break.
     """
+    room = BundleFile(path).model().cache_length()
     with open_engine(path, thread_count(path), benchmark=True) as engine:
         for conversation in conversations:
             if len(conversation.turns) > 1:
                 first, second = conversation.turns[:2]
-                if found := _follow_up(path, engine, first, second, max_tokens):
+                if found := _follow_up(path, engine, first, second, max_tokens, room):
                     yield found
 
 
@@ -72,6 +77,7 @@ def _answer(
     turn: Turn,
     tokenizer: GemmaTokenizer,
     max_tokens: int,
+    room: int,
 ) -> Answer:
     history = list(turn.messages[:-1])
     expected = prompt_ids(turn.messages, tokenizer, turn.tools)
@@ -80,7 +86,7 @@ def _answer(
     ) as chat:
         rendered = chat.render_message_to_string(_question(turn))
         _check_prompt(path, engine, rendered, turn, expected)
-        answer = _send(path, chat, turn, max_tokens)
+        answer = _send(path, chat, turn, min(max_tokens, room - len(expected)))
         read = chat.get_benchmark_info().last_prefill_token_count
     if read != len(expected):
         raise UserError(
@@ -107,37 +113,45 @@ def _question(turn: Turn) -> str | dict:
 
 
 def _follow_up(
-    path: str | Path, engine: litert_lm.Engine, first: Turn, second: Turn, max_tokens: int
+    path: str | Path,
+    engine: litert_lm.Engine,
+    first: Turn,
+    second: Turn,
+    max_tokens: int,
+    room: int,
 ) -> FollowUp | None:
-    """None if there is nothing to compare: no call that the results in `second` are of."""
+    """None if the cache is full before the second answer begins, or if it would be an answer to
+    the results of calls that were not made.
+    """
     history = list(first.messages[:-1]) or None
     with engine.create_conversation(
         messages=history, sampler_config=GREEDY, **_options(path, first)
     ) as chat:
-        first_answer = _send(path, chat, first, max_tokens)
+        first_answer = _send(path, chat, first, min(max_tokens, room // 2))
         same_start = first_answer.text.strip() == first.answer.strip()
         if first.tools and (not same_start or Path(path).suffix == ".task"):
             return None
-        _check_follow_up(path, chat, second)
-        second_answer = _send(path, chat, second, max_tokens)
+        rendered = _check_follow_up(path, chat, second)
+        left = room - chat.token_count - len(engine.tokenize(rendered))
+        if left <= 0:
+            return None
+        second_answer = _send(path, chat, second, min(max_tokens, left))
     return FollowUp(second, second_answer, same_start)
 
 
-def _send(
-    path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn, max_tokens: int
-) -> Answer:
+def _send(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn, limit: int) -> Answer:
     """The answer to the turn's question, in a chat that holds what comes before it."""
     try:
-        text = said(chat.send_message(_question(turn), max_output_tokens=max_tokens))
+        text = said(chat.send_message(_question(turn), max_output_tokens=limit))
     except RuntimeError as error:
         if turn.tools:  # a call that it cannot read: an app gets no answer
-            return Answer("", stopped=True, turn=len(turn.messages) // 2 + 1)
+            return Answer("", tokens=0, stopped=True)
         raise UserError(
             f"{path}: hop bundle: LiteRT-LM fails on test row {turn.conversation} ({error}); if it "
             "is long, raise export.cache_length or add a small one to export.prefill_lengths"
         )
-    stopped = chat.get_benchmark_info().last_decode_token_count < max_tokens
-    return Answer(text, stopped, turn=len(turn.messages) // 2 + 1)
+    tokens = chat.get_benchmark_info().last_decode_token_count
+    return Answer(text, tokens, stopped=tokens < limit)
 
 
 def _check_prompt(
@@ -154,8 +168,8 @@ def _check_prompt(
     )
 
 
-def _check_follow_up(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn) -> None:
-    """UserError unless the runtime appends to its own answer what training has there."""
+def _check_follow_up(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn) -> str:
+    """What the runtime appends to its own answer. UserError unless training has the same there."""
     question = turn.messages[-1]
     rendered = chat.render_message_to_string(_question(turn))
     if question["role"] == "tool":  # the model itself wrote the piece that begins a response
@@ -168,3 +182,4 @@ def _check_follow_up(path: str | Path, chat: litert_lm.AbstractConversation, tur
             f"{path}: hop bundle: it opens a later turn differently from training; "
             f"run `dvc repro bundle`\n  bundle:   {rendered!r}\n  training: {text!r}"
         )
+    return rendered

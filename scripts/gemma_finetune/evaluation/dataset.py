@@ -5,7 +5,7 @@ turns: what training's loss counts, so no answer with `"train": false` is scored
 before a turn is the reference's own (teacher forcing), so one forward pass scores all its turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ from gemma_finetune.formats.chat_template import fold_system, render_prompt, unt
 from gemma_finetune.formats.function_calls import answer_text
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
+
+SLICE_BYTES = 64 << 20  # of logits held at once
+SLICE_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,15 @@ class Tokens:
     def labels(self) -> np.ndarray:
         """(P,) the token that follows each position."""
         return self.ids[self.positions + 1]
+
+    def slices(self, vocabulary: int) -> Iterator[slice]:
+        """The P positions in parts whose logits, (rows, V) float32, take little memory.
+
+        Every model gives its logits in these parts, so that two can be compared side by side.
+        """
+        rows = max(1, min(SLICE_ROWS, SLICE_BYTES // (4 * vocabulary)))
+        for start in range(0, len(self.positions), rows):
+            yield slice(start, min(start + rows, len(self.positions)))
 
 
 @dataclass(frozen=True)
@@ -58,11 +70,114 @@ class Conversation:
     turns: tuple[Turn, ...]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered.
+
+    tokens: how many it took; with a stop token, if it ended by itself.
+    stopped: whether it did, before the limit.
+    """
+
+    text: str
+    tokens: int
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A second answer in a chat that the runtime holds itself.
+
+    same_start: whether the first answer was the reference's.
+    """
+
+    turn: Turn
+    answer: Answer
+    same_start: bool
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What is measured.
+
+    conversations: those to score.
+    asked: those of them whose answers are generated as well.
+    probe: one long sequence, on which only logits are compared.
+    found: how many conversations the test split has.
+    """
+
+    conversations: Sequence[Conversation]
+    asked: Sequence[Conversation]
+    probe: Tokens
+    found: int
+
+    __test__ = False  # tells pytest that this is not a test class
+
+    @property
+    def sequences(self) -> list[Tokens]:
+        return [*(c.tokens for c in self.conversations), self.probe]
+
+    @property
+    def turns(self) -> list[Turn]:
+        return [turn for c in self.conversations for turn in c.turns]
+
+    @property
+    def asked_turns(self) -> list[int]:
+        """The numbers, among `turns`, of those whose answers are generated."""
+        asked = {id(conversation) for conversation in self.asked}
+        flags = [id(c) in asked for c in self.conversations for _ in c.turns]
+        return [number for number, flag in enumerate(flags) if flag]
+
+    @property
+    def positions(self) -> int:
+        return sum(len(c.tokens.positions) for c in self.conversations)
+
+
 def select(rows: Sequence, count: int | None) -> list:
     """`count` rows spread evenly over all of them; all rows if `count` is None or larger."""
     if count is None or count >= len(rows):
         return list(rows)
     return [rows[i * len(rows) // count] for i in range(count)]
+
+
+def within(
+    conversations: Sequence[Conversation], budget: int | None, size: Callable[[Conversation], int]
+) -> list[Conversation]:
+    """As many conversations, spread evenly, as have at most `budget` of what `size` counts.
+
+    At least one, however large it is. All of them if `budget` is None.
+    """
+    chosen = list(conversations)
+    while budget is not None and len(chosen) > 1 and (total := sum(map(size, chosen))) > budget:
+        chosen = select(conversations, min(len(chosen) - 1, len(chosen) * budget // total) or 1)
+    return chosen
+
+
+def build_test_set(
+    rows: Sequence[dict],
+    tokenizer: GemmaTokenizer,
+    window: int,
+    max_positions: int | None = None,
+    max_answers: int | None = None,
+    found: int | None = None,
+) -> TestSet:
+    """What is measured of formatted rows, of `found` in all; the probe exceeds the sliding window.
+
+    UserError if no answer of them is scored.
+    """
+    conversations = [c for c in build(rows, tokenizer) if any(map(_says, c.turns))]
+    if not conversations:
+        raise UserError(
+            "data/formatted/test.jsonl: every answer is empty or has `train: false`, so none can "
+            "be scored; mark other rows with `split: test`"
+        )
+    scored = within(conversations, max_positions, lambda c: len(c.tokens.positions))
+    asked = within(scored, max_answers, lambda c: len(c.turns))
+    longest = max(len(conversation.tokens.ids) for conversation in scored)
+    return TestSet(scored, asked, probe(scored, max(longest, window + 32)), found or len(rows))
+
+
+def _says(turn: Turn) -> bool:
+    return bool(turn.answer.strip())
 
 
 def build(rows: Sequence[dict], tokenizer: GemmaTokenizer) -> list[Conversation]:

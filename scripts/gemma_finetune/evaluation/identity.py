@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gemma_finetune.config import BOS, BUNDLE_KINDS, END_OF_TURN, EOS
-from gemma_finetune.evaluation.dataset import Tokens, Turn, prompt_ids
-from gemma_finetune.evaluation.torch_rung import torch_prompt_ids
+from gemma_finetune.evaluation.dataset import Tokens
 from gemma_finetune.formats.bundle_file import BundleFile, Contents
 from gemma_finetune.formats.chat_template import AFFIXES
 from gemma_finetune.formats.safetensors_file import open_weights
@@ -14,27 +13,6 @@ from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import require, sha256
-
-
-def check_tokenizers(
-    base: Path, merged: Path, turns: Sequence[Turn], tokenizer: GemmaTokenizer
-) -> None:
-    """UserError unless base and merged share a tokenizer, and transformers makes training's ids."""
-    if sha256(require(base / "tokenizer.model", "base")) != sha256(merged / "tokenizer.model"):
-        raise UserError(
-            f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; "
-            "run `dvc repro merge`"
-        )
-    found = torch_prompt_ids(merged, turns)
-    for turn, ids in zip(turns, found, strict=True):
-        expected = prompt_ids(turn.messages, tokenizer, turn.tools)
-        if ids != expected:
-            raise UserError(
-                f"hop transformers: test row {turn.conversation}: transformers makes other token "
-                f"ids of it than training; look for <bos> and line breaks in "
-                f"{merged}/chat_template.jinja and tokenizer_config.json\n"
-                f"  transformers: {ids}\n  training:     {expected}"
-            )
 
 
 def check_whole(path: Path, stage: str) -> None:

@@ -12,12 +12,13 @@ import keras
 import numpy as np
 
 from gemma_finetune.evaluation.dataset import Tokens
+from gemma_finetune.evaluation.reference import head
 from gemma_finetune.formats.lora_file import check_fits, load_lora
-from gemma_finetune.models.loader import load_gemma_model, logits
+from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
 
-BATCH = 16  # sequences in one forward pass, as long as their logits stay small
-LOGIT_BYTES = 256 << 20
+BATCH = 16  # sequences in one forward pass
+BATCH_TOKENS = 4096  # at most, padding included; a longer sequence is a batch of its own
 LENGTH_STEP, POSITION_STEP = 64, 32  # shapes are rounded up to these: JAX compiles each new shape
 
 
@@ -32,8 +33,19 @@ def base_with_adapter(base: str | Path, adapter_path: str | Path) -> keras.Model
 
 
 def keras_logits(backbone: keras.Model, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
-    """For each sequence its logits (P, V) float32 at its positions."""
-    size = max(1, min(BATCH, LOGIT_BYTES // (4 * backbone.vocabulary_size * POSITION_STEP)))
+    """Slices (rows, V) float32 of each sequence's logits at its positions."""
+    embeddings = output_head(backbone)
+    for tokens, hidden in zip(sequences, hidden_states(backbone, sequences), strict=True):
+        yield from head(hidden, tokens, embeddings)
+
+
+def output_head(backbone: keras.Model) -> jax.Array:
+    """(V, D) float32: Gemma's output head is its embedding."""
+    return jax.numpy.asarray(backbone.token_embedding.embeddings, np.float32)
+
+
+def hidden_states(backbone: keras.Model, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
+    """For each sequence what the output head reads at its positions, (P, D) float32."""
     variables = backbone.variables
     weights = [variable.value for variable in variables]
 
@@ -43,25 +55,46 @@ def keras_logits(backbone: keras.Model, sequences: Sequence[Tokens]) -> Iterator
     ) -> jax.Array:
         with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
             hidden = backbone({"token_ids": ids, "padding_mask": mask})  # (B, T, D)
-            wanted = jax.numpy.take_along_axis(hidden, positions[:, :, None], axis=1)  # (B, P, D)
-            return logits(backbone, wanted)  # (B, P, V)
+            return jax.numpy.take_along_axis(hidden, positions[:, :, None], axis=1)  # (B, P, D)
 
     with jax.default_matmul_precision("float32"):
-        for start in range(0, len(sequences), size):
-            batch = sequences[start : start + size]
+        for batch, size in _batches(sequences):
             ids = _pad([s.ids for s in batch], size, LENGTH_STEP)
             mask = _pad([np.ones_like(s.ids) for s in batch], size, LENGTH_STEP)
             positions = _pad([s.positions for s in batch], size, POSITION_STEP)
-            values = np.asarray(forward(weights, ids, mask, positions))
-            # The last batch may be smaller than `size`: the rows after it are padding.
-            for row, sequence in zip(values, batch, strict=False):
-                yield row[: len(sequence.positions)]
+            hidden = np.asarray(forward(weights, ids, mask, positions), np.float32)
+            # A batch may be smaller than `size`: the rows after it are padding.
+            for row, sequence in zip(hidden, batch, strict=False):
+                yield row[: len(sequence.positions)].copy()
+
+
+def _batches(sequences: Sequence[Tokens]) -> Iterator[tuple[Sequence[Tokens], int]]:
+    """Neighbouring sequences, and to how many rows they are padded."""
+    start = 0
+    while start < len(sequences):
+        size = _batch_size(sequences[start : start + BATCH])
+        yield sequences[start : start + size], size
+        start += size
+
+
+def _batch_size(candidates: Sequence[Tokens]) -> int:
+    """How many of them fit into BATCH_TOKENS: BATCH, or half of it, or half of that, ..."""
+    size = BATCH
+    while size > 1:
+        longest = _round_up(max(len(s.ids) for s in candidates[:size]), LENGTH_STEP)
+        if size * longest <= BATCH_TOKENS:
+            break
+        size //= 2
+    return size
 
 
 def _pad(rows: list[np.ndarray], count: int, step: int) -> np.ndarray:
     """Rows of int32 as (count, n), zero-padded to the right, n rounded up to `step`."""
-    longest = max(map(len, rows))
-    padded = np.zeros((count, -(-longest // step) * step), np.int32)
+    padded = np.zeros((count, _round_up(max(map(len, rows)), step)), np.int32)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
     return padded
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step

@@ -148,6 +148,14 @@ class ChatSession:
         text = render(self.messages, self._backend.template_tools(self.tools))
         return self._backend.count_tokens(text), self._backend.context_length
 
+    def cut_off_by(self) -> str | None:
+        """The limit that ended the last answer; None if it ended by itself, or was stopped."""
+        if self.stats is None or self.stats.usage.complete:
+            return None
+        if self.stats.usage.answer >= self._max_tokens:
+            return f"generate.max_tokens, {self._max_tokens}"
+        return f"the end of the context, {self._backend.context_length} tokens"
+
     def save(self, path: str | Path) -> None:
         """Adds the conversation to a ChatML JSONL file, as a row that the data stages read."""
         if not self._turns:

@@ -117,8 +117,8 @@ def _show(session: ChatSession, pieces: Generator[str, None, None]) -> None:
             if interrupted():
                 pieces.close()
     print(flush=True)
-    if session.stats and not session.stats.usage.complete:
-        _note("cut off by generate.max_tokens or the end of the context")
+    if limit := session.cut_off_by():
+        _note(f"cut off by {limit}")
 
 
 def _command(session: ChatSession, line: str) -> None:

@@ -15,7 +15,10 @@ _LADDER = (
     ("largest logit difference", "max_logit_diff", "{:.2g}"),
 )
 
-_RUNTIME = ("runtime_agreement", "follow_up_agreement", "faulty_answers")
+_RUNTIME = ("runtime_agreement", "follow_up_agreement", "faulty_answers", "cut_off")
+# Figures of answers that have other tables, and what belongs to a figure rather than being one.
+_ELSEWHERE = {"exact_match", *_RUNTIME}
+_FORMS = {"answer_length": "{:,.0f}"}
 
 MEANINGS = {
     "base": "the base model, before any training on the task",
@@ -36,6 +39,8 @@ def card(
     rows: Sequence[dict],
     check: dict,
     manifests: dict[str, dict],
+    test_set: dict,
+    answers: str,
 ) -> str:
     """The whole report.
 
@@ -43,6 +48,8 @@ def card(
     data, train, check: what metrics/data.json, train.json and check.json hold.
     rows: ladder.table's.
     manifests: models/bundle/NAME.json by NAME, one a quantization.
+    test_set: what metrics/evaluate.json says of it.
+    answers: samples.samples's.
     """
     quantizations = params["export"]["quantizations"]
     by_rung = {row["rung"]: row for row in rows}
@@ -52,7 +59,7 @@ def card(
         header(params["model"]["preset"], rows),
         "# Model card",
         *_failure(check, quantizations),
-        _summary(params["model"]["preset"], adapter, by_rung, check),
+        _summary(params["model"]["preset"], adapter, by_rung, check, test_set["score"]),
         "## What it was trained on",
         *_data(data),
         "## How it was trained",
@@ -61,10 +68,14 @@ def card(
         "## What each hop of the export cost",
         *_ladder(rows),
         "![The ladder](ladder.png)",
+        "## What the answers are like",
+        *_answers(rows, test_set),
         "## What the bundles said",
         *_runtimes(rows),
         "## The gate",
         _gate(quantizations, check),
+        "## Ten questions",
+        answers,
         "## The files",
         *_files(manifests),
         "## How to run it",
@@ -91,19 +102,30 @@ def _failure(check: dict, quantizations: Sequence[str]) -> list[str]:
     return [f"**FAILED**: {message}".replace("\n", "  \n")]  # two spaces: Markdown breaks the line
 
 
-def _summary(preset: str, adapter: dict, by_rung: dict[str, dict], check: dict) -> str:
+def _summary(preset: str, adapter: dict, by_rung: dict[str, dict], check: dict, score: str) -> str:
+    tuned = by_rung["lora" if by_rung["lora"].get(score) is not None else "merged"]
+    base = by_rung["base"]
+    if score == "exact_match":
+        result = (
+            f"it answers {_interval(tuned, score)} of the turns exactly; "
+            f"the base {_interval(base, score)}"
+        )
+    else:
+        result = (
+            f"its {_words(score)} is {_interval(tuned, score)}; the base's {_interval(base, score)}"
+        )
     return (
         f"Gemma 3 (`{preset}`) fine-tuned with LoRA (rank {adapter['rank']}, "
-        f"alpha {adapter['alpha']:g}, {', '.join(adapter['targets'])}). On the test set it answers "
-        f"{_interval(by_rung['lora'])} of the turns exactly; the base "
-        f"{_interval(by_rung['base'])}. The gate: {check['pass']} checks passed, "
+        f"alpha {adapter['alpha']:g}, {', '.join(adapter['targets'])}). On the test set {result}. "
+        f"The gate: {check['pass']} checks passed, "
         f"{check['fail']} failed, {check['inconclusive']} inconclusive."
     )
 
 
-def _interval(row: dict) -> str:
-    low, high = row["exact_match_low"], row["exact_match_high"]
-    return f"{row['exact_match']:.3f} ({low:.3f} to {high:.3f})"
+def _interval(row: dict, name: str) -> str:
+    form = _FORMS.get(name, "{:.3f}")
+    value, low, high = (form.format(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
 
 
 def _data(data: dict) -> list[str]:
@@ -164,7 +186,8 @@ def _ladder(rows: Sequence[dict]) -> list[str]:
         rung = row["rung"]
         meaning = MEANINGS.get(rung) or MEANINGS[rung.partition("_")[0]]
         figures = [form.format(row[key]) for _, key, form in _LADDER]
-        lines.append([f"`{rung}`", meaning, *figures, _change(row), f"{row['bytes'] / 1e6:,.2f}"])
+        change = _change(row, "exact_match")
+        lines.append([f"`{rung}`", meaning, *figures, change, f"{row['bytes'] / 1e6:,.2f}"])
     titles = [title for title, _, _ in _LADDER]
     return [
         "Every rung was given the same token ids. Exact match: share of the assistant's turns "
@@ -174,11 +197,34 @@ def _ladder(rows: Sequence[dict]) -> list[str]:
     ]
 
 
-def _change(row: dict) -> str:
-    if row["exact_match_change"] is None:  # the merged model itself
+def _change(row: dict, name: str) -> str:
+    if row[f"{name}_change"] is None:  # the merged model itself
         return ""
-    low, high = row["exact_match_change_low"], row["exact_match_change_high"]
-    return f"{row['exact_match_change']:+.3f} ({low:+.3f} to {high:+.3f})"
+    form = _FORMS.get(name, "{:.3f}").replace(":", ":+")
+    value, low, high = (form.format(row[f"{name}_change{end}"]) for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
+
+
+def _answers(rows: Sequence[dict], test_set: dict) -> list[str]:
+    """The figures of answers that fit the task, of every rung that generates."""
+    names = [name for name in rows[0] if f"{name}_change" in rows[0] and name not in _ELSEWHERE]
+    titles = []
+    for name in names:
+        titles += [_words(name), "against merged"]
+    lines = []
+    for row in rows:
+        if row["cut_off"] is not None:
+            line = [f"`{row['rung']}`"]
+            for name in names:
+                line += [_interval(row, name), _change(row, name)]
+            lines.append([*line, f"{row['cut_off']:.3f}"])
+    return [
+        f"{test_set['answers']:,} answers, compared as {test_set['task']}: the gate looks at "
+        f"{_words(test_set['score'])}. A reference has {test_set['reference_length']:,.0f} "
+        "characters on average. Cut off: share of answers that a limit ended. The answers of base "
+        "and merged model come from transformers.",
+        table(["rung", *titles, "cut off"], lines),
+    ]
 
 
 def _runtimes(rows: Sequence[dict]) -> list[str]:
@@ -190,8 +236,8 @@ def _runtimes(rows: Sequence[dict]) -> list[str]:
     return [
         "LiteRT-LM loaded each bundle and answered every turn. Runtime agreement: share of answers "
         "that are what the model file's logits foretell. Follow-up agreement: share of second "
-        "answers that are the same in a chat that the runtime holds itself. Faulty: empty, never "
-        "ending, repeating, or with control tokens.",
+        "answers that are the same in a chat that the runtime holds itself. Faulty: empty, going "
+        "on where the logits or a far shorter reference end, repeating, or with control tokens.",
         table(["rung", *(_words(key) for key in _RUNTIME)], lines),
     ]
 

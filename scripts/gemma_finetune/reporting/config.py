@@ -16,15 +16,16 @@ def _text_keys(value: Any) -> Any:
 
 
 PerQuantization = Annotated[dict[str, Positive], BeforeValidator(_text_keys)]
+PerTask = dict[str, Share]
 
 
 @section
 class CheckConfig:
-    """Thresholds. The two tables need an entry for each name in export.quantizations."""
+    """Thresholds. max_kl and max_score_loss need an entry for each name in export.quantizations."""
 
-    min_exact_match: Share
+    min_score: PerTask
     max_logit_diff: Positive
     max_kl: PerQuantization
-    max_exact_match_loss: PerQuantization
+    max_score_loss: PerQuantization
     min_runtime_agreement: Share
     max_faulty_answers: Share

@@ -4,14 +4,18 @@ The stage `check` writes the verdicts to metrics/check.json and succeeds whateve
 scripts/gate.py exits with 1 if one of them is `fail`. Everything here is a pure function of what
 metrics/evaluate.json or metrics/check.json holds.
 
-A sampled figure (exact match) is judged by its 95 % interval: `pass` or `fail` if the whole
-interval is on one side of the threshold, `inconclusive` if the sample is too small to tell. The
-other figures compare two models on the same tokens and are judged as they are.
+- The score (exact match, or another figure that fits evaluate.task) is judged by its 95 % interval:
+  `pass` or `fail` if the whole interval is on one side of the threshold, `inconclusive` if the
+  sample is too small to tell.
+- The shares of agreeing and of faulty answers pass by their value, and fail where the whole
+  interval is on the wrong side.
+- The other figures compare two models on the same tokens and are judged as they are.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gemma_finetune.config import BUNDLE_KINDS
 from gemma_finetune.reporting.config import CheckConfig
@@ -20,9 +24,32 @@ from gemma_finetune.utils.cli import UserError
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 
+UNTRAINED = (
+    "the run was too short, the learning rate unfit for this base, or the loss mask wrong "
+    "(see metrics/train.json for the supervised fraction)"
+)
+OTHER_WORDS = (
+    "if right answers can be worded in more than one way, compare them as what they are: "
+    "evaluate.task"
+)
+CUT_OFF = "if many are cut off (cut_off in metrics/evaluate.json), raise evaluate.max_tokens"
+ROUNDED = (
+    "a coarser recipe than intended (channelwise INT4 instead of blocks of 32), or a "
+    "sensitive tensor (embedding, v_proj) in too few bits"
+)
+RUNTIME = (
+    "a missing or second BOS, a template that differs from training's, a stop token the "
+    "model never says, another tokenizer, or a bundle of another model"
+)
+
+# The likeliest causes by stage, or by stage and figure where they differ.
 CAUSES = {
-    "train": "the run was too short, the learning rate unfit for this base, or the loss mask wrong "
-    "(see metrics/train.json for the supervised fraction)",
+    "train": f"{UNTRAINED}; {CUT_OFF}",
+    "train.loss": "the adapter makes the base worse: train.learning_rate is too high for this "
+    "base, or the run was too short",
+    "train.exact_match": f"{UNTRAINED}; {OTHER_WORDS}; {CUT_OFF}",
+    "train.faulty_answers": "the merged model itself goes on without end, repeats itself or says "
+    "nothing, so the export is not to blame: too few steps to learn where an answer ends",
     "merge": "the adapter was dropped, the scale (alpha / rank) left out, a kernel transposed, "
     "or the merge was not done in float32",
     "transformers": "models/merged/config.json differs from what the weights were trained with "
@@ -30,10 +57,11 @@ CAUSES = {
     "transposed",
     "tflite": "the converter read another config or other weights than transformers, or its "
     "cache, mask or prefill lengths are wrong",
-    "quantize": "a coarser recipe than intended (channelwise INT4 instead of blocks of 32), or a "
-    "sensitive tensor (embedding, v_proj) in too few bits",
-    "bundle": "a missing or second BOS, a template that differs from training's, a stop token the "
-    "model never says, another tokenizer, or a bundle of another model",
+    "quantize": ROUNDED,
+    "bundle": RUNTIME,
+    "bundle.faulty_answers": "its answers are what the model file's logits foretell, so the "
+    "runtime is not to blame: the merged model does the same, or quantization broke it, by "
+    f"{ROUNDED}",
 }
 
 
@@ -65,28 +93,46 @@ def checks(
     metrics: dict[str, dict], config: CheckConfig, quantizations: Sequence[str]
 ) -> list[Check]:
     """All checks, in ladder order. UserError if a rung, a figure or a threshold is missing."""
-    exact = ("merge", "lora"), ("transformers", "transformers"), ("tflite", "tflite_float32")
-    found = [_at_least("train", metrics, "lora", "exact_match", config.min_exact_match)]
-    for hop, rung in exact:  # hops at which nothing may change
+    found = _training_checks(metrics, config)
+    # Hops at which nothing may change.
+    for hop, rung in (
+        ("merge", "lora"),
+        ("transformers", "transformers"),
+        ("tflite", "tflite_float32"),
+    ):
         found.append(_at_most(hop, metrics, rung, "max_logit_diff", config.max_logit_diff))
     for name in quantizations:
         found += _quantization_checks(metrics, config, name)
     return found
 
 
+def _training_checks(metrics: dict[str, dict], config: CheckConfig) -> list[Check]:
+    task, score = _value(metrics, "test_set", "task"), _value(metrics, "test_set", "score")
+    min_score = _threshold(config.min_score, "min_score", task)
+    rung = "lora" if score in metrics.get("lora", {}) else "merged"  # where answers are generated
+    return [
+        _at_most("train", metrics, "lora", "loss", _value(metrics, "base", "loss")),
+        _surely_at_least("train", metrics, rung, score, min_score),
+        _at_most("train", metrics, "merged", "faulty_answers", config.max_faulty_answers),
+    ]
+
+
 def _quantization_checks(
     metrics: dict[str, dict], config: CheckConfig, name: str
 ) -> Iterator[Check]:
-    max_loss = _threshold(config.max_exact_match_loss, "max_exact_match_loss", name)
+    max_loss = _threshold(config.max_score_loss, "max_score_loss", name)
     max_kl = _threshold(config.max_kl, "max_kl", name)
 
     hop, rung = f"quantize@{name}", f"tflite_{name}"
     yield _at_most(hop, metrics, rung, "kl", max_kl)
-    yield _at_least(hop, metrics, rung, "exact_match_change", -max_loss)
+    change = f"{_value(metrics, 'test_set', 'score')}_change"
+    generating = [f"{kind}_{name}" for kind in BUNDLE_KINDS]  # whose answers are the model's own
+    judged = [rung] if change in metrics.get(rung, {}) else generating
+    for rung in judged:
+        yield _surely_at_least(hop, metrics, rung, change, -max_loss)
 
     hop = f"bundle@{name}"
-    for kind in BUNDLE_KINDS:
-        rung = f"{kind}_{name}"
+    for rung in generating:
         yield _at_least(hop, metrics, rung, "runtime_agreement", config.min_runtime_agreement)
         yield _at_most(hop, metrics, rung, "faulty_answers", config.max_faulty_answers)
 
@@ -94,29 +140,45 @@ def _quantization_checks(
 def _threshold(thresholds: dict[str, float], key: str, name: str) -> float:
     if name not in thresholds:
         raise UserError(
-            f"params.yaml: check.{key}: no threshold for {name}, which export.quantizations lists; "
-            "add one"
+            f"params.yaml: check.{key}: no threshold for {name}, which is in export.quantizations "
+            "or is the task of the answers; add one"
         )
     return thresholds[name]
 
 
 def _at_most(hop: str, metrics: dict, rung: str, metric: str, threshold: float) -> Check:
-    value = _value(metrics, rung, metric)
+    """Passes by the value; a figure with an interval fails only if all of it is above."""
+    value, low, high = _figure(metrics, rung, metric)
     verdict = PASS if value <= threshold else FAIL  # NaN fails
-    return Check(hop, rung, metric, value, threshold, verdict)
-
-
-def _at_least(hop: str, metrics: dict, rung: str, metric: str, threshold: float) -> Check:
-    value = _value(metrics, rung, metric)
-    low, high = metrics[rung].get(f"{metric}_low"), metrics[rung].get(f"{metric}_high")
-    if low is None:
-        verdict = PASS if value >= threshold else FAIL
-    else:
-        verdict = PASS if low >= threshold else FAIL if high < threshold else INCONCLUSIVE
+    if verdict == FAIL and low is not None and low <= threshold:
+        verdict = INCONCLUSIVE
     return Check(hop, rung, metric, value, threshold, verdict, low, high)
 
 
-def _value(metrics: dict, rung: str, metric: str) -> float:
+def _at_least(hop: str, metrics: dict, rung: str, metric: str, threshold: float) -> Check:
+    """Passes by the value; a figure with an interval fails only if all of it is below."""
+    value, low, high = _figure(metrics, rung, metric)
+    verdict = PASS if value >= threshold else FAIL
+    if verdict == FAIL and high is not None and high >= threshold:
+        verdict = INCONCLUSIVE
+    return Check(hop, rung, metric, value, threshold, verdict, low, high)
+
+
+def _surely_at_least(hop: str, metrics: dict, rung: str, metric: str, threshold: float) -> Check:
+    """Passes only if the whole interval does."""
+    check = _at_least(hop, metrics, rung, metric, threshold)
+    if check.verdict == PASS and check.low is not None and check.low < threshold:
+        return replace(check, verdict=INCONCLUSIVE)
+    return check
+
+
+def _figure(metrics: dict, rung: str, metric: str) -> tuple[float, float | None, float | None]:
+    """A figure, and its interval if it has one."""
+    value = _value(metrics, rung, metric)
+    return value, metrics[rung].get(f"{metric}_low"), metrics[rung].get(f"{metric}_high")
+
+
+def _value(metrics: dict, rung: str, metric: str) -> Any:
     if metric not in metrics.get(rung, {}):
         raise UserError(f"metrics/evaluate.json has no {rung}.{metric}; run `dvc repro evaluate`")
     return metrics[rung][metric]
@@ -185,13 +247,31 @@ def failure(found: Sequence[Check]) -> str | None:
     failed = [check for check in found if check.verdict == FAIL]
     if not failed:
         return None
-    first = failed[0].hop
-    stage = first.partition("@")[0]
-    later = [f"  {check}" for check in failed if check.hop != first]
+    hop = failed[0].hop
+    here = [check for check in failed if check.hop == hop]
+    later = [f"  {check}" for check in failed if check.hop != hop]
 
-    lines = [f"the export chain breaks at hop {first}:"]
-    lines += [f"  {check}" for check in failed if check.hop == first]
-    lines.append(f"  likeliest causes: {CAUSES[stage]}")
+    lines = [f"the export chain breaks at hop {hop}:"]
+    lines += [f"  {check}" for check in here]
+    lines.append(f"  likeliest causes: {_causes(here, found)}")
     if later:
         lines += ["After it, perhaps as a consequence:", *later]
     return "\n".join(lines)
+
+
+def _causes(here: Sequence[Check], found: Sequence[Check]) -> str:
+    """The likeliest causes of the failed checks of one hop, each said once."""
+    causes = []
+    for check in here:
+        stage = check.hop.partition("@")[0]
+        key = f"{stage}.{check.metric}"
+        if key == "bundle.faulty_answers" and not _agrees(check.rung, found):
+            key = stage
+        causes.append(CAUSES.get(key, CAUSES[stage]))
+    return "; ".join(dict.fromkeys(causes))
+
+
+def _agrees(rung: str, found: Sequence[Check]) -> bool:
+    """Whether the runtime says what the model file's logits foretell."""
+    verdicts = [c.verdict for c in found if (c.rung, c.metric) == (rung, "runtime_agreement")]
+    return verdicts == [PASS]

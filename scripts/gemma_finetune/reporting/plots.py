@@ -13,21 +13,27 @@ FLOOR = 1e-9  # KL below this is rounding
 COLORS = {"base": "tab:gray", "tflite": "tab:blue", "task": "tab:orange", "litertlm": "tab:green"}
 
 
-def plot_ladder(rows: Sequence[dict], path: str | Path) -> None:
-    """A PNG of every rung: exact match with its interval, and KL to the merged model.
+def plot_ladder(rows: Sequence[dict], score: str, path: str | Path) -> None:
+    """A PNG of every rung: its score with its interval, and KL to the merged model.
 
     rows: ladder.table's.
+    score: the figure that fits evaluate.task.
     """
     figure = Figure(figsize=(10, 0.38 * len(rows) + 1.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for y, row in enumerate(rows):
         color = COLORS.get(row["rung"].partition("_")[0], "tab:purple")
-        _draw_exact_match(left, y, row, color)
+        if row[score] is not None:
+            _draw_score(left, y, row, score, color)
         _draw_kl(right, y, row, color)
 
     left.set_yticks(range(len(rows)), [row["rung"] for row in rows])
     left.invert_yaxis()
-    left.set(xlim=(-0.02, 1.02), xlabel="exact match, 95 % interval", title="What it answers")
+    left.set(
+        xlim=(-0.02, 1.02),
+        xlabel=f"{score.replace('_', ' ')}, 95 % interval",
+        title="What it answers",
+    )
     right.set(xlabel="KL to the merged model, nats a token", xscale="log")
     right.set(title="How far from the merged model")
     for axes in (left, right):
@@ -35,10 +41,10 @@ def plot_ladder(rows: Sequence[dict], path: str | Path) -> None:
     _save(figure, path)
 
 
-def _draw_exact_match(axes: Axes, y: int, row: dict, color: str) -> None:
-    value = row["exact_match"]
-    below = max(0, value - row["exact_match_low"])
-    above = max(0, row["exact_match_high"] - value)
+def _draw_score(axes: Axes, y: int, row: dict, score: str, color: str) -> None:
+    value = row[score]
+    below = max(0, value - row[f"{score}_low"])
+    above = max(0, row[f"{score}_high"] - value)
     axes.errorbar(value, y, xerr=[[below], [above]], fmt="o", color=color, capsize=3)
 
 

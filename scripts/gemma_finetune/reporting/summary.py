@@ -8,17 +8,21 @@ def summarize(
 ) -> dict:
     """At most a dozen figures of a run, from train.json, evaluate.json and the gate's verdict.
 
-    Exact match of a quantization is what LiteRT-LM answers from its `.task`. KL is in nats a token,
+    The score has the name of its figure: exact_match, or another that fits evaluate.task. That of a
+    quantization is what LiteRT-LM answers from its `.task`; that of the tuned model stands under
+    `lora` if logits give it, else under `merged`, which generates answers. KL is in nats a token,
     against the merged model. MB is the `.task`'s size. `val_loss` is absent if no row validates.
     """
-    exact_match = {"base": rungs["base"]["exact_match"], "lora": rungs["lora"]["exact_match"]}
+    name = rungs["test_set"]["score"]
+    tuned = "lora" if name in rungs["lora"] else "merged"
+    score = {"base": rungs["base"][name], tuned: rungs[tuned][name]}
     kl, size = {}, {}
-    for name in quantizations:
-        exact_match[name] = rungs[f"task_{name}"]["exact_match"]
-        kl[name] = rungs[f"tflite_{name}"]["kl"]
-        size[name] = round(rungs[f"task_{name}"]["bytes"] / 1e6, 2)
+    for quantization in quantizations:
+        score[quantization] = rungs[f"task_{quantization}"][name]
+        kl[quantization] = rungs[f"tflite_{quantization}"]["kl"]
+        size[quantization] = round(rungs[f"task_{quantization}"]["bytes"] / 1e6, 2)
 
-    summary = {"gate": verdict, "exact_match": exact_match, "kl": kl, "mb": size}
+    summary = {"gate": verdict, name: score, "kl": kl, "mb": size}
     if "val_loss" in train:
         summary["val_loss"] = train["val_loss"]
     return summary

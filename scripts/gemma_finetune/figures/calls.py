@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gemma_finetune.config import START_CALL
+from gemma_finetune.figures.task import Task
 from gemma_finetune.formats.function_calls import Call, split_calls
 
 FIGURES = (
@@ -67,3 +68,6 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(same, a, b))
     return isinstance(a, bool) == isinstance(b, bool) and a == b
+
+
+TASK = Task("calls", "call_exact", has_calls, figures)

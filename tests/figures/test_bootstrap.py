@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gemma_finetune.evaluation.bootstrap import interval
+from gemma_finetune.figures import bootstrap
+from gemma_finetune.figures.bootstrap import interval
 
 
 def test_it_covers_the_truth_about_as_often_as_it_says():
@@ -39,3 +40,19 @@ def test_what_was_never_seen_may_still_be_there(n):
     low, high = interval(np.ones(n), range(n), (0, 1))
     assert (low, high) == (pytest.approx(1 - 3 / n), 1)
     assert interval(np.zeros(n), range(n), (-1, 1)) == (pytest.approx(-3 / n), pytest.approx(3 / n))
+
+
+def test_one_conversation_tells_nothing():
+    assert interval([1, 0, 1], ["a", "a", "a"], (0, 1)) == (0, 1)
+    assert interval([0.5, 0.5], ["a", "a"], (-1, 1)) == (-1, 1)
+
+
+def test_what_has_no_bounds_is_uncertain_by_its_own_size():
+    assert interval([40.0] * 30, range(30), (0, np.inf)) == (pytest.approx(36), pytest.approx(44))
+
+
+def test_few_draws_at_a_time_give_the_same_interval(monkeypatch):
+    values = np.random.default_rng(0).random(50) < 0.5
+    at_once = interval(values, range(50), (0, 1))
+    monkeypatch.setattr(bootstrap, "COUNTS", 333)
+    assert interval(values, range(50), (0, 1)) == at_once

@@ -1,6 +1,6 @@
 import pytest
 
-from gemma_finetune.evaluation.call_figures import FIGURES, figures, has_calls, judge
+from gemma_finetune.figures.calls import FIGURES, figures, has_calls, judge
 from gemma_finetune.formats.function_calls import render_call
 
 WANTED = render_call("f", {"a": 1, "b": "x", "c": [True]})

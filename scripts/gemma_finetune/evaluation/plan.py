@@ -1,0 +1,74 @@
+"""What measuring will take, said before it starts: time, memory and disk.
+
+The rates are those of two cores that do nothing else (benchmarks/README.md); a machine with more is
+faster. Answers are taken to be as long as their references.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemma_finetune.evaluation.dataset import TestSet
+from gemma_finetune.utils.cli import UserError
+
+LOAD = 8  # seconds, of a model and its libraries
+FLOPS = 80e9  # a second, in a forward pass over whole sequences
+DECODE = 12e9  # bytes of weights read a second, where tokens are computed one after the other
+COMPARE = 80e6  # logits a second
+SPACE = 700 << 20  # bytes of memory for libraries, activations and slices of logits
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be computed of a test set.
+
+    passes: bytes of each float32 model that reads whole sequences.
+    steps: bytes of each .tflite, which reads all of them for every scored token.
+    answers: bytes that each model reads for every token of its answers.
+    memory: bytes of what is in memory at once.
+    disk: bytes that are written.
+    """
+
+    passes: Sequence[float]
+    steps: Sequence[float]
+    answers: Sequence[float]
+    memory: float
+    disk: float
+
+
+def plan(test: TestSet, vocabulary: int, work: Work, folder: Path) -> str:
+    """What is measured, and about what it takes. UserError if the disk has no room for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if work.disk > free:
+        raise UserError(
+            f"{folder}: the disk has {_size(free)} free, and measuring writes about "
+            f"{_size(work.disk)}; free some space, or lower evaluate.max_positions"
+        )
+    asked = len(test.asked_turns)
+    return (
+        f"{len(test.conversations)} of {test.found} test conversations: {test.positions:,} "
+        f"positions of each model, {asked:,} answers\n"
+        f"about {_time(seconds(test, vocabulary, work))} on two cores, "
+        f"{_size(work.memory + SPACE)} of memory, {_size(work.disk)} of disk"
+    )
+
+
+def seconds(test: TestSet, vocabulary: int, work: Work) -> float:
+    tokens = sum(len(sequence.ids) for sequence in test.sequences)
+    answer_tokens = sum(test.turns[number].length for number in test.asked_turns)
+    models = len(work.passes) + len(work.steps)
+    passing = tokens * sum(work.passes) / 4 * 2 / FLOPS  # 2 operations a weight
+    stepping = test.positions * sum(work.steps) / DECODE
+    comparing = test.positions * vocabulary * models / COMPARE
+    answering = answer_tokens * sum(work.answers) / DECODE
+    return LOAD * (models + len(work.answers)) + passing + stepping + comparing + answering
+
+
+def _time(number: float) -> str:
+    return f"{number:.0f} seconds" if number < 120 else f"{number / 60:.0f} minutes"
+
+
+def _size(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"

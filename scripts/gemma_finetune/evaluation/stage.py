@@ -1,0 +1,37 @@
+"""What the stages `measure_float` and `measure` share: the test set, and where things are."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gemma_finetune.evaluation import dataset
+from gemma_finetune.evaluation.config import EvaluateConfig
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import made_by, read_json, read_jsonl, require
+
+TEST = Path("data/formatted/test.jsonl")
+BASE, ADAPTER, MERGED = Path("models/base"), Path("models/lora.npz"), Path("models/merged")
+TFLITE, BUNDLE, MEASURED = Path("models/tflite"), Path("models/bundle"), Path("models/measured")
+HIDDEN = MEASURED / "merged.safetensors"
+
+
+def load_test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> dataset.TestSet:
+    """What is measured of the test split."""
+    rows = list(read_jsonl(require(TEST, "format")))
+    if not rows:
+        raise UserError(
+            f"{TEST} is empty; raise data.test_fraction or mark rows with `split: test`"
+        )
+    with made_by("merge", MERGED / "config.json"):
+        window = read_json(require(MERGED / "config.json", "merge"))["sliding_window"]
+    with made_by("format", TEST):
+        chosen = dataset.select(rows, config.max_examples)
+        return dataset.build_test_set(
+            chosen, tokenizer, window, config.max_positions, config.max_answers, found=len(rows)
+        )
+
+
+def progress(name: str, items: Iterable, total: int) -> Iterator:
+    return tqdm(items, desc=name, total=total, leave=False)

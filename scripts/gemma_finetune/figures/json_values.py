@@ -1,0 +1,58 @@
+"""Answers that are JSON: the order of keys and the space between them are free."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gemma_finetune.figures.task import Figures, Task
+
+NOT_JSON = object()
+
+
+def fits(references: Sequence[str]) -> bool:
+    """Whether every reference is a JSON object or array."""
+    return all(isinstance(_parse(reference), dict | list) for reference in references)
+
+
+def figures(references: Sequence[str], answers: Sequence[str]) -> Figures:
+    """json_parsed: the answer is JSON. json_equal: it has the reference's value.
+
+    Where the reference itself is no JSON, both say whether the answer is its text.
+    """
+    parsed, equal = [], []
+    for reference, answer in zip(references, answers, strict=True):
+        expected, found = _parse(reference), _parse(answer)
+        if expected is NOT_JSON:
+            same = answer.strip() == reference.strip()
+            parsed.append(same)
+        else:
+            same = _same(expected, found)
+            parsed.append(found is not NOT_JSON)
+        equal.append(same)
+    return {"json_parsed": np.array(parsed, float), "json_equal": np.array(equal, float)}
+
+
+def _parse(text: str) -> Any:
+    """The JSON value in `text`, or NOT_JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return NOT_JSON
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two JSON values are equal. 1 is 1.0, but not true."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
+
+
+TASK = Task("json", "json_equal", fits, figures)

@@ -1,0 +1,172 @@
+"""Measures the models before quantization on the test split: logits of all, answers of two.
+
+Reads    data/formatted/test.jsonl, models/base/, models/lora.npz, models/merged/,
+         models/tflite/float32.tflite, params.yaml (evaluate)
+Writes   models/measured/float.json: figures and answers by rung, and the test set
+         models/measured/merged.safetensors: the merged model's hidden states, from which the
+         stage `measure` computes the logits that a quantization is compared with
+Run      python scripts/measure_float.py
+
+Every rung is fed the same token ids. A rung that is not what it says ends the stage; how good a
+rung is, the stage `check` judges. Logits come from Keras, transformers and LiteRT, always in
+float32. The answers of base and merged model come from transformers, which generates many at once.
+"""
+
+import gc
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from gemma_finetune.config import load_section
+from gemma_finetune.evaluation import identity, keras_rung, tflite_rung, torch_rung
+from gemma_finetune.evaluation.config import EvaluateConfig
+from gemma_finetune.evaluation.dataset import Answer, TestSet, prompt_ids
+from gemma_finetune.evaluation.measure import (
+    Outcome,
+    answer_records,
+    exact_by_logits,
+    foretold_stops,
+    measure,
+    set_record,
+)
+from gemma_finetune.evaluation.plan import Work, plan
+from gemma_finetune.evaluation.reference import Reference
+from gemma_finetune.evaluation.stage import (
+    ADAPTER,
+    BASE,
+    HIDDEN,
+    MEASURED,
+    MERGED,
+    TFLITE,
+    load_test_set,
+    progress,
+)
+from gemma_finetune.formats.tflite_file import TFLiteFile
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.models.loader import load_gemma_model
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.files import read_json, require, write_json
+from gemma_finetune.utils.rounding import rounded
+
+FLOAT32 = TFLITE / "float32.tflite"
+WEIGHTS = {
+    "base": BASE / "model.safetensors",
+    "lora": ADAPTER,
+    "merged": MERGED / "model.safetensors",
+    "transformers": MERGED / "model.safetensors",
+    "tflite_float32": FLOAT32,
+}
+
+
+def main() -> None:
+    config = load_section("evaluate", EvaluateConfig)
+    tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
+    test = load_test_set(config, tokenizer)
+    check_models(test, tokenizer)
+    print(plan(test, tokenizer.vocabulary_size, work(test), MEASURED), flush=True)
+
+    reference = merged_reference(test)
+    outcomes = {}
+    for name, logits in models(test, reference).items():
+        outcomes[name] = compare(name, test, logits(), reference)
+        gc.collect()
+    answers = {
+        "base": ask("base", BASE, test, tokenizer, config.max_tokens),
+        "merged": ask("merged", MERGED, test, tokenizer, config.max_tokens),
+    }
+
+    reference.save(HIDDEN)
+    rungs = {}
+    for name, outcome in outcomes.items():
+        rungs[name] = record(name, test, outcome, answers.get(name), tokenizer)
+    content = {"test_set": set_record(test, config.max_tokens), "rungs": rounded(rungs)}
+    write_json(MEASURED / "float.json", content)
+    print(f"{MEASURED}/float.json: {', '.join(rungs)}")
+
+
+def check_models(test: TestSet, tokenizer: GemmaTokenizer) -> None:
+    """UserError unless every file is whole and is what its name says."""
+    torch_rung.check_tokenizers(BASE, MERGED, test.turns, tokenizer)
+    identity.check_weights(BASE, "base")
+    identity.check_weights(MERGED, "merge")
+    identity.check_whole(FLOAT32, "tflite")
+    identity.check_cache(FLOAT32, test.sequences)
+
+
+def work(test: TestSet) -> Work:
+    """What main computes, for the plan."""
+    size, exported = WEIGHTS["merged"].stat().st_size, FLOAT32.stat().st_size
+    width = read_json(MERGED / "config.json")["hidden_size"]
+    return Work(
+        passes=[size] * 4,
+        steps=[exported],
+        answers=[size / torch_rung.BATCH] * 2,
+        memory=2.5 * size,
+        disk=4 * width * sum(len(tokens.positions) for tokens in test.sequences),
+    )
+
+
+def merged_reference(test: TestSet) -> Reference:
+    backbone = load_gemma_model(MERGED)
+    hidden = keras_rung.hidden_states(backbone, test.sequences)
+    kept = list(progress("merged: forward pass", hidden, len(test.sequences)))
+    return Reference(kept, keras_rung.output_head(backbone))
+
+
+def models(test: TestSet, reference: Reference) -> dict[str, Callable[[], Iterable[np.ndarray]]]:
+    """The rungs, as {rung: its logits}. A model is loaded when called."""
+    sequences = test.sequences
+    return {
+        "merged": lambda: reference.logits(sequences),
+        "base": lambda: keras_rung.keras_logits(load_gemma_model(BASE), sequences),
+        "lora": lambda: keras_rung.keras_logits(
+            keras_rung.base_with_adapter(BASE, ADAPTER), sequences
+        ),
+        "transformers": lambda: torch_rung.torch_logits(torch_rung.load_torch(MERGED), sequences),
+        "tflite_float32": lambda: tflite_rung.tflite_logits(FLOAT32, sequences),
+    }
+
+
+def compare(
+    name: str, test: TestSet, logits: Iterable[np.ndarray], reference: Reference
+) -> Outcome:
+    """A rung's logits beside the merged model's."""
+    total = sum(len(list(t.slices(len(reference.embeddings)))) for t in test.sequences)
+    return measure(
+        test, progress(f"{name}: logits", logits, total), reference.logits(test.sequences)
+    )
+
+
+def ask(
+    name: str, directory: Any, test: TestSet, tokenizer: GemmaTokenizer, max_tokens: int
+) -> list[Answer]:
+    """The model's own greedy answers, after the reference conversation before each."""
+    turns = [test.turns[number] for number in test.asked_turns]
+    prompts = [prompt_ids(turn.messages, tokenizer, turn.tools) for turn in turns]
+    room = TFLiteFile(FLOAT32).cache_length()
+    limits = [min(max_tokens, room - len(prompt)) for prompt in prompts]
+    answers = torch_rung.torch_answers(torch_rung.load_torch(directory), prompts, limits, tokenizer)
+    return list(progress(f"{name}: answers", answers, len(prompts)))
+
+
+def record(
+    name: str,
+    test: TestSet,
+    outcome: Outcome,
+    answers: list[Answer] | None,
+    tokenizer: GemmaTokenizer,
+) -> dict[str, Any]:
+    """What models/measured/float.json holds of a rung."""
+    found: dict[str, Any] = {
+        "figures": outcome.figures | {"bytes": WEIGHTS[name].stat().st_size},
+        "exact": exact_by_logits(test, outcome, tokenizer.stop_ids),
+        "foretold": foretold_stops(test, outcome, tokenizer.stop_ids),
+    }
+    if answers is not None:
+        found["answers"] = answer_records(answers)
+    return found
+
+
+if __name__ == "__main__":
+    run(main)
