@@ -1,4 +1,5 @@
 # Two commands do everything: `make repro` and `make test`. Both set up .venv first.
+# What only tests, style checks and benchmarks need is installed when one of them is run.
 PYTHON ?= python3
 UV ?= $(shell command -v uv)
 TORCH ?= cpu
@@ -6,8 +7,9 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu
 # Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH it was started with.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export NO_BROWSER CHROMIUM
 
-.PHONY: help repro test quick chat lint bench faults verify readme lock clean
+.PHONY: help repro test quick chat web browser lint bench faults verify readme lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,34 +18,49 @@ repro: .venv/installed  ## Run the pipeline, then fail if a check of the gate fa
 	dvc repro
 	python scripts/gate.py
 
-test: .venv/installed  ## Run every test, in two processes
+test: .venv/installed-dev browser  ## Run every test, in two processes; NO_BROWSER=1 leaves out those in Chromium
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-quick: .venv/installed  ## Run the tests that need no heavy library, in under a minute
+quick: .venv/installed-dev  ## Run the tests that need no heavy library, in under a minute
 	python -m pytest -m "not slow"
 
 chat: .venv/installed  ## Talk to the model that `make repro` made
 	python scripts/chat.py
 
-lint: .venv/installed  ## Check style and types
+web: .venv/installed  ## Chat with it in a browser, at port 8000 or PORT
+	python scripts/web.py $(if $(PORT),--port $(PORT))
+
+# Elsewhere the tests themselves say what is missing.
+browser:  ## Install Chromium and npm for the tests, if you are root on Debian
+	@missing="$$(command -v $(or $(CHROMIUM),chromium) > /dev/null || echo chromium)"; \
+	missing="$$missing $$(command -v npm > /dev/null || echo npm)"; \
+	if [ -z "$(NO_BROWSER)" ] && [ "$$missing" != " " ] && [ "$$(id -u)" = 0 ] \
+	&& command -v apt-get > /dev/null; then \
+	timeout 120 apt-get update -qq; \
+	timeout 600 apt-get install -qq -y --no-install-recommends $$missing || \
+	echo "$$missing could not be installed; the tests in Chromium will fail"; fi
+
+lint: .venv/installed-dev  ## Check style and types
 	ruff check . && ruff format --check . && mypy
 
-faults: .venv/installed  ## Run the long fault campaign; tests/faults/README.md has what it found
+faults: .venv/installed-dev  ## Run the long fault campaign; tests/faults/README.md has what it found
 	python -m pytest tests/faults/campaign_*.py
 
 verify: .venv/installed  ## Look for damaged files in DVC's cache; REMOVE=yes removes them
 	python scripts/verify_cache.py $(if $(REMOVE),--remove)
 
-bench: .venv/installed  ## Measure how fast the models answer; benchmarks/README.md has more
+bench: .venv/installed-dev  ## Measure how fast the models answer; benchmarks/README.md has more
 	python benchmarks/decode.py --prefill 256 models/tflite/int8.tflite models/tflite/int4.tflite models/bundle/int8.task
 
-readme: .venv/installed  ## Write the parts of README.md that come from the code
+readme: .venv/installed-dev  ## Write the parts of README.md that come from the code
 	python tests/readme.py
 
-lock:  ## Write requirements.lock anew from requirements.txt
+lock:  ## Write both lock files anew from requirements.txt and requirements-dev.txt
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet -r requirements.txt
-	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	$(FREEZE) > requirements.lock
+	.venv-lock/bin/pip install --quiet -c requirements.lock -r requirements-dev.txt
+	$(FREEZE) | grep -vxFf requirements.lock > requirements-dev.lock
 	rm -rf .venv-lock
 
 clean:  ## Remove .venv; data and models stay
@@ -54,28 +71,34 @@ clean:  ## Remove .venv; data and models stay
 # UV=: install with pip where uv is there.
 .venv/installed: requirements.lock
 	@$(PYTHON) -c '$(CHECK_PYTHON)'
-	@echo "installing requirements.lock into .venv: a few minutes, 5 GB (with TORCH=cuda several more)"
-ifeq ($(UV),)
-	$(PYTHON) -m venv .venv
-	$(call install,.venv/bin/pip install --disable-pip-version-check)
-else
-	$(UV) venv --quiet --seed --allow-existing --python $(PYTHON) .venv
-	$(call install,$(UV) pip install --python .venv/bin/python)
-endif
+	@echo "installing requirements.lock into .venv: a few minutes, 5.2 GB (with TORCH=cuda several more)"
+	$(VENV)
+	@if [ $(TORCH) = cpu ] && [ "$$(uname)" = Linux ] && $(PYTHON) -c '$(FIND_TORCH)' 2>/dev/null; \
+	then $(INSTALL) --no-deps --index-url $(TORCH_CPU) $$(grep '^torch==' $<) || true; fi
+	$(INSTALL) -r $<
 	touch $@
+
+# What tests, style checks and benchmarks need besides.
+.venv/installed-dev: requirements-dev.lock .venv/installed
+	@echo "installing requirements-dev.lock into .venv: less than a minute, 0.6 GB"
+	$(INSTALL) -r $<
+	touch $@
+
+FREEZE = .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//'
+
+ifeq ($(UV),)
+VENV = $(PYTHON) -m venv .venv
+INSTALL = .venv/bin/pip install --disable-pip-version-check
+else
+VENV = $(UV) venv --quiet --seed --allow-existing --python $(PYTHON) .venv
+INSTALL = $(UV) pip install --python .venv/bin/python
+endif
 
 define CHECK_PYTHON
 import sys; v = sys.version_info[:2]; \
 sys.exit("Python 3.11 to 3.13 is needed; try make PYTHON=python3.12" if v < (3, 11) else \
 "Python 3.11 to 3.13 is needed: litert-converter, tensorflow-text and mediapipe have no wheels " \
 "for 3.14; try make PYTHON=python3.13" if v > (3, 13) else None)
-endef
-
-# $(call install,COMMAND): torch's CPU build first, then all of the lock, which finds torch there.
-define install
-	@if [ $(TORCH) = cpu ] && [ "$$(uname)" = Linux ] && $(PYTHON) -c '$(FIND_TORCH)' 2>/dev/null; \
-	then $(1) --no-deps --index-url $(TORCH_CPU) $$(grep '^torch==' requirements.lock) || true; fi
-	$(1) -r requirements.lock
 endef
 
 FIND_TORCH = import urllib.request; urllib.request.urlopen("$(TORCH_CPU)/torch/", timeout=5)

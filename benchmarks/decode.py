@@ -1,5 +1,5 @@
-"""How fast each backend reads and answers, beside LiteRT-LM's own benchmark and llama.cpp, on the
-same machine.
+"""How fast each backend reads and answers, beside LiteRT-LM's own benchmark, LiteRT-LM in Chromium
+and llama.cpp, on the same machine.
 
 For each model, in a process of its own: seconds to load, tokens per second of prefill and of decode
 (the best of --repeats: other work on the machine only ever slows one down), seconds from a short
@@ -47,8 +47,13 @@ def runs(path):
     """(name, measurement) of what can be measured of a model."""
     if path.is_dir():
         return [(path.name, "keras float32"), (path.name, "keras bfloat16")]
-    kinds = {".tflite": ["tflite"], ".gguf": ["llama.cpp"]}
-    return [(path.name, run) for run in kinds.get(path.suffix, ["bundle", "litert-lm benchmark"])]
+    kinds = {
+        ".tflite": ["tflite"],
+        ".gguf": ["llama.cpp"],
+        ".task": ["bundle", "litert-lm benchmark"],
+        ".litertlm": ["bundle", "litert-lm benchmark", "chromium"],
+    }
+    return [(path.name, run) for run in kinds[path.suffix]]
 
 
 def measure(args, path, run):
@@ -79,9 +84,12 @@ def measure_here(args):
         result = litert_lm_benchmark(path, args)
     elif run == "llama.cpp":
         result = llama_cpp(path, args)
+    elif run == "chromium":
+        result = chromium(path, args)
     else:
         result = ours(path, run, args)
-    result["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if run != "chromium":  # the browser's processes are not this one
+        result["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(result))
 
 
@@ -168,6 +176,36 @@ def litert_lm_benchmark(path, args):
         "prefill tok/s": max(i.last_prefill_tokens_per_second for i in infos),
         "decode tok/s": max(i.last_decode_tokens_per_second for i in infos),
     }
+
+
+def chromium(path, args):
+    """LiteRT-LM in WebAssembly, one thread, on the page of scripts/web.py: the first answer to the
+    short question, and the best decode speed, which the page counts until the answer ends.
+    """
+    import tempfile
+    import threading
+
+    import web
+    from gemma_finetune.web.browser import ask, first_token, open_chromium, speed, wait_until_ready
+    from gemma_finetune.web.layout import lay_out
+    from gemma_finetune.web.npm import install
+    from gemma_finetune.web.server import address, open_server
+
+    modules = install(web.PAGE, web.RUNTIME)
+    with tempfile.TemporaryDirectory() as folder:
+        lay_out(Path(folder) / "site", web.PAGE, modules, [path], web.LICENCE)
+        with open_server(Path(folder) / "site", 0) as server, open_chromium(600) as page:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            start = time.perf_counter()
+            page.goto(address(server))
+            wait_until_ready(page)
+            load, speeds, firsts = time.perf_counter() - start, [], []
+            for turn in range(args.repeats):
+                ask(page, QUESTION[0]["content"], turn)
+                speeds.append(speed(page) or 0)
+                firsts.append(first_token(page))
+            server.shutdown()
+    return {"load s": load, "decode tok/s": max(speeds), "first text s": firsts[0]}
 
 
 def llama_cpp(path, args):

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 # gto first: its import closes every log handler, absl's with pytest's own stderr in it.
@@ -107,8 +108,49 @@ def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
 LONGEST = "tests/test_pipeline.py"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    """Has JAX keep what XLA compiles: many tests and their child processes need the same programs.
+
+    Compiling takes more of a small training's time than all of its steps.
+    """
+    if not hasattr(config, "workerinput"):  # xdist's workers inherit the variables
+        folder = TemporaryDirectory(prefix="xla-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("NO_BROWSER"):
+        left_out = [item for item in items if item.get_closest_marker("browser")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+# Folders whose tests share fixtures that take long to make: an export, and all its rungs.
+TOGETHER = {
+    "evaluation": "evaluation",
+    "export": "export",
+    "formats": "export",
+    "inference": "export",
+    "runtime": "export",
+}
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
+def pytest_xdist_make_scheduler(config, log):
+    """Gives the tests of a file to one process, and those of folders that belong together."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FolderScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            folder = nodeid.split("/")[1]  # tests/FOLDER/test_x.py::test_y, or tests/test_x.py::…
+            return TOGETHER.get(folder) or super()._split_scope(nodeid)
+
+    return FolderScheduling(config, log)
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -20,6 +20,8 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that a test cannot run, by their beginning, and why. test_pipeline.py runs all others.
 NOT_RUN = {
     "make test": "it is this",
+    "make web": "serves until Ctrl-C; tests/web has what it does",
+    "python scripts/web.py --out DIR": "needs npm; tests/web does it",
     ". .venv/bin/activate": "the tests' own environment takes its place",
     "dvc exp run -S lora.rank=16": "minutes; test_pipeline.py runs it with another rank",
     "dvc queue start --jobs 2": "minutes; test_queue.py runs a queue of its own",

@@ -5,6 +5,7 @@ For tests of what runs again and what the caches restore: real DVC, the real dvc
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ PARAMS = yaml.safe_load(Path("params.yaml").read_text())
 
 def main():
     name, *items = Path(sys.argv[0]).stem, *sys.argv[1:]
+    if os.environ.get("STOP_AT") == name:
+        sys.exit("stopped")
     stage = PIPELINE[name]
     digest = hashlib.sha256(
         json.dumps([parameter(key) for key in stage.get("params", [])]).encode()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import namedtuple
@@ -24,9 +25,14 @@ def make(*arguments):
     return done.stdout
 
 
-def planned(*settings):
+def planned(*settings, target=".venv/installed"):
     """What an installation would run."""
-    return make("--dry-run", "--what-if", "requirements.lock", ".venv/installed", *settings)
+    return make("--dry-run", "--what-if", "requirements.lock", target, *settings)
+
+
+def installed_by(target):
+    """The lock files that a target installs where there is no .venv yet."""
+    return re.findall(r"install.* -r (\S+)", planned("UV=", target=target))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,13 @@ def test_it_installs_with_uv_where_uv_is_there():
     assert "/bin/uv pip install" in with_uv and ".venv/bin/pip" not in with_uv
 
 
+def test_only_what_needs_the_packages_for_development_installs_them():
+    for target in ("repro", "chat", "web", "verify"):
+        assert installed_by(target) == ["requirements.lock"]
+    for target in ("test", "quick", "lint", "faults", "bench", "readme"):
+        assert installed_by(target) == ["requirements.lock", "requirements-dev.lock"]
+
+
 def test_torch_comes_from_the_cpu_index_unless_cuda_is_asked_for():
     assert "[ cpu = cpu ]" in planned("UV=") and "whl/cpu" in planned("UV=")
     assert "[ cuda = cpu ]" in planned("UV=", "TORCH=cuda")
@@ -67,3 +80,48 @@ def test_help_lists_every_target():
 def test_verify_removes_only_when_asked_to():
     assert "--remove" not in make("--dry-run", "--old-file", ".venv/installed", "verify")
     assert "--remove" in make("--dry-run", "--old-file", ".venv/installed", "verify", "REMOVE=yes")
+
+
+@pytest.fixture
+def debian(tmp_path):
+    """Makes the system look like a bare Debian; gives make's settings and what apt-get was told."""
+    log = tmp_path / "log"
+    for name, code in {"id": "echo 0", "apt-get": f'echo "$@" >> {log}'}.items():
+        write_command(tmp_path / name, code)
+    (tmp_path / "timeout").symlink_to(shutil.which("timeout"))
+    return (f"PATH={tmp_path}",), log
+
+
+def write_command(path, code=""):
+    path.write_text(f"#!/bin/sh\n{code}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "there, asked_for",
+    [((), "chromium npm"), (("npm",), "chromium"), (("chromium",), "npm")],
+)
+def test_root_on_debian_gets_what_is_missing_of_chromium_and_npm(
+    debian, tmp_path, there, asked_for
+):
+    """Only that: Debian's npm conflicts with other packages of Node.js."""
+    settings, log = debian
+    for name in there:
+        write_command(tmp_path / name)
+    make("browser", *settings)
+    told = log.read_text().splitlines()[-1].split()
+    assert told == [*"install -qq -y --no-install-recommends".split(), *asked_for.split()]
+
+
+def test_nothing_is_installed_where_both_are_there(debian, tmp_path):
+    settings, log = debian
+    for name in ("chromium", "npm"):
+        write_command(tmp_path / name)
+    make("browser", *settings)
+    assert not log.exists()
+
+
+def test_no_browser_installs_nothing(debian):
+    settings, log = debian
+    make("browser", "NO_BROWSER=1", *settings)
+    assert not log.exists()

@@ -7,13 +7,13 @@ import sys
 import pytest
 
 from exported import CACHE_LENGTH
-from gemma_finetune.data.validation import check
 from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.inference.backend import open_backend
 from gemma_finetune.inference.interface import PromptTooLong
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.utils.cli import UserError
 from imports import ROOT
+from said import said_in_the_test_split
 
 from .conftest import CONFIG
 
@@ -61,14 +61,6 @@ def test_every_backend_gives_the_same_greedy_answers(backends, questions):
     assert any(expected)
 
 
-def said_in_the_sample_s_test_split():
-    """What users say, conversation by conversation."""
-    for path in sorted((ROOT / "data/raw").glob("*.jsonl")):
-        for line in path.read_bytes().splitlines():
-            if b'"split": "test"' in line:
-                yield [text for role, text in check(line, "auto", ()).turns if role == "human"]
-
-
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_every_test_conversation_gets_the_same_greedy_answers(
     backends, kind, expected_in_the_sample
@@ -86,7 +78,7 @@ def expected_in_the_sample(backends):
     These hold a NUL, which no C string does, or a separator that only Python strips.
     """
     expected = []
-    for questions in said_in_the_sample_s_test_split():
+    for questions in said_in_the_test_split():
         answers, _ = converse(backends["keras"], questions, max_tokens=8)
         if not set("\0\x1c\x1d\x1e\x1f") & set("".join(answers)):
             expected.append((questions, answers))

@@ -59,7 +59,7 @@ def test_a_cluster_without_ray_ends_in_the_command_that_installs_it(monkeypatch)
     with pytest.raises(UserError, match="not installed.*pip install (ray==[0-9.]+)") as raised:
         list(map_ordered(double, ([n] for n in range(20))))
     pinned = str(raised.value).split("`")[1].removeprefix("pip install ")
-    assert pinned in (ROOT / "requirements.txt").read_text().splitlines()
+    assert pinned in (ROOT / "requirements-dev.txt").read_text().splitlines()
 
 
 def test_few_chunks_do_not_need_the_cluster(monkeypatch):

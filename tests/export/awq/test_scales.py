@@ -90,6 +90,7 @@ def test_any_scales_leave_the_logits_as_they_were(tensors, config, model_dir, tm
 def test_scaling_brings_the_quantized_model_nearer(tensors, config, model_dir, tmp_path):
     inputs = collect_inputs(model_dir, ROWS)
     scaled = scale(tensors, config, inputs)
+    assert_equal(scaled, scaled_in_turn(tensors, config, inputs))
     expected = logits(model_dir)
     errors = []
     for name, weights in (("plain", tensors), ("scaled", scaled)):
@@ -97,6 +98,22 @@ def test_scaling_brings_the_quantized_model_nearer(tensors, config, model_dir, t
         found = logits(write(tmp_path / name, config, projections_quantized(weights)))
         errors.append(np.square(found - expected).mean())
     assert errors[1] < 0.9 * errors[0]
+
+
+def scaled_in_turn(tensors, config, inputs):
+    """What the threads have to find, one group after another."""
+    scaled = dict(tensors)
+    for group in groups(config):
+        scales = find_scales(scaled, group, inputs[group.consumers[0]])
+        if (scales != 1).any():
+            scaled |= fold(scaled, group, scales)
+    return scaled
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_a_scaled_copy_is_the_same_model(model_dir, tmp_path):

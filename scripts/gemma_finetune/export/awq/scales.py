@@ -18,9 +18,11 @@ differ by 1e-13 or so; a scale is then rounded to a few bits, which removes the 
 search calls two losses a tie unless they differ by more.
 """
 
+import os
 import random
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ SEARCH_ROWS = 256  # finds the same scales as four times as many, in a third of 
 SMALLEST = 1e-4  # lower bound of a channel's mean |x|
 SCALE_BITS = 6  # of a scale's mantissa: steps of 1.6 to 3 %
 TIE = 1e-9  # losses that differ by less, relative to the smallest, are equal
+MOST_THREADS = 4  # each holds copies of the weights that it tries: 0.25 GB for a 1B model
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -183,10 +186,18 @@ def scale(
     tensors: Tensors, config: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """All tensors, scaled group by group. `inputs`: {first consumer of a group: (N, in)}."""
+    found = groups(config)
+
+    def search(group: Group) -> np.ndarray:
+        return find_scales(tensors, group, inputs[group.consumers[0]])
+
+    # Each group's search looks at the unscaled tensors alone, so they can run side by side.
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+        all_scales = list(pool.map(search, found))
+
     scaled = dict(tensors)
-    for group in groups(config):
+    for group, scales in zip(found, all_scales, strict=True):
         # v_proj and up_proj are scaled twice: columns as consumers, rows as producers.
-        scales = find_scales(tensors, group, inputs[group.consumers[0]])
         if (scales != 1).any():
             scaled |= fold(scaled, group, scales)
     return scaled

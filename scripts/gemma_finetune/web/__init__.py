@@ -1,0 +1,1 @@
+"""Chat in a browser: a static page that runs a .litertlm on LiteRT-LM, compiled to WebAssembly"""

@@ -1,0 +1,81 @@
+"""Lays out the page as a folder that any static host can serve, below any path.
+
+index.html, chat.js, worker.js, style.css    the page, as in scripts/web/
+models.json, models/                         the bundles, and the licence notice of their base
+runtime/                                     LiteRT-LM for the web, from npm
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import aside, read_json
+
+_PAGE = ("index.html", "chat.js", "worker.js", "style.css")
+_LEFT_OUT = shutil.ignore_patterns("*.d.ts", "*.map", "testing")
+_DEFAULT = "int8.litertlm"  # in a browser, INT4 answers more slowly
+
+
+def find_bundles(folder: Path) -> list[Path]:
+    """The `.litertlm` files in a folder, the default model first. UserError if there are none."""
+    bundles = sorted(folder.glob("*.litertlm"), key=lambda path: (path.name != _DEFAULT, path.name))
+    if not bundles:
+        raise UserError(
+            f"{folder} has no .litertlm: make the bundles with `dvc repro bundle`, or fetch them "
+            "with `dvc pull models/bundle`"
+        )
+    return bundles
+
+
+def lay_out(out: Path, page: Path, modules: Path, bundles: Sequence[Path], licence: Path) -> None:
+    """Writes the folder `out`, and replaces what an earlier call wrote there.
+
+    page: the folder of the page's sources. modules: node_modules. licence: of the runtime.
+    UserError if `out` holds anything else.
+    """
+    out = out.resolve()
+    _check_replaceable(out)
+    with aside(out) as temporary:
+        temporary.mkdir()
+        for name in _PAGE:
+            shutil.copyfile(page / name, temporary / name)
+        _copy_runtime(modules, temporary / "runtime", licence)
+        _copy_models(bundles, temporary)
+
+
+def _check_replaceable(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()) and not (out / "models.json").is_file():
+        raise UserError(f"{out} holds other files: name an empty folder, or one that is not there")
+
+
+def _copy_runtime(modules: Path, runtime: Path, licence: Path) -> None:
+    """The runtime's JavaScript and WebAssembly.
+
+    Its one import by package name becomes a path: a browser knows no package names, and an import
+    map does not reach into a worker.
+    """
+    core = modules / "@litert-lm" / "core"
+    shutil.copytree(core / "dist", runtime, ignore=_LEFT_OUT)
+    shutil.copytree(core / "wasm", runtime / "wasm")
+    shutil.copyfile(modules / "@litertjs/wasm-utils/dist/index.js", runtime / "wasm-utils.js")
+    shutil.copyfile(licence, runtime / "LICENSE")
+
+    load = runtime / "load.js"
+    text = load.read_text(encoding="utf-8")
+    load.write_text(text.replace("'@litertjs/wasm-utils'", "'./wasm-utils.js'"), encoding="utf-8")
+
+
+def _copy_models(bundles: Sequence[Path], out: Path) -> None:
+    """The bundles, their list for the page, and the licence notice in the manifests beside them."""
+    (out / "models").mkdir()
+    listed = []
+    for bundle in bundles:
+        shutil.copyfile(bundle, out / "models" / bundle.name)
+        listed.append({"name": bundle.name, "bytes": bundle.stat().st_size})
+        manifest = bundle.with_suffix(".json")
+        notice = read_json(manifest).get("notice") if manifest.is_file() else ""
+        if notice:
+            (out / "models" / "NOTICE").write_text(notice + "\n", encoding="utf-8")
+    (out / "models.json").write_text(json.dumps(listed), encoding="utf-8")

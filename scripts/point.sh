@@ -1,0 +1,17 @@
+# Runs one point of a grid in a clone of its own, here in ./NAME, and shares it:
+#
+#     bash point.sh URL NAME [OPTIONS OF dvc exp run]
+#
+# docs/grid.md has it on several machines, under Slurm and on Ray. LIMIT=4h stops it after that time.
+set -euo pipefail
+url=$1 name=$2
+
+[ -d "$name" ] || git clone --quiet "$url" "$name"
+cd "$name"
+
+status=0
+timeout "${LIMIT:-0}" dvc exp run --pull --allow-missing --name "$name" "${@:3}" || status=$?
+
+python scripts/share.py # the stages that ended, even if not all did
+[ $status = 0 ] || exit $status
+dvc exp push --no-cache origin "$name" # its figures; share.py pushed the files

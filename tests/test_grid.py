@@ -1,0 +1,72 @@
+"""One grid on three clones, with a Git remote and a DVC remote: real DVC, stand-ins for scripts."""
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clones import git, run
+
+pytestmark = pytest.mark.slow
+
+TARGETS = ("--single-item", "train", "check")  # check's figures follow train's
+
+
+@pytest.fixture
+def team(stand_ins, tmp_path):
+    """A clone whose commit is pushed, and the URL of the Git remote. Two stages are stubs."""
+    clone = shutil.copytree(stand_ins, tmp_path / "team")
+    for stage in ("train", "check"):
+        shutil.copyfile(Path(__file__).with_name("stage_stub.py"), clone / f"scripts/{stage}.py")
+    run(clone, "dvc", "remote", "modify", "shared", "url", str(tmp_path / "dvc-remote"))
+    git(clone, "commit", "-qam", "stubs")
+    git(tmp_path, "clone", "-q", "--bare", "team", "team.git")
+    url = f"file://{tmp_path}/team.git"
+    git(clone, "remote", "add", "origin", url)
+    run(clone, "dvc", "push")
+    return clone, url
+
+
+@pytest.fixture(autouse=True)
+def identity(monkeypatch):
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.org")
+
+
+def test_three_clones_share_a_grid_and_a_stopped_point_goes_on_elsewhere(
+    team, tmp_path, monkeypatch
+):
+    clone, url = team
+
+    def run_point(machine, rank, ok=True):
+        folder = tmp_path / machine
+        folder.mkdir()
+        command = ["bash", clone / "scripts/point.sh", url, f"rank-{rank}"]
+        printed = run(folder, *command, "-S", f"lora.rank={rank}", *TARGETS, ok=ok)
+        return folder / f"rank-{rank}", printed
+
+    run_point("first", 4)
+    monkeypatch.setenv("STOP_AT", "check")
+    stopped, _ = run_point("second", 16, ok=False)
+    monkeypatch.delenv("STOP_AT")
+    finished, printed = run_point("third", 16)
+    assert "Stage 'train' is cached - skipping run" in printed
+    assert trained(finished) == trained(stopped)
+
+    run(clone, "dvc", "exp", "pull", "origin")
+    table = csv.DictReader(io.StringIO(run(clone, "dvc", "exp", "show", "--csv")))
+    points = {row["Experiment"]: row for row in table if row["Experiment"]}
+    assert {name: row["lora.rank"] for name, row in points.items()} == {
+        "rank-4": "4",
+        "rank-16": "16",
+    }
+    assert len({row["value"] for row in points.values()}) == 2
+
+
+def trained(clone):
+    """What dvc.lock says of the stage `train`."""
+    return yaml.safe_load((clone / "dvc.lock").read_text())["stages"]["train"]
