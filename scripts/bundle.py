@@ -17,9 +17,10 @@ from gemma_finetune.export.bundle import (
     expected_contents,
 )
 from gemma_finetune.export.manifest import manifest, notice
-from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
+from gemma_finetune.formats.chat_template import litertlm_template
 from gemma_finetune.formats.lora_file import load_lora
 from gemma_finetune.formats.tflite_file import TFLiteFile
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import require, write_json
 from gemma_finetune.utils.progress import working
@@ -40,10 +41,11 @@ SPLITS = ("train", "validation")
 def main() -> None:
     name = sys.argv[1]
     params = read_params()
+    tokenizer = require("models/merged/tokenizer.model", "merge")
     parts = Parts(
         tflite=require(f"models/tflite/{name}.tflite", "quantize"),
-        tokenizer=require("models/merged/tokenizer.model", "merge"),
-        chat_template=LITERTLM_TEMPLATE,
+        tokenizer=tokenizer,
+        chat_template=litertlm_template(GemmaTokenizer(tokenizer).has_functions),
         notice=notice(params["model"]["preset"]),
     )
     contents = expected_contents(parts)

@@ -4,6 +4,7 @@
     python scripts/chat.py --model models/tflite/int4.tflite
     python scripts/chat.py --backend keras                   # models/merged
     python scripts/chat.py --prompt "Turn on the kitchen light"
+    python scripts/chat.py --model models/bundle/int8.litertlm --tools tools.json
     printf 'turn on the lamp\nnow dim it\n' | python scripts/chat.py
 
 Reads a model, `generate` of params.yaml and the keyboard (or --prompt, or standard input, one
@@ -20,6 +21,7 @@ from gemma_finetune.config import load_section
 from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
 from gemma_finetune.inference.chat import ChatSession
 from gemma_finetune.inference.config import GenerateConfig
+from gemma_finetune.inference.functions import Commands, load_tools
 from gemma_finetune.inference.terminal import answer, converse, converse_piped
 from gemma_finetune.reporting.gate import failed_hops
 from gemma_finetune.utils.cli import UserError, run
@@ -32,18 +34,20 @@ def main() -> None:
     args = parse_arguments()
     if args.prompt is not None and not args.prompt.strip():
         raise UserError("--prompt is empty: nothing to answer")
+    tools = load_tools(args.tools) if args.tools else []
+    commands = Commands.parse(args.run, tools)
     config = load_section("generate", GenerateConfig)
     with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
         warn_of_failed_checks(backend.weights)
-        session = ChatSession(backend, config.sampler(), config.max_tokens, args.system)
+        session = ChatSession(backend, config.sampler(), config.max_tokens, args.system, tools)
         if args.prompt is not None:
-            answer(session, args.prompt)
+            answer(session, args.prompt, commands)
         elif not sys.stdin.isatty():
             sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
-            converse_piped(session, sys.stdin)
+            converse_piped(session, sys.stdin, commands)
         else:
             note(f"{backend.description}\n/help lists the commands, Ctrl-D leaves.")
-            converse(session)
+            converse(session, commands)
 
 
 def warn_of_failed_checks(model: Path) -> None:
@@ -88,6 +92,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--prompt", metavar="TEXT", help="answer this and leave")
     parser.add_argument(
         "--system", metavar="TEXT", help="an instruction that stands before the first message"
+    )
+    parser.add_argument(
+        "--tools", metavar="FILE.json", help="functions that the model may call (FunctionGemma)"
+    )
+    parser.add_argument(
+        "--run",
+        metavar="NAME=COMMAND",
+        action="append",
+        default=[],
+        help="carry out calls of this function: arguments as JSON on standard input, the result "
+        "on standard output; without it you are asked for the result",
     )
     return parser.parse_args()
 

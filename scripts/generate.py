@@ -4,9 +4,9 @@
     python scripts/generate.py questions.jsonl answers.jsonl --backend keras
 
 Reads rows with `messages` (ChatML) or else `text` ("<start_of_turn>..."), a model, and `generate`
-of params.yaml. An answer at the end of a row becomes its `reference`. The same command resumes a
-run that was stopped. It refuses to append to answers made with different settings, and names the
-setting.
+of params.yaml. `tools` of a row are functions that the model may call. An answer at the end of a
+row becomes its `reference`. The same command resumes a run that was stopped. It refuses to append
+to answers made with different settings, and names the setting.
 """
 
 import argparse
@@ -34,7 +34,9 @@ def main() -> None:
         output = UnfinishedOutput(args.output, settings(config, args.input, backend.weights))
         left = requests[output.rows :]
         for request in tqdm(left, initial=output.rows, total=len(requests), unit="row"):
-            pieces = backend.generate(request.messages, config.sampler(), config.max_tokens)
+            pieces = backend.generate(
+                request.messages, config.sampler(), config.max_tokens, request.tools
+            )
             output.append(request.answered("".join(pieces)))
         output.finish()
     print(f"{args.output}: {len(requests)} answers by {backend.description}")

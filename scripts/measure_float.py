@@ -143,7 +143,7 @@ def ask(
 ) -> list[Answer]:
     """The model's own greedy answers, after the reference conversation before each."""
     turns = [test.turns[number] for number in test.asked_turns]
-    prompts = [prompt_ids(turn.messages, tokenizer) for turn in turns]
+    prompts = [prompt_ids(turn.messages, tokenizer, turn.tools) for turn in turns]
     room = TFLiteFile(FLOAT32).cache_length()
     limits = [min(max_tokens, room - len(prompt)) for prompt in prompts]
     answers = torch_rung.torch_answers(torch_rung.load_torch(directory), prompts, limits, tokenizer)

@@ -19,7 +19,7 @@ from gemma_finetune.export.merge import (
     target_shapes,
 )
 from gemma_finetune.export.merge_proof import prove_merge
-from gemma_finetune.formats.chat_template import CHAT_TEMPLATE
+from gemma_finetune.formats.chat_template import chat_template
 from gemma_finetune.formats.hf_layout import finish_layout
 from gemma_finetune.formats.lora_file import Adapter, check_fits, load_lora
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
@@ -64,7 +64,7 @@ def read_prompts() -> list[list[int]]:
 
 
 def write_merged(directory: Path, adapter: Adapter) -> None:
-    """The merged model in Hugging Face layout, float32, with chat template and both stop tokens.
+    """The merged model in Hugging Face layout, float32, with chat template and all stop tokens.
 
     UserError if the adapter leaves one of its weights unchanged.
     """
@@ -88,7 +88,8 @@ def write_merged(directory: Path, adapter: Adapter) -> None:
     save_file(merged, directory / "model.safetensors", metadata={"format": "pt"})
     for name in ("config.json", "tokenizer.model"):
         shutil.copyfile(BASE / name, directory / name)
-    (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    template = chat_template(GemmaTokenizer(directory / "tokenizer.model").has_functions)
+    (directory / "chat_template.jinja").write_text(template, encoding="utf-8")
     finish_layout(directory, dtype="float32")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from gemma_finetune.config import load_section
+from gemma_finetune.config import ACTIVATION, load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.extra_keys import keep_most_common
 from gemma_finetune.data.loader import Placed, Survey, missing_shards, read_files, survey
@@ -148,6 +148,7 @@ def summarize(counts: Counts) -> dict:
     rows = counts["rows"]
     # A mapping {file: 0}, not a list: DVC would plot a list as data points.
     empty_files = {file: 0 for file, count in sorted(counts["files"].items()) if not count}
+    with_tools = {name: rows[name] for name in ("with_tools", "without_activation") if rows[name]}
     return {
         "read": rows["read"],
         "accepted": rows["accepted"],
@@ -160,6 +161,7 @@ def summarize(counts: Counts) -> dict:
         "repairs": dict(counts["repairs"]),
         "with_untrained_answers": rows["with_untrained_answers"],
         "ignored_keys": dict(counts["ignored_keys"]),
+        **with_tools,
     }
 
 
@@ -180,6 +182,14 @@ def table(summary: dict) -> str:
             lines.append(f"{count:>9,}  {title}: {value}")
     if summary["with_untrained_answers"]:
         lines.append(f"{summary['with_untrained_answers']:>9,}  with answers not trained on")
+    if summary.get("with_tools"):
+        lines.append(f"{summary['with_tools']:>9,}  with functions to call")
+    if summary.get("without_activation"):
+        lines.append(
+            f"note: the system text of {summary['without_activation']:,} rows with functions lacks "
+            f'"{ACTIVATION}", by which FunctionGemma knows that it may call; put it into the rows, '
+            "and into your app"
+        )
     for file in summary["empty_files"]:
         lines.append(f"no row in {file}: fetch it again, or remove it")
     return "\n".join(lines)

@@ -31,11 +31,16 @@ SENTENCES = [
 ]
 
 
-def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
-    """A BPE vocabulary with Gemma's special pieces at ids 0 to 3 and its turn markers."""
+def train_tokenizer(
+    path: Path, vocabulary_size: int = 320, pieces: tuple = (), sentences: list = ()
+) -> Path:
+    """A BPE vocabulary with Gemma's special pieces at ids 0 to 3 and its turn markers.
+
+    pieces: further ones that are never split. sentences: further text to learn from.
+    """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(SENTENCES * 20),
+        sentence_iterator=iter([*SENTENCES, *sentences] * 20),
         model_writer=model,
         model_type="bpe",
         vocab_size=vocabulary_size,
@@ -61,6 +66,7 @@ def train_tokenizer(path: Path, vocabulary_size: int = 320) -> Path:
             '",\u2581"',
             '":\u2581{"',
             '{"',
+            *pieces,
         ],
         minloglevel=2,
     )
@@ -166,6 +172,15 @@ def tokenizer(tokenizer_path):
     from gemma_finetune.formats.tokenizer import GemmaTokenizer
 
     return GemmaTokenizer(tokenizer_path)
+
+
+@pytest.fixture(scope="session")
+def function_tokenizer_path(tmp_path_factory) -> Path:
+    """As `tokenizer_path`, with the pieces of function calls: FunctionGemma's kind."""
+    import function_model
+
+    folder = tmp_path_factory.mktemp("function_tokenizer")
+    return function_model.train_vocabulary(folder / "tokenizer.model")
 
 
 @pytest.fixture(scope="session")

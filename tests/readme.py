@@ -27,6 +27,8 @@ NOT_RUN = {
     "dvc queue start --jobs 2": "minutes; test_queue.py runs a queue of its own",
     "dvc exp run --pull --allow-missing": "minutes; test_remote.py runs it up to what it fetches",
     "dvc exp run -S model.preset=hf://": "needs an account",
+    "dvc exp run -S model.preset=function_gemma": "needs an account",
+    "python scripts/chat.py --model models/bundle/int8.litertlm --tools": "needs FunctionGemma",
     '.venv/bin/pip install "jax[cuda12]': "needs a GPU",
     "dvc push --run-cache": "test_remote.py",
     "dvc pull --run-cache": "test_remote.py",

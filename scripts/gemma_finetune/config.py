@@ -38,6 +38,21 @@ CONTROL_PIECES = (
 )  # fmt: skip
 _CONTROL = re.compile("|".join(map(re.escape, CONTROL_PIECES)) + r"|<unused\d+>")
 
+# The pieces of function calls. Only FunctionGemma's vocabulary has them, so they are text for any
+# other base: `format` decides, with the tokenizer.
+START_CALL, END_CALL = "<start_function_call>", "<end_function_call>"
+START_RESPONSE, END_RESPONSE = "<start_function_response>", "<end_function_response>"
+START_DECLARATION, END_DECLARATION = (
+    "<start_function_declaration>", "<end_function_declaration>",
+)  # fmt: skip
+ESCAPE = "<escape>"
+FUNCTION_PIECES = (
+    START_DECLARATION, END_DECLARATION, START_CALL, END_CALL, START_RESPONSE, END_RESPONSE, ESCAPE,
+)  # fmt: skip
+# What FunctionGemma's system text says where there are functions.
+ACTIVATION = "You are a model that can do function calling with the following functions"
+_FUNCTION_PIECE = re.compile("|".join(map(re.escape, FUNCTION_PIECES)))
+
 AUTO = "auto"  # a parameter that the stage `settings` chooses
 SETTINGS = "metrics/settings.json"  # what it chose
 
@@ -73,6 +88,12 @@ Quantizations = Annotated[tuple[str, ...], Field(min_length=1)]
 def find_control(text: str) -> str | None:
     """The first control piece in `text`, or None."""
     found = _CONTROL.search(text)
+    return found.group() if found else None
+
+
+def find_function_piece(text: str) -> str | None:
+    """The first piece of function calls in `text`, or None."""
+    found = _FUNCTION_PIECE.search(text)
     return found.group() if found else None
 
 

@@ -91,9 +91,9 @@ def test_im_text_as_a_row_and_as_a_string():
 @pytest.mark.parametrize(
     "turn, reason",
     [
-        ({"role": "tool", "content": "4"}, "tool_role"),
+        ({"role": "function", "content": "4"}, "tool_role"),
         ({"role": "narrator", "content": "x"}, "unknown_role"),
-        ({"role": "Observation", "content": "x"}, "tool_role"),
+        ({"role": "Ipython", "content": "x"}, "tool_role"),
         ({"role": "user", "content": None}, "empty_turn"),
         ({"role": "user", "text": "x"}, "empty_turn"),
         ({"role": "assistant", "content": [{"type": "thinking"}]}, "reasoning"),

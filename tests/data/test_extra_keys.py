@@ -59,8 +59,7 @@ def test_a_row_that_is_trained_on_may_say_so():
 @pytest.mark.parametrize(
     "changes, reason, where",
     [
-        ({"tools": [{"type": "function"}]}, "tool_call", "has `tools`"),
-        ({"gpt": {"tool_calls": [{"id": "1"}]}}, "tool_call", "turn 2 has `tool_calls`"),
+        ({"functions": [{"name": "f"}]}, "tool_call", "has `functions`"),
         ({"gpt": {"function_call": {"name": "f"}}}, "tool_call", "turn 2"),
         ({"images": ["cat.png"]}, "non_text_part", "has `images`"),
         ({"image": "cat.png"}, "non_text_part", "has `image`"),

@@ -27,15 +27,16 @@ def test_the_task_is_told_by_the_references(references, name):
     assert choose("auto", references).name == name
 
 
-@pytest.mark.parametrize("name", ["exact", "json", "text"])
+@pytest.mark.parametrize("name", ["calls", "exact", "json", "text"])
 def test_a_task_can_be_named(name):
     assert choose(name, PROSE).name == name
 
 
 def test_every_task_scores_one_of_its_figures_from_0_to_1():
     for task in TASKS:
-        found = answer_figures(task, ['{"a": 1}', "x y"], ['{"a": 1}', "x z"])
-        assert all(values.shape == (2,) for values in found.values())
+        references = ['{"a": 1}', "x y", "<start_function_call>call:f{}<end_function_call>"]
+        found = answer_figures(task, references, ['{"a": 1}', "x z", "Hi"])
+        assert all(values.shape == (3,) for values in found.values())
         assert 0 <= found[task.score].min() < found[task.score].max() == 1
 
 

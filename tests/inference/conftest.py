@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+import function_model
 from exported import CACHE_LENGTH
 from gemma_finetune.export.bundle import Parts, create_litertlm, create_mediapipe_task
-from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
+from gemma_finetune.export.converter import convert_to_tflite
+from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE, litertlm_template
 from gemma_finetune.inference.backend import open_backend
 from gemma_finetune.inference.config import GenerateConfig
 
@@ -45,3 +47,19 @@ def backends(models) -> dict:
     yield opened
     for backend in opened.values():
         backend.close()
+
+
+@pytest.fixture(scope="session")
+def function_models(tmp_path_factory, function_tokenizer_path) -> dict[str, Path]:
+    """A model that knows function_model.CONVERSATIONS by heart: "keras", "tflite", ..."""
+    folder, merged = tmp_path_factory.mktemp("functions"), tmp_path_factory.mktemp("functions_hf")
+    assert function_model.write_model(merged, function_tokenizer_path) < 0.1
+    model, tokenizer = folder / "float32.tflite", folder / "tokenizer.model"
+    shutil.copyfile(function_tokenizer_path, tokenizer)
+    lengths, cache = function_model.PREFILL_LENGTHS, function_model.CACHE_LENGTH
+    convert_to_tflite(merged, model, lengths, cache)
+    parts = Parts(tflite=model, tokenizer=tokenizer, chat_template=litertlm_template(True))
+    create_mediapipe_task(parts, folder / "float32.task")
+    create_litertlm(parts, folder / "float32.litertlm")
+    files = {kind: folder / f"float32.{kind}" for kind in ("tflite", "task", "litertlm")}
+    return {"keras": merged, **files}

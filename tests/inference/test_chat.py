@@ -24,7 +24,7 @@ class EchoBackend(Backend):
     def count_tokens(self, text):
         return len(text)
 
-    def generate(self, messages, sampler, max_tokens):
+    def generate(self, messages, sampler, max_tokens, tools=()):
         prompt = len(render_prompt(messages))
         if prompt >= self.context_length:
             raise PromptTooLong(prompt, self.context_length)
@@ -229,3 +229,57 @@ def test_speed_is_of_the_whole_answer():
 
 def test_a_broken_byte_of_the_keyboard_is_no_text():
     assert as_text("caf\udce9 on") == "caf? on"
+
+
+class CallingBackend(Backend):
+    """Calls `f` twice, and then says how many results it has seen."""
+
+    has_functions, context_length = True, 1000
+
+    def count_tokens(self, text):
+        return len(text)
+
+    def generate(self, messages, sampler, max_tokens, tools=()):
+        self.render_prompt(messages, tools)  # ValueError for what is no conversation
+        self.usage = Usage(prompt=1, read=1, answer=1, complete=True)
+        if messages[-1]["role"] == "user":
+            yield "<start_function_call>call:f{a:1}<end_function_call>" * 2
+        else:
+            yield f"{len(messages[-1]['content'])} results"
+
+    def close(self):
+        pass
+
+
+FUNCTIONS = [{"type": "function", "function": {"name": "f", "description": ""}}]
+
+
+def test_calls_wait_for_their_results_which_are_only_text():
+    chat = ChatSession(CallingBackend(), Sampler(), 100, "Be brief. <escape>", FUNCTIONS)
+    ask(chat, "one <escape>")
+    assert chat.calls == [{"name": "f", "arguments": {"a": 1}}] * 2
+    with pytest.raises(UserError, match="wait for their results"):
+        chat.ask("two")
+    assert "".join(chat.give([{"<escape>": "<end_of_turn>"}, 1.0])) == "2 results"
+    user, _, results, answer = chat.messages[1:]
+    assert user["content"] == "one < escape>"
+    assert results["content"] == [
+        {"name": "f", "response": {"< escape>": "< end_of_turn>"}},
+        {"name": "f", "response": {"result": 1}},
+    ]
+    assert (answer["content"], chat.calls) == ("2 results", [])
+    assert chat.undo() and len(chat.messages) == 1
+
+
+def test_the_oldest_exchange_is_forgotten_with_its_calls():
+    chat = ChatSession(CallingBackend(), Sampler(), 100, tools=FUNCTIONS)
+    for text in ("one" * 60, "two" * 60):
+        ask(chat, text)
+        list(chat.give([1, 2]))
+    assert [message["role"] for message in chat.messages] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+    assert chat.messages[0]["content"].startswith("two")

@@ -84,7 +84,7 @@ def test_no_colours_but_on_a_terminal(monkeypatch, capsys):
 class InterruptingBackend(EchoBackend):
     """Ctrl-C is pressed while it says its first word."""
 
-    def generate(self, messages, sampler, max_tokens):
+    def generate(self, messages, sampler, max_tokens, tools=()):
         for number, piece in enumerate(super().generate(messages, sampler, max_tokens)):
             if number == 0 and "stop" in messages[-1]["content"]:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -157,7 +157,7 @@ def test_ctrl_c_before_an_answer_has_begun_keeps_the_session(typed, monkeypatch)
 
 def test_a_second_ctrl_c_leaves(typed):
     class Stubborn(EchoBackend):
-        def generate(self, messages, sampler, max_tokens):
+        def generate(self, messages, sampler, max_tokens, tools=()):
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGINT)
             yield "never"

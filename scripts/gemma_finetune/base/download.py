@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gemma_finetune.utils.cli import UserError
 
-KAGGLE_PAGE = "https://www.kaggle.com/models/keras/gemma3"
+KAGGLE_PAGES = "https://www.kaggle.com/models"
 HF_PATTERNS = ["*.json", "*.safetensors", "tokenizer.model", "*.h5", "assets/*"]
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")  # org/name, on Hugging Face
 _OFFLINE = "check the network, or set model.preset to a local directory"
@@ -44,7 +44,8 @@ def _kaggle_handle(preset: str) -> str:
 
     presets = keras_hub.models.Gemma3Backbone.presets
     if preset not in presets:
-        known = ", ".join(sorted(name for name in presets if name.startswith("gemma3")))
+        families = ("gemma3", "function_gemma")
+        known = ", ".join(sorted(name for name in presets if name.startswith(families)))
         raise UserError(
             f"model.preset: {preset!r} is unknown; "
             f"use tiny, a directory, hf://…, kaggle://…, or one of {known}"
@@ -85,14 +86,15 @@ def _fetch_kaggle(preset: str, handle: str) -> Path:
     import requests
     from kagglehub import exceptions
 
+    page = "/".join([KAGGLE_PAGES, *handle.split("/")[:2]])  # of org/model/…
     try:
         return Path(kagglehub.model_download(handle))
     except exceptions.KaggleApiHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status == 404:
-            raise UserError(f"{preset}: no such model on Kaggle; see {KAGGLE_PAGE}")
+            raise UserError(f"{preset}: no such model on Kaggle; see {page}")
         raise UserError(
-            f"{preset}: Kaggle refused it (HTTP {status}); accept the terms at {KAGGLE_PAGE} and "
+            f"{preset}: Kaggle refused it (HTTP {status}); accept the terms at {page} and "
             "set KAGGLE_USERNAME and KAGGLE_KEY (kaggle.com > Settings > API)"
         )
     except (exceptions.UnauthenticatedError, exceptions.CredentialError):

@@ -3,6 +3,12 @@
     {"id": "9f86d081884c7d65", "system": "…"?, "split": "…"?, "source": {"file", "line", "format"},
      "conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}
 
+With functions to call there are also
+
+     "tools": [{"name", "description", "parameters"}, …]
+     {"from": "function_call", "value": [{"name", "arguments"}, …]}
+     {"from": "observation", "value": [{"name", "response"}, …]}
+
 An answer that is shown to the model but not trained on has `"train": false`. Nothing in a
 conversation is dropped: a turn that has no place in one raises a Rejection. `repair` does the
 repairs.
@@ -10,13 +16,16 @@ repairs.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+import orjson
 
 from gemma_finetune.data import schemas
-from gemma_finetune.data.blank import is_blank
+from gemma_finetune.data.blank import is_blank, is_nothing
 from gemma_finetune.data.loss_mask import wants_training
 from gemma_finetune.data.reasoning import reasoning_of, with_reasoning
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.tool_rows import read_calls, read_responses, to_json
 
 # By their names in small letters.
 ROLES = {
@@ -25,16 +34,19 @@ ROLES = {
     "chatbot": "gpt",
     "system": "system", "developer": "system",
 }  # fmt: skip
-TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
+OTHER_TOOL_ROLES = {"function", "ipython"}
 UNTRAINED = "gpt, not trained"  # the role of an answer that is not trained on, in `Turns`
+UNTRAINED_CALL = "function_call, not trained"
 ANSWERS = ("gpt", UNTRAINED)
+CALLS = ("function_call", UNTRAINED_CALL)
 TEXT_PARTS = ("text", "input_text", "output_text")  # as OpenAI's two interfaces call them
 
 _IM_TURN = re.compile(
     r"<\|im_start\|>(\w+)[ \r]*\n((?:(?!<\|im_start\|>).)*?)<\|im_end\|>\s*", re.DOTALL
 )
 
-Turns = list[tuple[str, str]]  # (canonical role, text); a system text is a turn, too
+# (canonical role, text); a system text is a turn, too. The text of calls and of responses is JSON.
+Turns = list[tuple[str, str]]
 
 
 def to_turns(row: schemas.Row, rule: str = "refuse") -> Turns:
@@ -48,7 +60,9 @@ def to_turns(row: schemas.Row, rule: str = "refuse") -> Turns:
         case schemas.ChatMLText():
             turns = _im_turns(row.text)
         case _:
-            turns = [_turn(turn, where, rule) for where, turn in numbered(schemas.turns(row))]
+            turns = []
+            for where, turn in numbered(schemas.turns(row)):
+                turns += _turn(turn, where, rule)
     if rule == "keep" and turns and turns[-1][0] in ANSWERS:
         role, answer = turns[-1]
         turns[-1] = (role, with_reasoning(answer, reasoning_of(row.model_extra, "the row")))
@@ -57,7 +71,10 @@ def to_turns(row: schemas.Row, rule: str = "refuse") -> Turns:
 
 def role_of(name: str) -> str | None:
     """The canonical role of a role's name in any case; None if it is not known."""
-    return ROLES.get(name) or ROLES.get(name.strip().lower())
+    if name in ROLES:
+        return ROLES[name]
+    small = name.strip().lower()
+    return ROLES.get(small) or schemas.CALL_ROLES.get(small)
 
 
 def numbered(turns: Iterable[schemas.Turn]) -> Iterator[tuple[str, schemas.Turn]]:
@@ -69,10 +86,18 @@ def numbered(turns: Iterable[schemas.Turn]) -> Iterator[tuple[str, schemas.Turn]
         yield "system text" if is_system else f"turn {number}", turn
 
 
-def _turn(turn: schemas.Turn, where: str, rule: str) -> tuple[str, str]:
-    role = _role(turn.role, where)
-    if role == "gpt" and turn.model_extra and wants_training(turn.model_extra) is False:
-        role = UNTRAINED
+def _turn(turn: schemas.Turn, where: str, rule: str) -> Turns:
+    """A raw turn as turns: text and calls of one message are two."""
+    role, call_role = _role(turn.role, where), "function_call"
+    if turn.model_extra and wants_training(turn.model_extra) is False:
+        role = {"gpt": UNTRAINED, "function_call": UNTRAINED_CALL}.get(role, role)
+        call_role = UNTRAINED_CALL
+    has_calls = turn.tool_calls is not None and not is_nothing(turn.tool_calls)
+    if has_calls and role not in ANSWERS:
+        raise Rejection(
+            "tool_call", f"{where} ({turn.role:.40}) has `tool_calls`: only answers can"
+        )
+    calls = [(call_role, to_json(read_calls(turn.tool_calls, where)))] if has_calls else []
 
     if turn.content is None and role not in ANSWERS:
         has = ", ".join(f"`{key}`"[:40] for key in turn.model_extra or {})
@@ -83,14 +108,19 @@ def _turn(turn: schemas.Turn, where: str, rule: str) -> tuple[str, str]:
         text = _join_parts(text, where)
     if rule == "keep" and role in ANSWERS and turn.model_extra:
         text = with_reasoning(text, reasoning_of(turn.model_extra, where))
-    return role, text
+    if role in CALLS:
+        text = to_json(read_calls(text, where))
+    elif role == "observation":
+        name = (turn.model_extra or {}).get("name")
+        text = to_json(read_responses(text, name, turn.tool_call_id, where))
+    return calls if calls and is_blank(text) else [(role, text), *calls]
 
 
 def _role(name: str, where: str) -> str:
-    if name.strip().lower() in TOOL_ROLES:
+    if name.strip().lower() in OTHER_TOOL_ROLES:
         raise Rejection(
             "tool_role",
-            f"{where} is a tool's ({name!r}), which Gemma's template has no place for",
+            f"{where} is a tool's ({name!r}); write the role `tool`, with `tool_calls` before it",
         )
     role = role_of(name)
     if role is None:
@@ -125,6 +155,10 @@ def _im_turns(text: str) -> Turns:
     end = len(text) - len(text.lstrip())
     while found := _IM_TURN.match(text, end):
         role = _role(found[1], f"turn {len(turns) + 1}")
+        if role not in ROLES.values():
+            raise Rejection(
+                "tool_role", f"turn {len(turns) + 1} is a tool's: not read in plain text"
+            )
         turns.append((role, found[2]))
         end = found.end()
     if end != len(text):
@@ -136,64 +170,86 @@ def _im_turns(text: str) -> Turns:
     return turns
 
 
-def canonical(turns: Turns, split: str | None, source: dict) -> dict:
+def canonical(turns: Turns, split: str | None, source: dict, tools: Sequence[dict] = ()) -> dict:
     """The canonical conversation of repaired turns; its id is a hash of its content alone."""
-    conversation: dict = {"id": content_id(turns)}
+    conversation: dict = {"id": content_id(turns, tools)}
     if turns[0][0] == "system":
         conversation["system"] = turns[0][1]
+    if tools:
+        conversation["tools"] = list(tools)
     conversation["conversations"] = []
     for role, text in turns:
-        if role == UNTRAINED:
-            turn = {"from": "gpt", "value": text, "train": False}
-            conversation["conversations"].append(turn)
-        elif role != "system":
-            conversation["conversations"].append({"from": role, "value": text})
+        if role != "system":
+            conversation["conversations"].append(_canonical_turn(role, text))
     if split:
         conversation["split"] = split
     conversation["source"] = source
     return conversation
 
 
-def content_id(turns: Turns) -> str:
-    """16 hex digits: a hash of the roles and the texts of a conversation, and of nothing else.
+def _canonical_turn(role: str, text: str) -> dict:
+    name = role.partition(",")[0]
+    value = text if name in ROLES.values() else orjson.loads(text)
+    turn = {"from": name, "value": value}
+    return turn | {"train": False} if role in (UNTRAINED, UNTRAINED_CALL) else turn
+
+
+def content_id(turns: Turns, tools: Sequence[dict] = ()) -> str:
+    """16 hex digits: a hash of roles, texts, calls and tools of a conversation, and nothing else.
 
     The same conversation with other answers trained on has another id.
     """
     digest = hashlib.blake2b(digest_size=8)
     for role, text in turns:
         digest.update(f"{role}\0{text}\0".encode())
+    if tools:
+        digest.update(f"tools\0{to_json(tools)}\0".encode())
     return digest.hexdigest()
 
 
 def to_messages(conversation: dict) -> list[dict]:
-    """`[{"role": "system|user|assistant", "content": "…"}, …]`, as every runtime takes them.
+    """`[{"role": "system|user|assistant|tool", "content": "…"}, …]`, as every runtime takes them.
 
-    An answer that is not trained on has `"train": false`, too.
+    Calls are `tool_calls` of the assistant's message; the content of a tool's message is the list
+    of responses. An answer that is not trained on has `"train": false`, too.
     """
-    messages = []
+    messages: list[dict] = []
     if "system" in conversation:
         messages.append({"role": "system", "content": conversation["system"]})
     for turn in conversation["conversations"]:
-        role = {"human": "user", "gpt": "assistant"}[turn["from"]]
+        if turn["from"] == "function_call":
+            if messages[-1]["role"] != "assistant":
+                messages.append({"role": "assistant"})
+            calls = [{"type": "function", "function": call} for call in turn["value"]]
+            messages[-1] |= {"tool_calls": calls} | _pick(turn, "train")
+            continue
+        role = {"human": "user", "gpt": "assistant", "observation": "tool"}[turn["from"]]
         message = {"role": role, "content": turn["value"]}
         messages.append(message | _pick(turn, "train"))
     return messages
 
 
+def to_openai_tools(conversation: dict) -> list[dict]:
+    """The tools of a canonical conversation, as OpenAI and the runtimes take them."""
+    return [{"type": "function", "function": tool} for tool in conversation.get("tools", [])]
+
+
 def to_sharegpt(conversation: dict) -> dict:
     """A raw ShareGPT row of a canonical conversation."""
-    return _pick(conversation, "system", "conversations", "split")
+    return _pick(conversation, "system", "tools", "conversations", "split")
 
 
 def to_chatml(conversation: dict) -> dict:
     """A raw ChatML row of a canonical conversation."""
-    return {"messages": to_messages(conversation)} | _pick(conversation, "split")
+    tools = {"tools": to_openai_tools(conversation)} if "tools" in conversation else {}
+    return {"messages": to_messages(conversation)} | tools | _pick(conversation, "split")
 
 
 def to_chatml_text(conversation: dict) -> dict:
     """A raw row of `<|im_start|>` text.
 
-    ValueError if a text itself contains such a marker, or if an answer is not trained on.
+    ValueError if a text itself contains such a marker, if an answer is not trained on, or if there
+    are functions.
     """
     _refuse_mask(conversation)
     text = ""
@@ -210,7 +266,7 @@ def to_chatml_text(conversation: dict) -> dict:
 def to_alpaca(conversation: dict) -> dict:
     """A raw Alpaca row: the last exchange is instruction and output, earlier ones are history.
 
-    ValueError if an answer is not trained on.
+    ValueError if an answer is not trained on, or if there are functions.
     """
     _refuse_mask(conversation)
     texts = [turn["value"] for turn in conversation["conversations"]]
@@ -224,6 +280,8 @@ def to_alpaca(conversation: dict) -> dict:
 def _refuse_mask(conversation: dict) -> None:
     if any("train" in turn for turn in conversation["conversations"]):
         raise ValueError("this format cannot say that an answer is not trained on")
+    if "tools" in conversation:
+        raise ValueError("this format has no functions")
 
 
 def _pick(conversation: dict, *keys: str) -> dict:

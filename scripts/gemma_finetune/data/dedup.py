@@ -22,6 +22,7 @@ from gemma_finetune.data.evidence import (
 )
 from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
 from gemma_finetune.data.shingles import turn_texts
+from gemma_finetune.data.tool_rows import to_json
 from gemma_finetune.data.twin_index import TwinIndex
 
 # A row that names test is removed only because of another row that names test.
@@ -66,8 +67,9 @@ def features(lines: list[bytes], threshold: float, shared_text: str) -> Features
 
 
 def _normalized(conversation: dict) -> str:
-    """What was said, without case, each run of white space as one space."""
-    return " ".join(turn_texts(conversation).casefold().split())
+    """What was said, without case, each run of white space as one space; and the tools."""
+    said = " ".join(turn_texts(conversation).casefold().split())
+    return said + to_json(conversation["tools"]) if "tools" in conversation else said
 
 
 def _hash(text: str) -> int:

@@ -6,6 +6,9 @@ evidence: an instruction before every question, a signature after every answer, 
 template. It is left out of a comparison where both rows have it; where only one has it, it is a
 difference. Shingles are taken within sentences, so that a shared sentence leaves no trace in the
 sentences beside it. System texts are left out.
+
+Calls are part of the answers, responses of the questions. Conversations with functions to call are
+only as similar as their sets of functions are.
 """
 
 import re
@@ -18,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from rensa import RMinHash
 
-from gemma_finetune.data.shingles import ASCII_WORD, WORD, WORDS_PER_SHINGLE
+from gemma_finetune.data.shingles import ASCII_WORD, WORD, WORDS_PER_SHINGLE, turn_text
+from gemma_finetune.data.tool_rows import to_json
 from gemma_finetune.utils.npz import read_arrays
 
 SHARED_BY = 10  # rows; text in more of them than this is shared text
@@ -26,6 +30,9 @@ FRAME = 12  # shingles; a sentence of at least so many is a frame ...
 FRAME_SHARE = 0.8  # ... where at least so many of them are shared
 
 SIDES = ("human", "gpt")
+SIDE_OF = {"human": 0, "gpt": 1, "observation": 0, "function_call": 1}
+
+NO_TOOLS: frozenset[int] = frozenset()
 
 END = "\n"
 ENDS = frozenset(".!?:;\n。")
@@ -67,10 +74,10 @@ def split_sentences(conversations: list[dict]) -> Sentences:
         found: list[str] = []
         for turn in conversation["conversations"]:
             before = len(found)
-            found += tokenize(turn["value"])
+            found += tokenize(turn_text(turn))
             found.append(END)
             turn_lengths.append(len(found) - before)
-            turn_sides.append(SIDES.index(turn["from"]))
+            turn_sides.append(SIDE_OF[turn["from"]])
         tokens.append(found)
 
     # Flat arrays over the tokens of all conversations, (tokens,).
@@ -199,11 +206,12 @@ class Evidence(NamedTuple):
     assistant's.
 
     whole: all shingles; shared: those of them in sentences that many rows share, and in the frame
-    of a sentence that many rows fill.
+    of a sentence that many rows fill. tools: a hash of each function that may be called.
     """
 
     whole: tuple[frozenset[int], frozenset[int]]
     shared: tuple[frozenset[int], frozenset[int]]
+    tools: frozenset[int] = NO_TOOLS
 
     def compared(self) -> frozenset[int]:
         """One set for the search of candidates: what is not shared, or all of a side that is."""
@@ -247,13 +255,18 @@ def evidence_of(conversations: list[dict], shared: SharedText) -> list[Evidence]
     starts = np.searchsorted(row_of, np.arange(len(conversations) + 1))
 
     found = []
-    for start, end in pairwise(starts.tolist()):
+    for conversation, (start, end) in zip(conversations, pairwise(starts.tolist()), strict=True):
         shingles, gpt = sentences.shingles[start:end], is_gpt[start:end]
         common = in_shared[start:end]
         whole = _as_set(shingles[~gpt]), _as_set(shingles[gpt])
         shared_sets = _as_set(shingles[~gpt & common]), _as_set(shingles[gpt & common])
-        found.append(Evidence(whole, shared_sets))
+        found.append(Evidence(whole, shared_sets, _tool_hashes(conversation)))
     return found
+
+
+def _tool_hashes(conversation: dict) -> frozenset[int]:
+    tools = [to_json(tool) for tool in conversation.get("tools", ())]
+    return frozenset(chain.from_iterable(RMinHash.hash_token_sets([tools]))) if tools else NO_TOOLS
 
 
 def _as_set(hashes: np.ndarray) -> frozenset[int]:
@@ -261,7 +274,8 @@ def _as_set(hashes: np.ndarray) -> frozenset[int]:
 
 
 def evidence_similarity(a: Evidence, b: Evidence) -> float:
-    """How similar two conversations are, 0 to 1: on the side on which they are less similar.
+    """How similar two conversations are, 0 to 1: on the side on which they are less similar, or by
+    their functions if these are less similar.
 
     The Jaccard similarity of a side's shingles, without the shared text that both rows have.
     Shared text that only one of them has counts as a difference.
@@ -274,4 +288,6 @@ def evidence_similarity(a: Evidence, b: Evidence) -> float:
         common = len(a.whole[side] & b.whole[side]) - dropped
         either = len(a.whole[side] | b.whole[side]) - dropped
         lowest = min(lowest, common / either if either else 1.0)
+    if a.tools or b.tools:
+        lowest = min(lowest, len(a.tools & b.tools) / len(a.tools | b.tools))
     return lowest

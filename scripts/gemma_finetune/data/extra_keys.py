@@ -17,7 +17,7 @@ from gemma_finetune.data.row_keys import NO_COLUMNS, TEXT_KEYS, Columns
 from gemma_finetune.data.turn_list import is_turn_list
 
 WHY = {
-    "tool_call": "which Gemma's template has no place for",
+    "tool_call": "and calls are read from `tools` and `tool_calls` of rows with turns",
     "non_text_part": "which a text model cannot see",
     "ambiguous": "next to another key with the same meaning; keep one of them",
     "preference": "which is preference data (DPO): keep the better answer alone",
@@ -33,7 +33,7 @@ REFUSED_IN_ROWS = MEDIA | {
     **dict.fromkeys(PREFERENCES, "preference"),
 }
 REFUSED_IN_TURNS = MEDIA | {
-    **dict.fromkeys(("tool_calls", "function_call"), "tool_call"),
+    "function_call": "tool_call",
     **dict.fromkeys(("from", "role", "value", "content"), "ambiguous"),
     **dict.fromkeys(PREFERENCES, "preference"),
 }
@@ -119,7 +119,7 @@ def _repeats(row: schemas.Row, name: str, value: object) -> bool:
 def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
     ignored = set()
     place = f"{where} ({turn.role:.40})"
-    is_answer = role_of(turn.role) == "gpt"
+    is_answer = role_of(turn.role) in ("gpt", "function_call")
     try:
         trained = loss_mask.wants_training(turn.model_extra)
     except Rejection as rejection:

@@ -3,20 +3,25 @@
     {"id": "9f86d081884c7d65", "messages": [{"role": "user", "content": "Hi"}, …],
      "text": "<start_of_turn>user\\nHi…"}
 
+With a base that calls functions, a row also has `tools`, which may be empty.
+
 The message of an answer that is not trained on has `"train": false`, too. Rows are tokenized here
 to know their length; `data.overlong: split` cuts a conversation that is too long between its turns.
 Opens no data file.
 """
 
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 
+from gemma_finetune.config import END_OF_TURN, FUNCTION_PIECES, START_CALL, START_OF_TURN
 from gemma_finetune.data import schemas
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.converter import to_messages
+from gemma_finetune.data.converter import to_messages, to_openai_tools
 from gemma_finetune.data.evidence import compared_shingles, load_shared_text, split_sentences
 from gemma_finetune.data.minhash import band_keys
 from gemma_finetune.data.split import SPLITS, split_of
@@ -25,6 +30,9 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer, load_tokenizer
 from gemma_finetune.utils.cli import UserError
 
 FORMATS = tuple(schemas.FORMATS)
+FUNCTION_PRESET = "function_gemma_instruct_270m"
+LEARNED = ("gpt", "function_call")
+_PIECES = re.compile("|".join((START_OF_TURN, END_OF_TURN, *FUNCTION_PIECES)))
 FACTS = ("row", "split", "format", "turns", "system", "tokens", "supervised", "answer")
 LEAKAGE_SEED = 43  # not dedup's: what one set of hash functions misses the other finds
 
@@ -64,12 +72,14 @@ def format_lines(
         if config.overlong == "split":
             pieces = split_conversation(row, limit, tokenizer)
         for piece in pieces:
-            messages = to_messages(piece)
-            text = render(messages)
+            messages, tools = to_messages(piece), tools_of(piece, tokenizer)
+            text = render_row(piece, messages, tools)
             ids, supervised = tokenizer.encode_conversation(text, untrained_answers(messages))
-            refuse_control_tokens(piece, ids, tokenizer)
-            line = orjson.dumps({"id": piece["id"], "messages": messages, "text": text})
-            formatted.append(line + b"\n")
+            refuse_control_tokens(piece, text, ids, tokenizer)
+            line = {"id": piece["id"], "messages": messages, "text": text}
+            if tools is not None:
+                line["tools"] = tools
+            formatted.append(orjson.dumps(line) + b"\n")
 
             facts["row"].append(number)
             facts["split"].append(SPLITS.index(split))
@@ -111,7 +121,8 @@ def split_conversation(row: dict, limit: int, tokenizer: GemmaTokenizer) -> list
     out: nothing would be learned from them.
     """
     turns = row["conversations"]
-    exchanges = [turns[start : start + 2] for start in range(0, len(turns), 2)]
+    starts = [place for place, turn in enumerate(turns) if turn["from"] == "human"]
+    exchanges = [turns[start:end] for start, end in pairwise([*starts, len(turns)])]
     if len(exchanges) == 1 or _tokens(row, turns, tokenizer) <= limit:
         return [row]
     pieces: list[list[dict]] = [[]]
@@ -122,25 +133,73 @@ def split_conversation(row: dict, limit: int, tokenizer: GemmaTokenizer) -> list
 
     found = []
     for number, piece in enumerate(pieces, 1):
-        if any(turn["from"] == "gpt" and turn.get("train", True) for turn in piece):
+        if any(turn["from"] in LEARNED and turn.get("train", True) for turn in piece):
             found.append(row | {"id": f"{row['id']}.{number}", "conversations": piece})
     return found
 
 
 def _tokens(row: dict, turns: list[dict], tokenizer: GemmaTokenizer) -> int:
     """Tokens of a conversation with these of its turns."""
-    text = render(to_messages(row | {"conversations": turns}))
+    messages = to_messages(row | {"conversations": turns})
+    text = render_row(row, messages, tools_of(row, tokenizer))
     return len(tokenizer.encode_conversation(text)[0])
 
 
-def refuse_control_tokens(row: dict, ids: list[int], tokenizer: GemmaTokenizer) -> None:
-    """UserError unless the only control tokens are <bos> and those that open and close turns."""
-    turn = [tokenizer.start_of_turn, tokenizer.end_of_turn]
-    control = {tokenizer.bos, tokenizer.eos, tokenizer.pad, *turn}
-    expected = [tokenizer.bos] + turn * len(row["conversations"])
-    if [token for token in ids if token in control] != expected:
-        source = row["source"]
+def tools_of(row: dict, tokenizer: GemmaTokenizer) -> list[dict] | None:
+    """The functions of a row as the template takes them; None for a base without functions.
+
+    UserError if the row has functions and the base cannot call them.
+    """
+    if tokenizer.has_functions:
+        return to_openai_tools(row)
+    if "tools" in row:
         raise UserError(
-            f"{source['file']}:{source['line']}: its text becomes control tokens in this "
-            "tokenizer; fix or remove the row"
+            f"{where(row)}: has functions to call, and the vocabulary of this base has no pieces "
+            f"for calls ({START_CALL}, ...); take {FUNCTION_PRESET} as model.preset, or remove "
+            "the row"
         )
+    return None
+
+
+def render_row(row: dict, messages: list[dict], tools: list[dict] | None) -> str:
+    """The row in the template of its base. UserError for text that holds a control piece of it."""
+    try:
+        return render(messages, tools)
+    except ValueError as error:
+        raise UserError(f"{where(row)}: {error}; fix or remove the row")
+
+
+def where(row: dict) -> str:
+    """Where a row is in the raw data."""
+    return f"{row['source']['file']}:{row['source']['line']}"
+
+
+def refuse_control_tokens(row: dict, text: str, ids: list[int], tokenizer: GemmaTokenizer) -> None:
+    """UserError unless the only control tokens are <bos> and those that the template wrote.
+
+    text: the rendered row. `render` refuses a control piece in what a row says.
+    """
+    pieces = {START_OF_TURN: tokenizer.start_of_turn, END_OF_TURN: tokenizer.end_of_turn}
+    pieces |= tokenizer.function_ids
+    written = [pieces[piece] for piece in _PIECES.findall(text) if piece in pieces]
+    control = {tokenizer.bos, tokenizer.eos, tokenizer.pad, *pieces.values()}
+    found = [token for token in ids if token in control]
+    turns = [found.count(tokenizer.start_of_turn), found.count(tokenizer.end_of_turn)]
+    if found != [tokenizer.bos, *written] or turns != count_turns(row, tokenizer):
+        raise UserError(
+            f"{where(row)}: its text becomes control tokens in this tokenizer; "
+            "fix or remove the row"
+        )
+
+
+def count_turns(row: dict, tokenizer: GemmaTokenizer) -> list[int]:
+    """How many turns a row opens and closes: each question has one reply, calls included.
+
+    Where there are functions, system text and declarations are a turn, too; calls at the end of a
+    conversation leave their turn open.
+    """
+    turns = [turn["from"] for turn in row["conversations"]]
+    opened = 2 * turns.count("human")
+    if tokenizer.has_functions and ("system" in row or "tools" in row):
+        opened += 1
+    return [opened, opened - (turns[-1] == "function_call")]

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import scipy.sparse
 
-from gemma_finetune.data.shingles import shingle_hashes
+from gemma_finetune.data.shingles import message_text, shingle_hashes
 
 
 class HeldOut(NamedTuple):
@@ -38,7 +38,7 @@ def nearest_in_chunk(lines: list[bytes], held_out: HeldOut) -> np.ndarray:
 def spoken_text(line: bytes) -> str:
     """What the user and the assistant of a formatted row said, without the system text."""
     messages = orjson.loads(line)["messages"]
-    return "\n".join(message["content"] for message in messages if message["role"] != "system")
+    return "\n".join(message_text(message) for message in messages if message["role"] != "system")
 
 
 def nearest_similarity(texts: list[str], held_out: HeldOut) -> np.ndarray:

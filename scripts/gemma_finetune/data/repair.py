@@ -1,18 +1,19 @@
 """The rules of a conversation: what is repaired if `data.repairs` allows it, and what is rejected.
 
 A valid conversation is an optional system text, then human and gpt in turn. Human speaks first and
-gpt last. Every text is trimmed, not empty, and free of control characters and of Gemma's control
+gpt last. Between them there may be calls and their responses, any number of times, and a call may
+be last. Every text is trimmed, not empty, and free of control characters and of Gemma's control
 pieces.
 """
 
 import re
 from collections.abc import Collection
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 
 from gemma_finetune.config import find_control
 from gemma_finetune.data.blank import is_blank
-from gemma_finetune.data.converter import ANSWERS, UNTRAINED, Turns
+from gemma_finetune.data.converter import ANSWERS, CALLS, UNTRAINED, UNTRAINED_CALL, Turns
 from gemma_finetune.data.rejection import Rejection
 
 # Each repair, and the reason a row is rejected for where the repair is not allowed:
@@ -22,7 +23,7 @@ from gemma_finetune.data.rejection import Rejection
 # - cut_at_empty ends a conversation before the question that has an empty answer;
 # - merge_turns joins neighbours of the same role into one text, with a blank line between them;
 # - drop_leading_assistant removes answers before the first question;
-# - drop_trailing_user removes a last question that has no answer to learn from.
+# - drop_trailing_user removes a last question, or last responses, with no answer to learn from.
 REPAIRS = {
     "line_breaks": "carriage_return",
     "trim": "outer_space",
@@ -32,6 +33,8 @@ REPAIRS = {
     "drop_leading_assistant": "starts_with_gpt",
     "drop_trailing_user": "no_answer",
 }
+# For text that is trained on, calls that are not, and the other way round: one message cannot be.
+_CALL_APART = {"gpt": UNTRAINED_CALL, UNTRAINED: "function_call"}
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -91,7 +94,7 @@ def _cut_at_empty(turns: Turns) -> Turns:
         end -= 1
     kept = turns[:end]
     # Where the first answer is empty nothing would be left, and the answer is to be named.
-    return kept if any(role in ANSWERS for role, _ in kept) else turns
+    return kept if any(role in (*ANSWERS, *CALLS) for role, _ in kept) else turns
 
 
 def _first_empty_answer(turns: Turns) -> int:
@@ -121,7 +124,10 @@ def _drop_leading_assistant(turns: Turns) -> Turns:
 
 
 def _drop_trailing_user(turns: Turns) -> Turns:
-    return turns[:-1] if turns and turns[-1][0] == "human" else turns
+    end = len(turns)
+    while end and turns[end - 1][0] in ("human", "observation"):
+        end -= 1
+    return turns[:end]
 
 
 _STEPS = {
@@ -159,7 +165,7 @@ def _place(turns: Turns, number: int) -> str:
     if role == "system":
         return "the system text"
     before = [role for role, _ in turns[: number + 1] if role != "system"]
-    return f"turn {len(before)} ({'gpt' if role == UNTRAINED else role})"
+    return f"turn {len(before)} ({role.partition(',')[0]})"
 
 
 def _check_order(turns: Turns) -> None:
@@ -170,10 +176,13 @@ def _check_order(turns: Turns) -> None:
         raise Rejection(
             "starts_with_gpt", "starts with the assistant; a conversation starts with the user"
         )
-    if any(role in ANSWERS for role in roles[::2]):
-        raise Rejection(
-            "same_role_twice",
-            "has neighbouring answers of which only one is trained on; they cannot be joined",
-        )
-    if "gpt" not in roles:
+    for before, after in pairwise(roles):
+        if before in ANSWERS and (after in ANSWERS or after == _CALL_APART[before]):
+            raise Rejection(
+                "same_role_twice",
+                "has neighbouring answers of which only one is trained on; they cannot be joined",
+            )
+        if before == "observation" and after == "human":
+            raise Rejection("no_answer", "has a question after a response that has no answer")
+    if "gpt" not in roles and "function_call" not in roles:
         raise Rejection("untrained", "has no answer that is to be trained on")

@@ -23,7 +23,7 @@ INPUTS = ("input", "context")
 
 CONVERSATIONS = {"conversations": "sharegpt", "messages": "chatml"}
 TEXT_KEYS = frozenset((*CONVERSATIONS, *QUESTIONS, *ANSWERS, *INPUTS, "history"))
-ROW_KEYS = TEXT_KEYS | {"text", "label", "system", "system_prompt", "split"}
+ROW_KEYS = TEXT_KEYS | {"text", "label", "system", "system_prompt", "split", "tools"}
 
 Columns = Mapping[str, str]  # `data.columns`: {user, assistant, input, system, split, messages}
 NO_COLUMNS: Columns = {}

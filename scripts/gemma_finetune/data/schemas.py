@@ -7,6 +7,7 @@ conversation may hold is decided in `converter`.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gemma_finetune.data.blank import is_nothing
@@ -17,7 +18,9 @@ from gemma_finetune.data.split import canonical_split
 from gemma_finetune.data.turn_list import TURN_KEYS, is_turn_list, known_name
 
 Split = Annotated[Literal["train", "validation", "test"], BeforeValidator(canonical_split)]
-OPTIONAL = ("system", "system_prompt", "split", "history")
+# Roles of turns that hold calls or their results, in small letters.
+CALL_ROLES = {"function_call": "function_call", "observation": "observation", "tool": "observation"}
+OPTIONAL = ("system", "system_prompt", "split", "history", "tools")
 
 
 class Schema(BaseModel):
@@ -40,6 +43,8 @@ class Turn(Schema):
     content: Annotated[
         str | list[Part] | None, Field(validation_alias=AliasChoices("value", "content"))
     ] = None
+    tool_calls: Any = None
+    tool_call_id: Any = None
 
 
 class Row(Schema):
@@ -51,14 +56,20 @@ class Row(Schema):
     split: Split | None = None
 
 
-class ShareGPT(Row):
-    """`{"conversations": [{"from": "human", "value": "…"}, …], "system": "…"?}`"""
+class Chat(Row):
+    """A row with turns, which may have functions to call."""
+
+    tools: Any = None
+
+
+class ShareGPT(Chat):
+    """`{"conversations": [{"from": "human", "value": "…"}, …], "system": "…"?, "tools": …?}`"""
 
     conversations: list[Turn]
 
 
-class ChatML(Row):
-    """`{"messages": [{"role": "user", "content": "…"}, …]}`, as OpenAI has it."""
+class ChatML(Chat):
+    """`{"messages": [{"role": "user", "content": "…"}, …], "tools": …?}`, as OpenAI has it."""
 
     messages: list[Turn]
 
@@ -152,14 +163,39 @@ def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict)
 
 def _tidy(turn: Any) -> Any:
     """A raw turn with known keys in small letters; of keys that say the same, those that hold
-    something, as in tables of several sources.
+    something, as in tables of several sources. Calls and results become JSON text.
     """
+    if isinstance(turn, dict) and any(map(_is_nested, turn.values())):
+        turn = _with_json_text(turn)
     if not isinstance(turn, dict) or (len(turn) == 2 and ("role" in turn or "from" in turn)):
         return turn
     tidy = {key: value for key, value in turn.items() if value is not None}
     if "role" not in tidy and "from" not in tidy:
         tidy = {known_name(key, TURN_KEYS): value for key, value in tidy.items()}
     return tidy
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
+def _with_json_text(turn: dict) -> dict:
+    """The turn; calls and results that are no text and no list of text parts become JSON text."""
+    role = next((turn[key] for key in turn if known_name(key, TURN_KEYS) in ("from", "role")), None)
+    if not isinstance(role, str) or role.strip().lower() not in CALL_ROLES:
+        return turn
+    texts = {}
+    for key, value in turn.items():
+        is_content = known_name(key, TURN_KEYS) in ("value", "content")
+        is_json = is_content and _is_nested(value) and not _is_text_parts(value)
+        texts[key] = orjson.dumps(value).decode() if is_json else value
+    return texts
+
+
+def _is_text_parts(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(part, dict) and part.keys() == {"type", "text"} for part in value
+    )
 
 
 def _is_left_out(key: str, value: Any) -> bool:
@@ -185,7 +221,7 @@ def turns(row: Row) -> list[Turn]:
 
 
 def texts(row: Row) -> list[str]:
-    """The texts of a row that the model is shown."""
+    """The texts of a row that the model is shown, without those of calls."""
     found = [row.system]
     for turn in turns(row):
         if isinstance(turn.content, list):

@@ -12,6 +12,8 @@ from itertools import chain
 import numpy as np
 from rensa import RMinHash
 
+from gemma_finetune.data.tool_rows import to_json
+
 WORDS_PER_SHINGLE = 3
 
 # In scripts that are written without spaces, every character counts as a word. In the others, the
@@ -29,7 +31,22 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 def turn_texts(conversation: dict) -> str:
     """What the user and the assistant of a canonical conversation said, one text a line."""
-    return "\n".join(turn["value"] for turn in conversation["conversations"])
+    return "\n".join(turn_text(turn) for turn in conversation["conversations"])
+
+
+def turn_text(turn: dict) -> str:
+    """What was said in a turn of a canonical conversation; calls and responses as JSON."""
+    value = turn["value"]
+    return value if isinstance(value, str) else to_json(value)
+
+
+def message_text(message: dict) -> str:
+    """`turn_text` for a message of a formatted row: its text, or its calls, or both."""
+    content = message.get("content") or ""
+    texts = [content if isinstance(content, str) else to_json(content)]
+    if "tool_calls" in message:
+        texts.append(to_json([call["function"] for call in message["tool_calls"]]))
+    return "\n".join(filter(None, texts))
 
 
 def words(text: str) -> list[str]:

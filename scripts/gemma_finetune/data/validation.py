@@ -14,8 +14,16 @@ from typing import NamedTuple
 
 import orjson
 
+from gemma_finetune.config import ACTIVATION
 from gemma_finetune.data import schemas
-from gemma_finetune.data.converter import ANSWERS, UNTRAINED, Turns, canonical, to_turns
+from gemma_finetune.data.converter import (
+    ANSWERS,
+    UNTRAINED,
+    UNTRAINED_CALL,
+    Turns,
+    canonical,
+    to_turns,
+)
 from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import Placed
 from gemma_finetune.data.reasoning import HINT, has_reasoning, is_reasoning, without_reasoning
@@ -23,7 +31,8 @@ from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import repair
 from gemma_finetune.data.row_json import parse_row
 from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare
-from gemma_finetune.data.split import agreed_split, split_in_name
+from gemma_finetune.data.split import SPLITS, agreed_split, canonical_split, split_in_name
+from gemma_finetune.data.tool_check import settle_calls
 
 COUNTED = ("rows", "formats", "reasons", "messages", "columns", "repairs", "ignored_keys")
 
@@ -36,6 +45,7 @@ class Checked(NamedTuple):
     split: str | None
     repairs: list[str]
     ignored_keys: set[str]
+    tools: list[dict]
 
 
 def check(
@@ -62,8 +72,22 @@ def _check(
     read = schemas.read(row, format, columns)
     ignored_keys = check_extra_keys(read, rule, columns)
     turns, changes = settle_reasoning(to_turns(read, rule), read, rule)
+    turns, tools = settle_calls(turns, getattr(read, "tools", None))
     turns, repairs = repair(turns, allowed)
-    return Checked(format, turns, read.split, changes + repairs, ignored_keys)
+    split = read.split or (_split_in_metadata(read) if tools else None)
+    return Checked(format, turns, split, changes + repairs, ignored_keys, tools)
+
+
+def _split_in_metadata(row: schemas.Row) -> str | None:
+    """The split that `metadata` names, as google/mobile-actions writes it."""
+    name = canonical_split((row.model_extra or {}).get("metadata"))
+    return name if isinstance(name, str) and name in SPLITS else None
+
+
+def lacks_activation(checked: Checked) -> bool:
+    """Whether there are tools, but no system text that says so as FunctionGemma knows it."""
+    role, text = checked.turns[0]
+    return bool(checked.tools) and not (role == "system" and ACTIVATION in text)
 
 
 def settle_reasoning(turns: Turns, row: schemas.Row, rule: str) -> tuple[Turns, list[str]]:
@@ -132,20 +156,21 @@ def check_rows(
             counts["reasons"][rejection.reason] += 1
             counts["messages"][rejection.message] += 1
             continue
-        records.append(
-            {
-                "file": file,
-                "line": line,
-                "format": checked.format,
-                "repairs": checked.repairs,
-                "split": split,
-                "turns": checked.turns,
-            }
-        )
+        record = {
+            "file": file,
+            "line": line,
+            "format": checked.format,
+            "repairs": checked.repairs,
+            "split": split,
+            "turns": checked.turns,
+        }
+        records.append(record | ({"tools": checked.tools} if checked.tools else {}))
         counts["formats"][checked.format] += 1
         counts["repairs"].update(checked.repairs)
-        if any(role == UNTRAINED for role, _ in checked.turns):
+        if any(role in (UNTRAINED, UNTRAINED_CALL) for role, _ in checked.turns):
             counts["rows"]["with_untrained_answers"] += 1
+        counts["rows"]["with_tools"] += bool(checked.tools)
+        counts["rows"]["without_activation"] += lacks_activation(checked)
         counts["ignored_keys"].update(sorted(checked.ignored_keys))
     for name in ("ignored_keys", "messages"):
         counts[name] = keep_most_common(counts[name])
@@ -156,7 +181,7 @@ def check_rows(
 def convert(record: dict) -> dict:
     """The canonical conversation of a record."""
     source = {key: record[key] for key in ("file", "line", "format")}
-    return canonical(record["turns"], record["split"], source)
+    return canonical(record["turns"], record["split"], source, record.get("tools", ()))
 
 
 def convert_lines(lines: list[bytes]) -> bytes:

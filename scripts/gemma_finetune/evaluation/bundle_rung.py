@@ -6,17 +6,21 @@ tokens that were really prefilled are compared with what the model was trained o
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import litert_lm
 
+from gemma_finetune.config import START_RESPONSE
 from gemma_finetune.evaluation.dataset import Answer, Conversation, FollowUp, Turn, prompt_ids
 from gemma_finetune.formats.bundle_file import BundleFile
-from gemma_finetune.formats.chat_template import render_prompt
+from gemma_finetune.formats.chat_template import litertlm_template, render_prompt
+from gemma_finetune.formats.function_calls import render_responses
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.runtime.engine import open_engine
+from gemma_finetune.runtime.engine import function_options, open_engine, said
 from gemma_finetune.runtime.threads import thread_count
 from gemma_finetune.utils.cli import UserError
 
+Options = dict[str, Any]
 GREEDY = litert_lm.SamplerConfig(top_k=1, temperature=0.0)
 
 
@@ -75,10 +79,12 @@ def _answer(
     max_tokens: int,
     room: int,
 ) -> Answer:
-    *history, question = turn.messages
-    expected = prompt_ids(turn.messages, tokenizer)
-    with engine.create_conversation(messages=history, sampler_config=GREEDY) as chat:
-        rendered = chat.render_message_to_string(question["content"])
+    history = list(turn.messages[:-1])
+    expected = prompt_ids(turn.messages, tokenizer, turn.tools)
+    with engine.create_conversation(
+        messages=history, sampler_config=GREEDY, **_options(path, turn)
+    ) as chat:
+        rendered = chat.render_message_to_string(_question(turn))
         _check_prompt(path, engine, rendered, turn, expected)
         answer = _send(path, chat, turn, min(max_tokens, room - len(expected)))
         read = chat.get_benchmark_info().last_prefill_token_count
@@ -90,6 +96,22 @@ def _answer(
     return answer
 
 
+def _options(path: str | Path, turn: Turn) -> Options:
+    """What a conversation with functions needs. A `.task` has no template: an app writes it."""
+    if turn.tools is None:
+        return {}
+    options = function_options(turn.tools)
+    if Path(path).suffix == ".task":
+        options["chat_template"] = litertlm_template(has_functions=True)
+    return options
+
+
+def _question(turn: Turn) -> str | dict:
+    """What is sent to the runtime: the user's text, or the results of calls."""
+    question = turn.messages[-1]
+    return question if question["role"] == "tool" else question["content"]
+
+
 def _follow_up(
     path: str | Path,
     engine: litert_lm.Engine,
@@ -98,24 +120,32 @@ def _follow_up(
     max_tokens: int,
     room: int,
 ) -> FollowUp | None:
-    """None if the cache is full before the second answer begins."""
-    with engine.create_conversation(sampler_config=GREEDY) as chat:
+    """None if the cache is full before the second answer begins, or if it would be an answer to
+    the results of calls that were not made.
+    """
+    history = list(first.messages[:-1]) or None
+    with engine.create_conversation(
+        messages=history, sampler_config=GREEDY, **_options(path, first)
+    ) as chat:
         first_answer = _send(path, chat, first, min(max_tokens, room // 2))
+        same_start = first_answer.text.strip() == first.answer.strip()
+        if first.tools and (not same_start or Path(path).suffix == ".task"):
+            return None
         rendered = _check_follow_up(path, chat, second)
         left = room - chat.token_count - len(engine.tokenize(rendered))
         if left <= 0:
             return None
         second_answer = _send(path, chat, second, min(max_tokens, left))
-    same_start = first_answer.text.strip() == first.answer.strip()
     return FollowUp(second, second_answer, same_start)
 
 
 def _send(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn, limit: int) -> Answer:
     """The answer to the turn's question, in a chat that holds what comes before it."""
-    question = turn.messages[-1]["content"]
     try:
-        text = str(chat.send_message(question, max_output_tokens=limit))
+        text = said(chat.send_message(_question(turn), max_output_tokens=limit))
     except RuntimeError as error:
+        if turn.tools:  # a call that it cannot read: an app gets no answer
+            return Answer("", tokens=0, stopped=True)
         raise UserError(
             f"{path}: hop bundle: LiteRT-LM fails on test row {turn.conversation} ({error}); if it "
             "is long, raise export.cache_length or add a small one to export.prefill_lengths"
@@ -130,7 +160,7 @@ def _check_prompt(
     """UserError unless the runtime makes the same token ids of the prompt as training."""
     if [engine.bos_token_id, *engine.tokenize(rendered)] == expected:
         return
-    text = render_prompt(list(turn.messages))
+    text = render_prompt(list(turn.messages), turn.tools)
     cause = "holds another tokenizer" if rendered == text else "has another chat template"
     raise UserError(
         f"{path}: hop bundle: it {cause} than training had; run `dvc repro bundle`\n"
@@ -141,8 +171,11 @@ def _check_prompt(
 def _check_follow_up(path: str | Path, chat: litert_lm.AbstractConversation, turn: Turn) -> str:
     """What the runtime appends to its own answer. UserError unless training has the same there."""
     question = turn.messages[-1]
-    rendered = chat.render_message_to_string(question["content"])
-    text = "\n" + render_prompt([question])
+    rendered = chat.render_message_to_string(_question(turn))
+    if question["role"] == "tool":  # the model itself wrote the piece that begins a response
+        text = render_responses(question["content"]).removeprefix(START_RESPONSE)
+    else:
+        text = "\n" + render_prompt([question])
     expected = text if Path(path).suffix == ".litertlm" else text.removeprefix("\n")
     if rendered != expected:
         raise UserError(

@@ -19,7 +19,7 @@ class EvaluateConfig:
     max_tokens: of one of them.
     """
 
-    task: Literal["auto", "exact", "json", "text"]
+    task: Literal["auto", "calls", "exact", "json", "text"]
     max_examples: Count | None
     max_positions: Count | None
     max_answers: Count | None

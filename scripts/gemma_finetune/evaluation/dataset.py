@@ -7,10 +7,12 @@ before a turn is the reference's own (teacher forcing), so one forward pass scor
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gemma_finetune.formats.chat_template import fold_system, render_prompt, untrained_answers
+from gemma_finetune.formats.function_calls import answer_text
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 
@@ -45,14 +47,16 @@ class Turn:
     """One assistant turn, which is one item of exact match.
 
     messages: the conversation before it, a system text folded into the first user turn.
-    answer: the reference.
-    labels: (T,) the answer's tokens and its <end_of_turn>.
+    answer: the reference, with its calls as the model writes them.
+    labels: (T,) the answer's tokens, and the one that ends its turn or its calls.
+    tools: the functions that it may call; None for a base without functions.
     """
 
     conversation: str
-    messages: tuple[dict[str, str], ...]
+    messages: tuple[dict, ...]
     answer: str
     labels: np.ndarray
+    tools: list[Any] | None = None
 
     @property
     def length(self) -> int:
@@ -187,7 +191,9 @@ def build(rows: Sequence[dict], tokenizer: GemmaTokenizer) -> list[Conversation]
 
 
 def _conversation(row: dict, tokenizer: GemmaTokenizer) -> Conversation:
-    messages = fold_system(row["messages"])
+    tools = row.get("tools")
+    messages = fold_system(row["messages"]) if tools is None else row["messages"]
+    answers = [place for place, m in enumerate(messages) if m["role"] == "assistant"]
     token_ids, spoken = tokenizer.encode_conversation(row["text"])
     ids = np.array(token_ids, np.int32)  # (T,)
     untrained = untrained_answers(row["messages"])
@@ -197,14 +203,14 @@ def _conversation(row: dict, tokenizer: GemmaTokenizer) -> Conversation:
     for number, (start, end) in enumerate(_spans(spoken)):
         if number in untrained:
             continue
-        before, answer = messages[: 2 * number + 1], messages[2 * number + 1]
-        if prompt_ids(before, tokenizer) != token_ids[:start]:
+        before, answer = messages[: answers[number]], messages[answers[number]]
+        if prompt_ids(before, tokenizer, tools) != token_ids[:start]:
             raise UserError(
                 f"test row {row['id']}: the prompt before answer {number + 1} has other token ids "
                 "by itself than inside the conversation, so no runtime could be given it; look for "
                 "odd spaces or line breaks at the ends of its turns"
             )
-        turns.append(Turn(row["id"], tuple(before), answer["content"], ids[start:end]))
+        turns.append(Turn(row["id"], tuple(before), answer_text(answer), ids[start:end], tools))
         positions.append(np.arange(start, end, dtype=np.int32) - 1)
     return Conversation(row["id"], Tokens(ids, np.concatenate(positions)), tuple(turns))
 
@@ -216,9 +222,11 @@ def _spans(spoken: Sequence[bool]) -> list[list[int]]:
     return edges.reshape(-1, 2).tolist()
 
 
-def prompt_ids(messages: Sequence[dict[str, str]], tokenizer: GemmaTokenizer) -> list[int]:
+def prompt_ids(
+    messages: Sequence[dict], tokenizer: GemmaTokenizer, tools: list[dict] | None = None
+) -> list[int]:
     """What a runtime must feed the model: BOS, the conversation, the opened model turn."""
-    return [tokenizer.bos, *tokenizer.encode(render_prompt(list(messages)))]
+    return [tokenizer.bos, *tokenizer.encode(render_prompt(list(messages), tools))]
 
 
 def probe(conversations: Sequence[Conversation], length: int, count: int = 16) -> Tokens:

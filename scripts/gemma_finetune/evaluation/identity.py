@@ -10,6 +10,7 @@ from gemma_finetune.formats.bundle_file import BundleFile, Contents
 from gemma_finetune.formats.chat_template import AFFIXES
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tflite_file import TFLiteFile
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import require, sha256
 
@@ -59,6 +60,7 @@ def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
 def check_bundles(tflite: Path, bundle: Path, merged: Path, quantizations: Sequence[str]) -> None:
     """UserError unless each bundle holds its name's model, the merged tokenizer, and its tokens."""
     tokenizer = sha256(merged / "tokenizer.model")
+    stop_tokens = GemmaTokenizer(merged / "tokenizer.model").stop_pieces()
     models = {}
     for name in quantizations:
         models[name] = sha256(require(tflite / f"{name}.tflite", f"quantize@{name}"))
@@ -67,18 +69,23 @@ def check_bundles(tflite: Path, bundle: Path, merged: Path, quantizations: Seque
             path = require(bundle / f"{name}.{kind}", f"bundle@{name}")
             with _hop(f"bundle@{name}"):
                 contents = BundleFile(path).contents()
-            if fault := bundle_fault(contents, name, models, tokenizer):
+            if fault := bundle_fault(contents, name, models, tokenizer, stop_tokens):
                 raise UserError(
                     f"{path}: hop bundle@{name}: {fault}; run `dvc repro -f bundle@{name}`"
                 )
 
 
 def bundle_fault(
-    contents: Contents, name: str, models: dict[str, str], tokenizer: str
+    contents: Contents,
+    name: str,
+    models: dict[str, str],
+    tokenizer: str,
+    stop_tokens: Sequence[str] = (EOS, END_OF_TURN),
 ) -> str | None:
     """What is wrong inside the bundle of quantization `name`, or None.
 
     models: the SHA-256 expected of each quantization's model; tokenizer: that of the tokenizer.
+    stop_tokens: the pieces that end an answer in training.
     """
     if contents.model_sha256 != models[name]:
         others = [other for other, digest in models.items() if digest == contents.model_sha256]
@@ -87,8 +94,8 @@ def bundle_fault(
         return "its tokenizer is not the merged model's"
     if contents.start_token != BOS:
         return f"its start token is {contents.start_token!r}, not {BOS}"
-    if set(contents.stop_tokens) != {EOS, END_OF_TURN}:
-        return f"its stop tokens are {contents.stop_tokens}, not {EOS} and {END_OF_TURN}"
+    if set(contents.stop_tokens) != set(stop_tokens):
+        return f"its stop tokens are {contents.stop_tokens}, not {' and '.join(stop_tokens)}"
     if contents.affixes != AFFIXES:
         return f"its turns are written {contents.affixes}, training's {AFFIXES}"
     return None

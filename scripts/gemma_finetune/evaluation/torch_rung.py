@@ -92,9 +92,9 @@ def check_tokenizers(
             f"hop merge: {merged}/tokenizer.model is not {base}/tokenizer.model; "
             "run `dvc repro merge`"
         )
-    found = torch_prompt_ids(merged, [turn.messages for turn in turns])
+    found = torch_prompt_ids(merged, turns)
     for turn, ids in zip(turns, found, strict=True):
-        expected = prompt_ids(turn.messages, tokenizer)
+        expected = prompt_ids(turn.messages, tokenizer, turn.tools)
         if ids != expected:
             raise UserError(
                 f"hop transformers: test row {turn.conversation}: transformers makes other token "
@@ -104,15 +104,13 @@ def check_tokenizers(
             )
 
 
-def torch_prompt_ids(
-    directory: str | Path, prompts: Sequence[Sequence[dict[str, str]]]
-) -> list[list[int]]:
-    """Token ids of each prompt by transformers' own tokenizer and the directory's chat template."""
+def torch_prompt_ids(directory: str | Path, turns: Sequence[Turn]) -> list[list[int]]:
+    """Token ids of the prompt of each turn, by transformers' tokenizer and the chat template."""
     tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
     found: list = []
-    for prompt in prompts:
+    for turn in turns:
         ids = tokenizer.apply_chat_template(
-            list(prompt), add_generation_prompt=True, return_dict=False
+            list(turn.messages), turn.tools, add_generation_prompt=True, return_dict=False
         )
         found.append(ids)
     return found

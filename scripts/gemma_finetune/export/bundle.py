@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gemma_finetune.config import BOS, END_OF_TURN, EOS
+from gemma_finetune.config import BOS
 from gemma_finetune.formats.bundle_file import LITERTLM_ONLY, BundleFile, Contents
 from gemma_finetune.formats.chat_template import AFFIXES
 from gemma_finetune.formats.tflite_file import TFLiteFile
@@ -39,6 +39,7 @@ LITERTLM_HEADER = 16 << 10  # bytes; the first section begins after them
 # GPUs compute in float16 unless the model asks for this. Gemma 3's activations overflow in float16:
 # bundles of the 270M without it wrote endless <pad> on phones (LiteRT-LM issue 3280).
 ACTIVATION_TYPE = "fp32"
+FUNCTION_GEMMA = "function_gemma"
 # Of the pieces of Gemma 3's vocabulary, in the order of their ids, joined by NUL characters.
 GEMMA_3_VOCABULARY = "bb81d0e362725b5d61f4ef5c99dbbacb8192f335ebcda8198dc8ccad1613eba0"
 _UUID = rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -103,7 +104,7 @@ def expected_contents(parts: Parts) -> Contents:
         model_sha256=sha256(parts.tflite),
         tokenizer_sha256=sha256(parts.tokenizer),
         start_token=BOS,
-        stop_tokens=(EOS, END_OF_TURN),
+        stop_tokens=tokenizer.stop_pieces(),
         affixes=AFFIXES,
         chat_template=parts.chat_template,
         context_length=model.cache_length(),
@@ -117,8 +118,11 @@ def model_type(tokenizer: GemmaTokenizer) -> str:
 
     `litert-lm serve` lets every conversation constrain what is decoded. A model of type `gemma3`
     can do that with Gemma 3's own vocabulary only, down to its last unused piece, and answers
-    nothing with another one. `generic_model` can do it with any vocabulary.
+    nothing with another one. `generic_model` can do it with any vocabulary. `function_gemma` makes
+    structures of the calls in an answer.
     """
+    if tokenizer.has_functions:
+        return FUNCTION_GEMMA
     vocabulary = "\0".join(tokenizer.pieces()).encode()
     is_gemma_3 = hashlib.sha256(vocabulary).hexdigest() == GEMMA_3_VOCABULARY
     return "gemma3" if is_gemma_3 else "generic_model"
@@ -193,7 +197,12 @@ def _llm_metadata(contents: Contents, tokenizer: GemmaTokenizer) -> bytes:
         template = getattr(message.prompt_templates, role)
         template.prefix, template.suffix = prefix, suffix
     message.jinja_prompt_template = contents.chat_template
-    getattr(message.llm_model_type, str(contents.model_type)).SetInParent()
+    kind = getattr(message.llm_model_type, str(contents.model_type))
+    kind.SetInParent()
+    if contents.model_type == FUNCTION_GEMMA:
+        # Functions and values reach the template as they are; else the runtime writes them itself,
+        # in the order in which an app has their keys.
+        kind.use_template_for_fc_format = True
 
     # Greedy. LiteRT-LM's CPU sampler refuses the types GREEDY and TOP_K while decoding.
     sampler = message.sampler_params

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemma_finetune.figures import exact, json_values, text
+from gemma_finetune.figures import calls, exact, json_values, text
 from gemma_finetune.figures.task import Figures, Task
 
-TASKS = (json_values.TASK, exact.TASK, text.TASK)  # `auto` takes the first that fits
+TASKS = (calls.TASK, json_values.TASK, exact.TASK, text.TASK)  # `auto` takes the first that fits
 
 
 def choose(name: str, references: Sequence[str]) -> Task:

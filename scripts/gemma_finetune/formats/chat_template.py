@@ -11,11 +11,15 @@ Both give the same bytes:
   append to a KV cache.
 - Content must not hold a control piece such as <end_of_turn>: the tokenizer would turn it into a
   control token.
+
+FunctionGemma's template is another one, for bases whose vocabulary has the pieces of function
+calls. A list of `tools`, which may be empty, asks for it (`formats/function_template.py`).
 """
 
 import re
 
 from gemma_finetune.config import END_OF_TURN, START_OF_TURN, find_control
+from gemma_finetune.formats import function_template
 
 GENERATION_PROMPT = f"{START_OF_TURN}model\n"
 
@@ -31,6 +35,8 @@ def fold_system(messages: list[dict]) -> list[dict]:
     A system text stands before the first user text, separated by an empty line. A system message
     with nothing after it is dropped.
     """
+    if any("tool_calls" in message for message in messages):
+        raise ValueError("holds function calls, which only FunctionGemma can make")
     turns = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
     if turns and turns[0]["role"] == "system":
         system, *turns = turns
@@ -39,11 +45,14 @@ def fold_system(messages: list[dict]) -> list[dict]:
     return turns
 
 
-def render(messages: list[dict]) -> str:
+def render(messages: list[dict], tools: list[dict] | None = None) -> str:
     """Text of `[system,] user, assistant, user, ...`.
 
+    tools: the functions that the model may call, or None for a base without functions.
     ValueError if roles do not alternate, or if content holds a control piece.
     """
+    if tools is not None:
+        return function_template.render(messages, tools)
     parts = []
     for index, message in enumerate(fold_system(messages)):
         expected = "assistant" if index % 2 else "user"
@@ -60,14 +69,17 @@ def render(messages: list[dict]) -> str:
     return "".join(parts)
 
 
-def render_prompt(messages: list[dict]) -> str:
+def render_prompt(messages: list[dict], tools: list[dict] | None = None) -> str:
     """Text of messages that end with the user's, up to where the model answers.
 
+    With tools the last message may also be a tool's: the model's turn then goes on.
     ValueError as in `render`, or if the last message is not the user's.
     """
+    if tools is not None and messages and messages[-1]["role"] == "tool":
+        return render(messages, tools)
     if not messages or messages[-1]["role"] != "user":
         raise ValueError("a prompt must end with a user's message")
-    return render(messages) + GENERATION_PROMPT
+    return render(messages, tools) + GENERATION_PROMPT
 
 
 def untrained_answers(messages: list[dict]) -> list[int]:
@@ -133,3 +145,13 @@ CHAT_TEMPLATE = (
     + LITERTLM_TEMPLATE
     + "{%- if not add_generation_prompt -%}{{ '\\n' }}{%- endif -%}\n"
 )
+
+
+def chat_template(has_functions: bool) -> str:
+    """The template that a model directory carries; `has_functions`: of the tokenizer."""
+    return function_template.CHAT_TEMPLATE if has_functions else CHAT_TEMPLATE
+
+
+def litertlm_template(has_functions: bool) -> str:
+    """The template for LiteRT-LM; `has_functions`: of the tokenizer."""
+    return function_template.LITERTLM_TEMPLATE if has_functions else LITERTLM_TEMPLATE

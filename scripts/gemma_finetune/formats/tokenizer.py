@@ -14,14 +14,30 @@ from pathlib import Path
 from sentencepiece import SentencePieceProcessor
 from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
 
-from gemma_finetune.config import BOS, END_OF_TURN, EOS, PAD, START_OF_TURN
+from gemma_finetune.config import (
+    BOS,
+    END_CALL,
+    END_OF_TURN,
+    END_RESPONSE,
+    EOS,
+    FUNCTION_PIECES,
+    PAD,
+    START_OF_TURN,
+    START_RESPONSE,
+)
 from gemma_finetune.utils.cli import UserError
 
 SPACE = "\u2581"  # how the pieces of a vocabulary write a space
 MOST_WORDS, LONGEST_WORD = 1 << 16, 32  # of those remembered: about 20 MB
 
-# Cuts a rendered conversation where the model begins to speak and where a turn ends.
+# Cuts a rendered conversation where the model begins to speak and where it ends.
 _BOUNDARY = re.compile(f"({START_OF_TURN}model\n|{END_OF_TURN})")
+# With function calls it also begins after the last response, and ends after the last call.
+_FUNCTION_BOUNDARY = re.compile(
+    f"({START_OF_TURN}model\n|{END_OF_TURN}|(?<={END_CALL}){START_RESPONSE}"
+    f"|{END_RESPONSE}(?!{START_RESPONSE}))"
+)
+_ENDS = (END_OF_TURN, START_RESPONSE)
 
 
 class _WordIds(dict[str, list[int]]):
@@ -72,8 +88,9 @@ def _keeps_text(proto: ModelProto) -> bool:
 class GemmaTokenizer:
     """Text to ids and back. All token ids come from the vocabulary.
 
-    `stop_ids` are the ids that end an answer: `<eos>` and `<end_of_turn>`. UserError if the file is
-    not a SentencePiece model or not Gemma's.
+    `stop_ids` are the ids that end an answer: `<eos>` and `<end_of_turn>`, and the start of a
+    response where the vocabulary has the pieces of function calls (`has_functions`).
+    UserError if the file is not a SentencePiece model or not Gemma's.
     """
 
     def __init__(self, path: str | Path):
@@ -92,11 +109,25 @@ class GemmaTokenizer:
         self.bos = self._id(BOS, path)
         self.start_of_turn = self._id(START_OF_TURN, path)
         self.end_of_turn = self._id(END_OF_TURN, path)
-        self.stop_ids = (self.eos, self.end_of_turn)
+        self.stop_ids: tuple[int, ...] = (self.eos, self.end_of_turn)
+
+        # FunctionGemma's vocabulary has one id for each piece; any other splits them into text.
+        self.has_functions = all(map(self._holds, FUNCTION_PIECES))
+        self.function_ids: dict[str, int] = {}
+        if self.has_functions:
+            self.function_ids = {piece: self._id(piece, path) for piece in FUNCTION_PIECES}
+            self.stop_ids = (*self.stop_ids, self.function_ids[START_RESPONSE])
+
+    def stop_pieces(self) -> tuple[str, ...]:
+        """The pieces that end an answer."""
+        return tuple(self._processor.IdToPiece(token_id) for token_id in self.stop_ids)
+
+    def _holds(self, piece: str) -> bool:
+        return self._processor.IdToPiece(self._processor.PieceToId(piece)) == piece
 
     def _id(self, piece: str, path: str | Path) -> int:
         token_id = self._processor.PieceToId(piece)
-        if self._processor.IdToPiece(token_id) != piece:
+        if not self._holds(piece):
             raise UserError(f"{path}: the vocabulary has no {piece}; this is not a Gemma tokenizer")
         return token_id
 
@@ -131,16 +162,20 @@ class GemmaTokenizer:
         """A rendered conversation as (ids, supervised), BOS first; both have the same length.
 
         `supervised` marks the tokens that the model must learn to generate: those of every model
-        turn, and its `<end_of_turn>`. An answer is encoded apart from the prompt before it, as at
-        inference. `untrained`: the places, among the answers, of those that are not supervised.
+        turn, and its `<end_of_turn>`; calls, and the `<start_function_response>` after them. An
+        answer is encoded apart from the prompt before it, as at inference. `untrained`: the places,
+        among the answers, of those that are not supervised.
         """
+        boundary = _FUNCTION_BOUNDARY if self.has_functions else _BOUNDARY
         ids, supervised, speaking, answers = [self.bos], [False], False, 0
-        for part in _BOUNDARY.split(text):
+        # A text, a boundary, a text, a boundary, ... and a text.
+        for place, part in enumerate(boundary.split(text)):
             part_ids = self.encode(part)
             ids += part_ids
-            supervised += [speaking] * len(part_ids)  # an <end_of_turn> belongs to its turn
-            if _BOUNDARY.fullmatch(part):
-                opens = part.startswith(START_OF_TURN)
+            opens = place % 2 == 1 and part not in _ENDS
+            # What ends an answer belongs to it. What opens one does not.
+            supervised += [speaking and not opens] * len(part_ids)
+            if place % 2 == 1:
                 speaking = opens and answers not in untrained
                 answers += opens
         return ids, supervised

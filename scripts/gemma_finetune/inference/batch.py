@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gemma_finetune.formats.chat_template import parse, render_prompt
+from gemma_finetune.formats.chat_template import parse
+from gemma_finetune.formats.function_calls import answer_message, answer_text
+from gemma_finetune.inference.functions import read_conversation, render_either
 from gemma_finetune.inference.interface import Backend, PromptTooLong
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_jsonl
@@ -16,16 +18,25 @@ from gemma_finetune.utils.files import aside, read_jsonl
 
 @dataclass(frozen=True)
 class Request:
-    """Messages that end with the user's. `reference` is the answer that the file had, if any."""
+    """Messages that end with the user's, or with a function's result.
+
+    `tools` are the functions that may be called. `reference` is the answer that the file had.
+    """
 
     messages: list[dict]
+    tools: list[dict]
     id: str | None
     reference: str | None
 
     def answered(self, text: str) -> dict:
         """The output row: ChatML, which the data stages read, and what came with the request."""
-        answer = {"role": "assistant", "content": text.strip()}
-        row = {"id": self.id, "messages": [*self.messages, answer], "reference": self.reference}
+        messages = [*self.messages, answer_message(text)]
+        row = {
+            "id": self.id,
+            "messages": messages,
+            "tools": self.tools or None,
+            "reference": self.reference,
+        }
         return {key: value for key, value in row.items() if value is not None}
 
 
@@ -45,7 +56,11 @@ def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | P
     Called before any is answered, which may take hours.
     """
     for number, request in enumerate(requests, 1):
-        tokens = backend.count_tokens(render_prompt(request.messages))
+        try:
+            prompt = backend.render_prompt(request.messages, request.tools)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: not a conversation for this model ({error})")
+        tokens = backend.count_tokens(prompt)
         if tokens >= backend.context_length:
             raise UserError(f"{path}:{number}: {PromptTooLong(tokens, backend.context_length)}")
 
@@ -53,20 +68,14 @@ def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | P
 def _request(row: Any, place: str) -> Request:
     try:
         found = row["messages"] if "messages" in row else parse(row["text"])
-        messages = [{"role": m["role"], "content": _text(m["content"])} for m in found]
-        reference = messages.pop()["content"] if messages[-1]["role"] == "assistant" else None
-        render_prompt(messages)
+        messages, tools = read_conversation(found, row.get("tools"))
+        is_answered = messages[-1]["role"] == "assistant"
+        reference = answer_text(messages.pop()) if is_answered else None
+        render_either(messages, tools)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise UserError(f"{place}: not a conversation with `messages` or `text` ({reason})")
-    return Request(messages, row.get("id"), reference)
-
-
-def _text(content: Any) -> str:
-    if not isinstance(content, str):
-        raise ValueError(f"content is a {type(content).__name__}, not text")
-    content.encode()  # ValueError for a lone surrogate
-    return content
+    return Request(messages, tools, row.get("id"), reference)
 
 
 class UnfinishedOutput:

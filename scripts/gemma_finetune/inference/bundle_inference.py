@@ -5,17 +5,18 @@ Tokenizer, template engine and sampler are the runtime's. The template is given 
 the line break between an answer and the next turn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import litert_lm
 
-from gemma_finetune.config import END_OF_TURN, START_OF_TURN
+from gemma_finetune.config import END_OF_TURN, FUNCTION_PIECES, START_OF_TURN
 from gemma_finetune.formats.bundle_file import BundleFile
-from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE, fold_system, render_prompt
+from gemma_finetune.formats.chat_template import fold_system, litertlm_template, render_prompt
+from gemma_finetune.formats.function_calls import answer_message
 from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.runtime.engine import open_engine
+from gemma_finetune.runtime.engine import function_options, open_engine, said
 from gemma_finetune.utils.cli import UserError
 
 _ADVICE = "make the bundle again with `dvc repro bundle`"
@@ -31,8 +32,12 @@ class BundleBackend(Backend):
         _check_vocabulary(path, bundle.tokenizer().GetPieceSize(), self._vocabulary_size)
         self._engine = open_engine(path, threads)
         _check_turn_tokens(path, self._engine)
-        # The open conversation, and the turns in its KV cache.
+        self.has_functions = all(
+            len(self._engine.tokenize(piece)) == 1 for piece in FUNCTION_PIECES
+        )
+        # The open conversation, its functions, and the turns in its KV cache.
         self._conversation: litert_lm.Conversation | None = None
+        self._tools: list[dict] = []
         self._turns: list[dict] = []
         self.weights = Path(path)
         self.description = f"LiteRT-LM on the CPU, {threads} threads: {path}"
@@ -40,11 +45,20 @@ class BundleBackend(Backend):
     def count_tokens(self, text: str) -> int:
         return 1 + len(self._engine.tokenize(text))  # the runtime puts BOS in front
 
-    def generate(self, messages: list[dict], sampler: Sampler, max_tokens: int) -> Iterator[str]:
-        prompt = render_prompt(messages)  # ValueError for what the template has no place for
-        turns = fold_system(messages)
-        conversation, held = self._resume(turns[:-1], sampler)
-        if held:
+    def generate(
+        self,
+        messages: list[dict],
+        sampler: Sampler,
+        max_tokens: int,
+        tools: Sequence[dict] = (),
+    ) -> Iterator[str]:
+        # ValueError for what the template has no place for
+        prompt = self.render_prompt(messages, tools)
+        turns = list(messages) if self.has_functions else fold_system(messages)
+        conversation, held = self._resume(turns[:-1], sampler, list(tools))
+        if held and self.has_functions:
+            read = self.count_tokens(prompt) - held
+        elif held:
             read = len(self._engine.tokenize("\n" + render_prompt(turns[-1:])))
         else:
             read = self.count_tokens(prompt)
@@ -53,7 +67,7 @@ class BundleBackend(Backend):
             raise PromptTooLong(held + read, self.context_length)
 
         pieces = []
-        for piece in self._send(conversation, turns[-1]["content"], sampler, limit):
+        for piece in self._send(conversation, turns[-1], sampler, limit):
             pieces.append(piece)
             yield piece
         text = "".join(pieces)
@@ -63,35 +77,42 @@ class BundleBackend(Backend):
         self.usage = Usage(
             prompt=held + read, read=read, answer=written - stopped, complete=stopped
         )
-        self._turns = [*turns, {"role": "assistant", "content": text.strip()}]
+        self._turns = [*turns, answer_message(text)]
         # An answer that was cut off has no <end_of_turn> in the cache, and the template would trim
         # one with space around it: nothing can follow on such a cache.
-        if written >= limit or text != text.strip():
+        # A .task keeps calls as text, which the template would not write again as calls.
+        as_text = self.has_functions and self.weights.suffix == ".task"
+        if written >= limit or text != text.strip() or as_text:
             self._forget()
 
     def close(self) -> None:
         self._forget()
         self._engine.close()
 
-    def _resume(self, history: list[dict], sampler: Sampler) -> tuple[litert_lm.Conversation, int]:
+    def _resume(
+        self, history: list[dict], sampler: Sampler, tools: list[dict]
+    ) -> tuple[litert_lm.Conversation, int]:
         """A conversation that holds `history`, and how many tokens it has read already.
 
         The open one, if it holds `history` and decoding is greedy. A sampled answer needs a new
         one, so that it depends on its seed alone: in the open one the random draws would go on
         where those of the last answer ended.
         """
-        if self._conversation and self._turns == history and sampler.temperature == 0:
+        is_open = self._turns == history and self._tools == tools
+        if self._conversation and is_open and sampler.temperature == 0:
             return self._conversation, self._conversation.token_count
         self._forget()
         self._conversation = self._engine.create_conversation(
             messages=history,
             sampler_config=self._sampler_config(sampler),
-            chat_template=LITERTLM_TEMPLATE,
+            chat_template=litertlm_template(self.has_functions),
+            **function_options(tools),
         )
+        self._tools = tools
         return self._conversation, 0
 
     def _send(
-        self, conversation: litert_lm.Conversation, text: str, sampler: Sampler, limit: int
+        self, conversation: litert_lm.Conversation, turn: dict, sampler: Sampler, limit: int
     ) -> Iterator[str]:
         """The answer's pieces. A conversation that fails or is stopped half-way is closed."""
         options = {}
@@ -99,13 +120,18 @@ class BundleBackend(Backend):
             options["repetition_penalty_config"] = litert_lm.RepetitionPenaltyConfig(
                 repetition_penalty=sampler.repetition_penalty
             )
+        message = turn["content"] if turn["role"] == "user" else turn
         finished = False
         try:
-            for message in conversation.send_message_async(
-                text, max_output_tokens=limit, **options
+            for part in conversation.send_message_async(
+                message, max_output_tokens=limit, **options
             ):
-                yield str(message)
+                yield said(part)
             finished = True
+        except RuntimeError as error:
+            if not self.has_functions:
+                raise
+            raise UserError(f"LiteRT-LM cannot read the model's call ({error})")
         finally:
             if not finished:
                 conversation.cancel_process()

@@ -1,14 +1,16 @@
 """The chat's screen and keyboard: lines, commands, colours, Ctrl-C. ChatSession has the history."""
 
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from gemma_finetune.inference.chat import ChatSession
+from gemma_finetune.inference.functions import NO_COMMANDS, Commands, parse_result
 from gemma_finetune.utils.cli import UserError
 
 HELP = """\
@@ -18,6 +20,8 @@ HELP = """\
 /load FILE    continue the last conversation of such a file
 /stats        what the last answer took, and how full the context is
 /exit         leave, as Ctrl-D does; Ctrl-C stops an answer, a second one leaves"""
+
+MOST_ROUNDS = 8  # of calls that commands carry out, for one message
 
 _BOLD, _DIM, _RED = "1", "2", "31"
 
@@ -30,14 +34,14 @@ class SecondInterrupt(KeyboardInterrupt):
     """Ctrl-C was pressed again while an answer was being stopped: the session ends."""
 
 
-def converse(session: ChatSession) -> None:
+def converse(session: ChatSession, commands: Commands = NO_COMMANDS) -> None:
     """Answers lines from the terminal until /exit or Ctrl-D. A mistake does not end the session."""
     import readline  # noqa: F401 - gives input() line editing and history
 
     with suppress(Leave):
         while (line := _read_line()) is not None:
             try:
-                respond(session, line)
+                respond(session, line, commands)
             except UserError as error:
                 print(_style(f"error: {error}", _RED, sys.stderr), file=sys.stderr)
             except SecondInterrupt:
@@ -46,30 +50,65 @@ def converse(session: ChatSession) -> None:
                 print()
 
 
-def converse_piped(session: ChatSession, lines: Iterable[str]) -> None:
+def converse_piped(
+    session: ChatSession, lines: Iterable[str], commands: Commands = NO_COMMANDS
+) -> None:
     """Answers each line of a file or pipe, in one conversation. A mistake ends it.
 
     Only the answers go to standard output.
     """
     with suppress(Leave):
         for line in lines:
-            respond(session, line.strip())
+            respond(session, line.strip(), commands)
 
 
-def respond(session: ChatSession, line: str) -> None:
-    """Carries out a command, or prints the answer to a message."""
+def respond(session: ChatSession, line: str, commands: Commands = NO_COMMANDS) -> None:
+    """Carries out a command, or prints the answer to a message.
+
+    After an answer with calls, a line is the result of the call that waits first.
+    """
     if line.startswith("/"):
         _command(session, line)
+    elif line and session.waiting:
+        session.results.append(parse_result(line))
+        _go_on(session, commands)
     elif line:
-        answer(session, line)
+        answer(session, line, commands)
 
 
-def answer(session: ChatSession, text: str) -> None:
-    """Prints the answer to `text` as it comes.
+def answer(session: ChatSession, text: str, commands: Commands = NO_COMMANDS) -> None:
+    """Prints the answer to `text` as it comes, and carries out its calls that have a command."""
+    _show(session, session.ask(text))
+    _go_on(session, commands)
+
+
+def _go_on(session: ChatSession, commands: Commands) -> None:
+    """Gives results back while there are calls, and stops at a call that only a person can do."""
+    for _ in range(MOST_ROUNDS):
+        while waiting := session.waiting:
+            call = waiting[0]
+            result = commands.result(call["name"], call["arguments"])
+            if result is None:
+                _note(f"type the result of {call['name']}({_json(call['arguments'])})")
+                return
+            _note(f"{call['name']} gave {_json(result)}")
+            session.results.append(result)
+        if not session.results:
+            return
+        results, session.results = session.results, []
+        _show(session, session.give(results))
+    _note(f"stopped after {MOST_ROUNDS} rounds of calls; /undo drops them")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _show(session: ChatSession, pieces: Generator[str, None, None]) -> None:
+    """Prints an answer as it comes.
 
     On a terminal Ctrl-C ends the answer and not the session.
     """
-    pieces = session.ask(text)
     with _interrupts() as interrupted:
         for number, piece in enumerate(pieces):
             if number == 0 and session.dropped:

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 
-from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
@@ -39,12 +38,19 @@ class TokenBackend(Backend):
         self._ids: list[int] = []
         self.weights, self.description = weights, description
         self.context_length = model.cache_length
+        self.has_functions = tokenizer.has_functions
 
     def count_tokens(self, text: str) -> int:
         return len(self._encode(text))
 
-    def generate(self, messages: list[dict], sampler: Sampler, max_tokens: int) -> Iterator[str]:
-        text = render_prompt(messages)
+    def generate(
+        self,
+        messages: list[dict],
+        sampler: Sampler,
+        max_tokens: int,
+        tools: Sequence[dict] = (),
+    ) -> Iterator[str]:
+        text = self.render_prompt(messages, tools)
         prompt = self._encode(text)
         room = self.context_length - len(prompt)
         if room <= 0:
