@@ -14,7 +14,7 @@ def test_the_committed_parameters_load(write_params):
     ("key", "value", "message"),
     [
         ("evaluate.max_examples", 0, "evaluate.max_examples: .*greater than or equal to 1"),
-        ("evaluate.task", "essay", "evaluate.task: .*'auto', 'exact', 'json' or 'text'"),
+        ("evaluate.task", "essay", "evaluate.task: .*'auto', 'calls', 'exact', 'json' or 'text'"),
         ("evaluate.max_answers", 0, "evaluate.max_answers: .*greater than or equal to 1"),
         ("evaluate.max_token", 5, "evaluate.max_token: no such parameter"),
     ],

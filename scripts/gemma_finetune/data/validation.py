@@ -169,8 +169,10 @@ def check_rows(
         counts["repairs"].update(checked.repairs)
         if any(role in (UNTRAINED, UNTRAINED_CALL) for role, _ in checked.turns):
             counts["rows"]["with_untrained_answers"] += 1
-        counts["rows"]["with_tools"] += bool(checked.tools)
-        counts["rows"]["without_activation"] += lacks_activation(checked)
+        if checked.tools:
+            counts["rows"]["with_tools"] += 1
+        if lacks_activation(checked):
+            counts["rows"]["without_activation"] += 1
         counts["ignored_keys"].update(sorted(checked.ignored_keys))
     for name in ("ignored_keys", "messages"):
         counts[name] = keep_most_common(counts[name])
