@@ -22,15 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from gemma_finetune.evaluation import dataset  # noqa: E402
-from gemma_finetune.evaluation.measure import (  # noqa: E402
-    TestSet,
-    exact_by_logits,
-    exact_match,
-    keep,
-    measure,
-)
+from gemma_finetune.evaluation.measure import exact_by_logits, measure  # noqa: E402
 from gemma_finetune.evaluation.tflite_rung import tflite_logits  # noqa: E402
 from gemma_finetune.export.quantizer import quantize  # noqa: E402
+from gemma_finetune.figures.bootstrap import interval  # noqa: E402
 from gemma_finetune.formats.tokenizer import GemmaTokenizer  # noqa: E402
 from gemma_finetune.runtime.tflite_model import TFLiteModel  # noqa: E402
 from gemma_finetune.utils.files import read_jsonl  # noqa: E402
@@ -43,23 +38,27 @@ def main():
     args = parse_arguments()
     tokenizer = GemmaTokenizer(args.tokenizer)
     rows = dataset.select(list(read_jsonl(args.rows)), args.max_examples)
-    conversations = dataset.build(rows, tokenizer)
-    test = TestSet(
-        conversations, dataset.probe(conversations, max(len(c.tokens.ids) for c in conversations))
-    )
-    print(f"{len(conversations)} conversations, {len(test.turns)} answers\n")
+    test = dataset.build_test_set(rows, tokenizer, window=0)
+    print(f"{len(test.conversations)} conversations, {len(test.turns)} answers\n")
     print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---:" * len(COLUMNS) + "|", flush=True)
-    reference = keep(tflite_logits(args.float32, test.sequences))
-    outcome = measure(test, reference, reference)
-    exact = exact_by_logits(test, outcome, tokenizer.stop_ids)
-    report("float32", args.float32, outcome.figures | exact_match(test, exact, exact), args.threads)
+    unchanged = compare(args.float32, args.float32, test, tokenizer)
+    report("float32", args.float32, unchanged, unchanged, args.threads)
     with tempfile.TemporaryDirectory() as folder:
         for recipe in args.recipes:
             built = Path(folder) / f"{recipe.stem}.tflite"
             quantize(args.float32, built, recipe)
-            outcome = measure(test, tflite_logits(built, test.sequences), reference)
-            found = exact_match(test, exact_by_logits(test, outcome, tokenizer.stop_ids), exact)
-            report(recipe.stem, built, outcome.figures | found, args.threads)
+            found = compare(built, args.float32, test, tokenizer)
+            report(recipe.stem, built, found, unchanged, args.threads)
+
+
+def compare(path, float32, test, tokenizer):
+    """Figures of a model beside the float32 model's, with exact match (turns,) and its interval."""
+    outcome = measure(
+        test, tflite_logits(path, test.sequences), tflite_logits(float32, test.sequences)
+    )
+    exact = np.array(exact_by_logits(test, outcome, tokenizer.stop_ids), float)
+    conversations = [turn.conversation for turn in test.turns]
+    return outcome.figures | {"exact": exact, "interval": interval(exact, conversations, (0, 1))}
 
 
 def decode_seconds(path, threads):
@@ -72,21 +71,19 @@ def decode_seconds(path, threads):
     return float(np.median(times))
 
 
-def report(name, path, figures, threads):
-    interval = "{exact_match:.3f} ({exact_match_low:.3f} to {exact_match_high:.3f})".format(
-        **figures
-    )
+def report(name, path, found, unchanged, threads):
+    low, high = found["interval"]
+    change = found["exact"].mean() - unchanged["exact"].mean()
     cells = [
-        f"{figures['perplexity']:.4g}",
-        f"{figures['kl']:.3g}",
-        f"{figures['top1_agreement']:.3f}",
-        interval,
+        f"{found['perplexity']:.4g}",
+        f"{found['kl']:.3g}",
+        f"{found['top1_agreement']:.3f}",
+        f"{found['exact'].mean():.3f} ({low:.3f} to {high:.3f})",
+        f"{change:+.3f}",
+        f"{path.stat().st_size / 1e6:.1f}",
+        f"{1e3 * decode_seconds(path, threads):.2f}",
     ]
-    cells += [f"{figures['exact_match_change']:+.3f}", f"{path.stat().st_size / 1e6:.1f}"]
-    print(
-        f"| {name} | " + " | ".join([*cells, f"{1e3 * decode_seconds(path, threads):.2f}"]) + " |",
-        flush=True,
-    )
+    print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 def parse_arguments():

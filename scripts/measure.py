@@ -36,11 +36,11 @@ from gemma_finetune.evaluation.stage import (
     MERGED,
     TFLITE,
     load_test_set,
-    progress,
 )
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_json, require, sha256, write_json
+from gemma_finetune.utils.progress import progress
 from gemma_finetune.utils.rounding import rounded
 
 
@@ -91,7 +91,7 @@ def compare(name: str, test: TestSet, reference: Reference) -> Outcome:
     """The model's logits beside the merged model's."""
     logits = tflite_rung.tflite_logits(TFLITE / f"{name}.tflite", test.sequences)
     total = sum(len(list(t.slices(len(reference.embeddings)))) for t in test.sequences)
-    shown = progress(f"tflite_{name}: logits", logits, total)
+    shown = progress(logits, f"tflite_{name}: logits", total)
     return measure(test, shown, reference.logits(test.sequences))
 
 
@@ -101,10 +101,10 @@ def ask(
     """What LiteRT-LM answers to each asked turn, and in chats that it holds itself."""
     turns = [test.turns[number] for number in test.asked_turns]
     answers = bundle_rung.answers(path, turns, tokenizer, max_tokens)
-    answered = list(progress(f"{path.name}: answers", answers, len(turns)))
+    answered = list(progress(answers, f"{path.name}: answers", len(turns)))
     chats = [conversation for conversation in test.asked if len(conversation.turns) > 1]
     follow_ups = bundle_rung.follow_ups(path, chats, max_tokens)
-    followed = list(progress(f"{path.name}: second answers", follow_ups, len(chats)))
+    followed = list(progress(follow_ups, f"{path.name}: second answers", len(chats)))
     return {
         "figures": {"bytes": path.stat().st_size},
         "sha256": sha256(path),

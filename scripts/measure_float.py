@@ -40,13 +40,13 @@ from gemma_finetune.evaluation.stage import (
     MERGED,
     TFLITE,
     load_test_set,
-    progress,
 )
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_json, require, write_json
+from gemma_finetune.utils.progress import progress
 from gemma_finetune.utils.rounding import rounded
 
 FLOAT32 = TFLITE / "float32.tflite"
@@ -110,7 +110,7 @@ def work(test: TestSet) -> Work:
 def merged_reference(test: TestSet) -> Reference:
     backbone = load_gemma_model(MERGED)
     hidden = keras_rung.hidden_states(backbone, test.sequences)
-    kept = list(progress("merged: forward pass", hidden, len(test.sequences)))
+    kept = list(progress(hidden, "merged: forward pass", len(test.sequences)))
     return Reference(kept, keras_rung.output_head(backbone))
 
 
@@ -133,9 +133,8 @@ def compare(
 ) -> Outcome:
     """A rung's logits beside the merged model's."""
     total = sum(len(list(t.slices(len(reference.embeddings)))) for t in test.sequences)
-    return measure(
-        test, progress(f"{name}: logits", logits, total), reference.logits(test.sequences)
-    )
+    shown = progress(logits, f"{name}: logits", total)
+    return measure(test, shown, reference.logits(test.sequences))
 
 
 def ask(
@@ -147,7 +146,7 @@ def ask(
     room = TFLiteFile(FLOAT32).cache_length()
     limits = [min(max_tokens, room - len(prompt)) for prompt in prompts]
     answers = torch_rung.torch_answers(torch_rung.load_torch(directory), prompts, limits, tokenizer)
-    return list(progress(f"{name}: answers", answers, len(prompts)))
+    return list(progress(answers, f"{name}: answers", len(prompts)))
 
 
 def record(

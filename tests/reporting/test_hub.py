@@ -20,7 +20,7 @@ ROWS = [
 
 
 def read(preset):
-    return ModelCard(header(preset, ROWS) + "\n\n# Model card\n").data
+    return ModelCard(header(preset, ROWS, "exact_match") + "\n\n# Model card\n").data
 
 
 def test_the_hub_reads_licence_library_and_task():
@@ -53,6 +53,6 @@ def test_a_real_gemma_has_its_licence_and_names_its_base_if_the_hub_has_it(prese
 
 
 def test_the_header_is_plain_yaml_between_two_lines():
-    first, *lines, last = header("tiny", ROWS).splitlines()
+    first, *lines, last = header("tiny", ROWS, "exact_match").splitlines()
     assert first == last == "---"
     assert yaml.safe_load("\n".join(lines))["license"] == "apache-2.0"

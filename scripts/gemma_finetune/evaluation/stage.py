@@ -1,9 +1,6 @@
 """What the stages `measure_float` and `measure` share: the test set, and where things are."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from tqdm import tqdm
 
 from gemma_finetune.evaluation import dataset
 from gemma_finetune.evaluation.config import EvaluateConfig
@@ -31,7 +28,3 @@ def load_test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> dataset.
         return dataset.build_test_set(
             chosen, tokenizer, window, config.max_positions, config.max_answers, found=len(rows)
         )
-
-
-def progress(name: str, items: Iterable, total: int) -> Iterator:
-    return tqdm(items, desc=name, total=total, leave=False)

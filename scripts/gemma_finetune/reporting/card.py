@@ -57,7 +57,7 @@ def card(
     # The adapter's settings as lora.npz has them: it may come from elsewhere than this params.yaml.
     adapter = next(iter(manifests.values()))["adapter"]
     parts = [
-        header(params["model"]["preset"], rows),
+        header(params["model"]["preset"], rows, test_set["score"]),
         "# Model card",
         *_failure(check, quantizations),
         _summary(params["model"]["preset"], adapter, by_rung, check, test_set["score"]),

@@ -10,15 +10,15 @@ _SHOWN = re.compile("merged|task_|litertlm_")  # the rungs that a person can dow
 _HUB_ID = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@.*)?")
 
 
-def header(preset: str, rows: Sequence[dict]) -> str:
-    """The lines between two `---`. rows: ladder.table's."""
+def header(preset: str, rows: Sequence[dict], score: str) -> str:
+    """The lines between two `---`. rows: ladder.table's. score: the figure that fits the task."""
     fields: dict[str, Any] = {
         "license": "apache-2.0" if preset == "tiny" else "gemma",
         "library_name": "litert-lm",
         "pipeline_tag": "text-generation",
         "tags": ["gemma3", "lora", "litert-lm", "mediapipe", "on-device", "conversational"],
-        "metrics": ["exact_match"],
-        "model-index": [{"name": f"{_name(preset)}-lora", "results": [_results(rows)]}],
+        "metrics": [score],
+        "model-index": [{"name": f"{_name(preset)}-lora", "results": [_results(rows, score)]}],
     }
     base = _HUB_ID.fullmatch(preset)
     if base:
@@ -31,11 +31,11 @@ def _name(preset: str) -> str:
     return preset.partition("@")[0].rstrip("/").split("/")[-1]
 
 
-def _results(rows: Sequence[dict]) -> dict[str, Any]:
+def _results(rows: Sequence[dict], score: str) -> dict[str, Any]:
     figures = [
-        {"type": "exact_match", "name": row["rung"], "value": round(row["exact_match"], 4)}
+        {"type": score, "name": row["rung"], "value": round(row[score], 4)}
         for row in rows
-        if _SHOWN.match(row["rung"]) and row["exact_match"] is not None
+        if _SHOWN.match(row["rung"]) and row.get(score) is not None
     ]
     return {
         "task": {"type": "text-generation"},
