@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain, compress, islice
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 import orjson
 from pydantic import TypeAdapter
 
 from gemma_finetune.auto import KEPT_ROWS, sequence_length
-from gemma_finetune.config import AUTO, load_section, load_value
+from gemma_finetune.config import AUTO, load_section, load_value, read_section
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.evidence import evidence_of, load_shared_text
-from gemma_finetune.data.formatter import Formatted, count_tokens, format_lines
+from gemma_finetune.data.formatter import Formatted, count_tokens, format_lines, where
 from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import SequenceLength
@@ -38,7 +38,9 @@ MEASURED = 20_000  # rows, spread evenly, by whose lengths an automatic sequence
 
 def main() -> None:
     config = load_section("data", DataConfig)
-    limit = load_value("train.sequence_length", TypeAdapter(Literal["auto"] | SequenceLength))
+    limit = read_section("train").get("sequence_length")
+    if limit != AUTO:
+        limit = load_value("train.sequence_length", TypeAdapter(SequenceLength))
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
     require(SHARED_TEXT, "dedup")
@@ -200,11 +202,6 @@ def refuse_leaks(
         "as they do for one pair in a thousand at the threshold. Lower data.dedup_threshold "
         f"({threshold}) a little and dedup will find them. The first:{first}"
     )
-
-
-def where(row: dict) -> str:
-    """Where a row is in the raw data."""
-    return f"{row['source']['file']}:{row['source']['line']}"
 
 
 if __name__ == "__main__":

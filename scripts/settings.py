@@ -13,13 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gemma_finetune.auto import KEYS, Base, Lengths, choose, read_base
+from gemma_finetune.auto import KEYS, Base, Lengths, choose, read_base, shortest_cache
 from gemma_finetune.config import AUTO, SETTINGS, check_section, read_section
 from gemma_finetune.evaluation.config import EvaluateConfig
 from gemma_finetune.export.config import ExportConfig, check_lengths
 from gemma_finetune.models.config import ModelConfig
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import made_by, read_json, require, write_json
 
 LENGTHS = Path("data/formatted/lengths.json")
@@ -39,6 +39,8 @@ PLACEHOLDERS = {
     "gradient_accumulation_steps": 1,
     "cache_length": 2,
     "prefill_lengths": [1],
+    "max_positions": 1,
+    "max_answers": 1,
     "max_tokens": 1,
 }
 
@@ -51,12 +53,22 @@ def main() -> None:
     chosen = choose(params, base, lengths)
     export = chosen["export"]
     check_lengths(export["prefill_lengths"], export["cache_length"], base.max_positions)
+    check_cache(export["cache_length"], shortest_cache(base, chosen["train"]["sequence_length"]))
 
     write_json(SETTINGS, chosen)
     for section, values in chosen.items():
         for key, value in values.items():
             how = " (auto)" if params[section][key] == AUTO else ""
             print(f"{section}.{key}: {json.dumps(value)}{how}")
+
+
+def check_cache(cache_length: int, shortest: int) -> None:
+    """UserError if the evaluation could not use the exported model."""
+    if cache_length < shortest:
+        raise UserError(
+            f"export.cache_length: {cache_length} is too short: a row of train.sequence_length or "
+            f"a text past the sliding window takes {shortest} tokens"
+        )
 
 
 def read_explicit(name: str, cls: type) -> dict[str, Any]:

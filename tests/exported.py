@@ -1,5 +1,6 @@
 """A random Gemma 3 whose answers end, and what the export makes of it: shared by many tests."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -106,3 +107,15 @@ def bundles(tmp_path_factory, parts) -> dict[str, Path]:
     create_mediapipe_task(parts, folder / "int8.task")
     create_litertlm(parts, folder / "int8.litertlm")
     return {"task": folder / "int8.task", "litertlm": folder / "int8.litertlm"}
+
+
+@pytest.fixture(scope="session")
+def exact(tmp_path_factory, float32, parts) -> Path:
+    """The .litertlm of the float32 model. Other kernels round the INT8 model's activations to other
+    integers, which changes the answers of weights that are random.
+    """
+    from gemma_finetune.export.bundle import create_litertlm
+
+    path = tmp_path_factory.mktemp("exact") / "float32.litertlm"
+    create_litertlm(dataclasses.replace(parts, tflite=float32), path)
+    return path

@@ -23,6 +23,7 @@ TINY = auto.read_base(
         "head_dim": 128,
         "num_hidden_layers": 6,
         "max_position_embeddings": 32768,
+        "sliding_window": 64,
     }
 )
 GEMMA_270M = {
@@ -34,6 +35,7 @@ GEMMA_270M = {
     "head_dim": 256,
     "num_hidden_layers": 18,
     "max_position_embeddings": 32768,
+    "sliding_window": 512,
 }
 REAL = auto.read_base(GEMMA_270M)
 GEMMA_1B = auto.read_base(
@@ -61,7 +63,7 @@ def test_the_committed_run_has_what_the_rules_make_of_its_base_and_data():
             "gradient_accumulation_steps": 1,
         },
         "export": {"cache_length": 512, "prefill_lengths": [8, 128]},
-        "evaluate": {"max_tokens": 96},
+        "evaluate": {"max_positions": 6000, "max_answers": 300, "max_tokens": 96},
     }
 
 
@@ -75,7 +77,7 @@ def test_a_real_gemma_on_ordinary_text():
             "gradient_accumulation_steps": 1,
         },
         "export": {"cache_length": 1536, "prefill_lengths": [8, 128, 512]},
-        "evaluate": {"max_tokens": 480},
+        "evaluate": {"max_positions": 3000, "max_answers": 150, "max_tokens": 480},
     }
 
 
@@ -112,7 +114,14 @@ def test_a_value_of_ones_own_wins_and_the_others_follow_it():
     assert found["train"]["gradient_accumulation_steps"] == 4
     assert found["export"] == {"cache_length": 100, "prefill_lengths": [8]}
     found = chosen(REAL, Lengths(256, 20), train_gradient_accumulation_steps=2)
-    assert found["train"]["batch_size"] == 4
+    assert found["train"]["batch_size"] == 8  # a larger step in the same memory
+
+
+def test_the_cache_holds_the_evaluations_probe_and_does_not_follow_its_answers():
+    labels = Lengths(sequence_length=128, longest_answer=5)
+    assert chosen(REAL, labels)["export"]["cache_length"] == 768  # 512 of the window, and more
+    longer = chosen(REAL, labels, evaluate_max_tokens=2000)
+    assert longer["export"] == chosen(REAL, labels)["export"]
 
 
 @pytest.mark.parametrize(

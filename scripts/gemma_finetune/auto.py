@@ -4,7 +4,8 @@ Pure rules, the same on every machine: none looks at this machine's memory or de
 
 - A base under SMALL parameters learns at a high rate in float32, in small steps. A real Gemma 3
   learns at 0.0002 in bfloat16.
-- The sequence length keeps 99 % of the rows; the cache holds two such conversations and an answer.
+- The sequence length keeps 99 % of the rows; the cache holds two such conversations and an answer,
+  and the evaluation's probe past the sliding window.
 - A step reads about as many tokens whatever the row length, in as many forward passes as
   `train.memory_gb` asks for.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemma_finetune.config import AUTO
+from gemma_finetune.utils.rounding import round_up
 
 # The parameters that may be `auto`, by section. Two more may be, and are chosen elsewhere:
 # generate.dtype by the chat, and train.sequence_length by `format`, which hands it on.
@@ -22,13 +24,17 @@ KEYS = {
     "model": ("dtype",),
     "train": ("learning_rate", "sequence_length", "batch_size", "gradient_accumulation_steps"),
     "export": ("cache_length", "prefill_lengths"),
-    "evaluate": ("max_tokens",),
+    "evaluate": ("max_positions", "max_answers", "max_tokens"),
 }
 
 SMALL = 50e6  # parameters
 KEPT_ROWS = 0.99  # share of the rows that an automatic sequence length keeps
 SHORTEST_ROW, LONGEST_ROW = 128, 2048  # tokens
 PREFILL_LENGTHS = (8, 128, 512, 2048)
+PAST_WINDOW = 32  # tokens of the evaluation's probe beyond the sliding window
+# How much of the test split is measured: of a real Gemma, what two cores do in about 20 minutes.
+SMALL_POSITIONS, SMALL_ANSWERS = 6000, 300
+MOST_POSITIONS, MOST_ANSWERS = 3000, 150
 SHORTEST_ANSWER = 96  # tokens that an answer in the evaluation may have at least
 
 
@@ -40,6 +46,7 @@ class Base:
     layers: int
     width: int  # hidden and intermediate size together
     max_positions: int
+    sliding_window: int
 
     @property
     def is_small(self) -> bool:
@@ -66,6 +73,7 @@ def read_base(config: Mapping[str, Any]) -> Base:
         layers=layers,
         width=hidden + intermediate,
         max_positions=config["max_position_embeddings"],
+        sliding_window=config["sliding_window"],
     )
 
 
@@ -73,7 +81,7 @@ def sequence_length(tokens: Sequence[int], share: float = KEPT_ROWS) -> int:
     """The length that keeps this share of rows of so many `tokens`, rounded up; at most 2,048."""
     ordered = sorted(tokens)
     last_kept = ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else 0
-    return min(max(_round_up(last_kept, 32), SHORTEST_ROW), LONGEST_ROW)
+    return min(max(round_up(last_kept, 32), SHORTEST_ROW), LONGEST_ROW)
 
 
 def choose(
@@ -91,13 +99,15 @@ def choose(
         chosen["model"]["dtype"] = "float32" if base.is_small else "bfloat16"
     if train["learning_rate"] == AUTO:
         train["learning_rate"] = 0.015 if base.is_small else 0.0002
-    _choose_batch(train, base, rows, params["train"]["memory_gb"])
+    memory = tokens_in_memory(base, chosen["model"]["dtype"], params["train"]["memory_gb"])
+    _choose_batch(train, base, rows, memory)
 
+    _choose_budget(evaluate, base)
+    answer = max(round_up(lengths.longest_answer * 3 // 2, 32), SHORTEST_ANSWER)
     if evaluate["max_tokens"] == AUTO:
-        longest = _round_up(lengths.longest_answer * 3 // 2, 32)
-        evaluate["max_tokens"] = max(longest, SHORTEST_ANSWER)
-    if export["cache_length"] == AUTO:
-        room = _round_up(2 * rows + evaluate["max_tokens"], 256)
+        evaluate["max_tokens"] = answer
+    if export["cache_length"] == AUTO:  # not by evaluate.max_tokens: it must not change the model
+        room = round_up(max(2 * rows + answer, shortest_cache(base, rows)), 256)
         export["cache_length"] = min(room, base.max_positions)
     if export["prefill_lengths"] == AUTO:
         fitting = [length for length in PREFILL_LENGTHS if length <= max(rows, 128)]
@@ -106,14 +116,29 @@ def choose(
     return chosen
 
 
-def _choose_batch(train: dict[str, Any], base: Base, rows: int, memory_gb: float) -> None:
-    """Rows for one forward pass, and passes for one step, where they are `auto`."""
+def _choose_budget(evaluate: dict[str, Any], base: Base) -> None:
+    """How much the evaluation measures, where it is `auto`."""
+    if evaluate["max_positions"] == AUTO:
+        evaluate["max_positions"] = SMALL_POSITIONS if base.is_small else MOST_POSITIONS
+    if evaluate["max_answers"] == AUTO:
+        evaluate["max_answers"] = SMALL_ANSWERS if base.is_small else MOST_ANSWERS
+
+
+def shortest_cache(base: Base, rows: int) -> int:
+    """The cache that the evaluation needs: for a whole row, and past the sliding window."""
+    return max(rows, base.sliding_window + PAST_WINDOW)
+
+
+def _choose_batch(train: dict[str, Any], base: Base, rows: int, memory: float) -> None:
+    """Rows for one forward pass, and passes for one step, where they are `auto`.
+
+    memory: how many tokens of a forward pass fit.
+    """
     in_step = max((640 if base.is_small else 2048) // rows, 1)  # rows
-    in_memory = max(int(tokens_in_memory(base, memory_gb)) // rows, 1)
+    in_memory = max(int(memory) // rows, 1)
     passes = train["gradient_accumulation_steps"]
     if train["batch_size"] == AUTO:
-        wanted = in_step if passes == AUTO else max(in_step // passes, 1)
-        train["batch_size"] = min(wanted, in_memory)
+        train["batch_size"] = min(in_step, in_memory)
     if passes == AUTO:
         train["gradient_accumulation_steps"] = max(round(in_step / train["batch_size"]), 1)
 
@@ -126,9 +151,9 @@ def training_memory(base: Base, dtype: str, tokens: int) -> float:
     return fixed_memory(base, dtype) + tokens * _memory_of_a_token(base)
 
 
-def tokens_in_memory(base: Base, memory_gb: float) -> float:
+def tokens_in_memory(base: Base, dtype: str, memory_gb: float) -> float:
     """How many tokens a forward pass may have to stay in so much memory."""
-    free = memory_gb * 1e9 - fixed_memory(base, "bfloat16")
+    free = memory_gb * 1e9 - fixed_memory(base, dtype)
     return free / _memory_of_a_token(base)
 
 
@@ -141,7 +166,3 @@ def fixed_memory(base: Base, dtype: str) -> float:
 def _memory_of_a_token(base: Base) -> float:
     """Bytes of the activations that the backward pass keeps for a token."""
     return 16.0 * base.layers * base.width
-
-
-def _round_up(value: int, step: int) -> int:
-    return -(-value // step) * step

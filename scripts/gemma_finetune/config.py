@@ -181,6 +181,9 @@ def _explain(path: str, name: str, error: ErrorDetails, known_keys: Iterable[str
     if error["type"] in ("missing", "missing_argument"):
         return f"{path}: {key}: missing; restore it from Git"
     if error["input"] == AUTO and not error["type"].startswith("literal"):
-        return f"{path}: {key}: {SETTINGS} does not say what auto is; run `dvc repro settings`"
+        return (
+            f"{path}: {key}: {SETTINGS} does not say what auto is; run `dvc repro settings`, or "
+            "give a value: most parameters may not be auto"
+        )
     message = error["msg"].removeprefix("Value error, ")
     return f"{path}: {key}: {message[0].lower() + message[1:]}; found {error['input']!r}"

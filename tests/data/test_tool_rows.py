@@ -161,6 +161,12 @@ def test_calls_that_are_not_trained_on_stay_so():
     ({"level": 2.0, "x": [0.5]}, {"level": 2, "x": [0.5]}),
     ("done", {"result": "done"}),
     ("12.0", {"result": 12}),
+    ("1.10", {"result": "1.10"}),  # a version
+    ("491701234567890123456", {"result": "491701234567890123456"}),
+    ("[" * 300 + "]" * 300, {"result": "[" * 300 + "]" * 300}),
+    ('{"name": "Bob", "response": "hi"}', {"name": "Bob", "response": "hi"}),
+    (None, {"result": None}),  # of a function that returns nothing
+    ([{"type": "text", "text": '{"a": 1}', "image_url": None}], {"a": 1}),
     ("[1, 2]", {"result": [1, 2]}),
     ([{"type": "text", "text": "done"}], {"result": "done"}),
     ([{"name": "set_light", "response": {"ok": None}}], {"ok": None}),
@@ -168,6 +174,12 @@ def test_calls_that_are_not_trained_on_stay_so():
 def test_a_result_is_an_object(content, response):
     row = changed(lambda row: row["messages"][2].update(content=content))
     assert conversation(row)["conversations"][2]["value"][0]["response"] == response
+
+
+def test_reasoning_before_a_call_leaves_the_call():
+    row = changed(lambda row: row["messages"][1].update(content="<think>Hm</think>"))
+    found = check(orjson.dumps(row), "auto", REPAIRS, rule="drop")
+    assert [role for role, _ in found.turns] == ["human", "function_call", "observation", "gpt"]
 
 
 def two_calls(*observed):
@@ -185,6 +197,7 @@ def two_calls(*observed):
     [{"name": "get_time", "content": "ten"}, {"name": "set_light", "content": "on"}],
     [{"content": "on"}, {"content": "ten"}],
     [{"content": '["on", "ten"]'}],
+    [{"tool_call_id": "", "content": "on"}, {"tool_call_id": " ", "content": "ten"}],
 ])  # fmt: skip
 def test_responses_follow_their_calls(observed):
     row = two_calls(*({"role": "tool"} | message for message in observed))
@@ -224,6 +237,34 @@ REFUSED = [
         lambda row: row["tools"][0]["function"]["parameters"].update({"$ref": "http://x.y/z"}),
         "tool",
         "cannot be followed",
+    ),
+    (lambda row: function(row).update(arguments="{}", input={"room": "x"}), "tool_call", "`input`"),
+    (
+        lambda row: function(row).update(arguments='{"room": ' + "[" * 300 + "]" * 300 + "}"),
+        "tool_call",
+        "levels of nesting",
+    ),
+    (
+        lambda row: row["messages"][1].update(
+            tool_calls=None, content="Wait.", function_calls="f()"
+        ),
+        "tool_call",
+        "function_calls",
+    ),
+    (
+        lambda row: row["messages"][3].update(content="<tool_call>{}</tool_call>"),
+        "tool_call",
+        "call as text",
+    ),
+    (
+        lambda row: row["tools"][0]["function"].update(input_schema={"type": "object"}),
+        "tool",
+        "input_schema",
+    ),
+    (
+        lambda row: row["tools"][0]["function"].update(parameters={"room": {"type": "str"}}),
+        "tool",
+        "under `properties`",
     ),
     (lambda row: row["messages"][0].update(tool_calls=[{"name": "x"}]), "tool_call", "turn 1"),
     (lambda row: row["messages"][2].update(role="function"), "tool_role", "turn 3"),

@@ -1,3 +1,3 @@
 """What the export stages make of the shared model."""
 
-from exported import bundles, parts, quantized  # noqa: F401
+from exported import bundles, exact, parts, quantized  # noqa: F401

@@ -34,7 +34,7 @@ def engine(function_models):
 
 
 @pytest.fixture(scope="module")
-def tokenizer(function_tokenizer_path):
+def function_tokenizer(function_tokenizer_path):
     return GemmaTokenizer(function_tokenizer_path)
 
 
@@ -66,7 +66,7 @@ def test_litert_lm_renders_training_s_prompt(engine, found):
 
 
 def test_the_runtime_s_calls_are_structures_and_its_cache_holds_training_s_tokens(
-    engine, tokenizer
+    engine, function_tokenizer
 ):
     options = function_options(known.APP_TOOLS)
     with engine.create_conversation(
@@ -80,7 +80,7 @@ def test_the_runtime_s_calls_are_structures_and_its_cache_holds_training_s_token
         final = chat.send_message(known.ONE[3], max_output_tokens=48)
         assert (str(final), final.tool_calls) == ("The light is on.", [])
         text = render(known.ONE[:5], known.TOOLS).removesuffix("\n")
-        assert chat.token_count == 1 + len(tokenizer.encode(text))
+        assert chat.token_count == 1 + len(function_tokenizer.encode(text))
 
 
 def test_a_chat_with_calls(session):

@@ -1,12 +1,11 @@
 """The bundles of the shared model, and the page with them, laid out below a path of a host."""
 
-import dataclasses
 import threading
 from pathlib import Path
 
 import pytest
 
-from exported import bundles, parts, quantized  # noqa: F401
+from exported import bundles, exact, parts, quantized  # noqa: F401
 from gemma_finetune.web.layout import lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
@@ -17,18 +16,6 @@ from imports import ROOT, SCRIPTS
 def modules(tmp_path_factory) -> Path:
     """node_modules of the page, from npm. Read only."""
     return install(SCRIPTS / "web", tmp_path_factory.mktemp("npm") / "runtime", seconds=120)
-
-
-@pytest.fixture(scope="session")
-def exact(tmp_path_factory, float32, parts) -> Path:  # noqa: F811
-    """The .litertlm of the float32 model. Other kernels round the INT8 model's activations to other
-    integers, which changes the answers of weights that are random.
-    """
-    from gemma_finetune.export.bundle import create_litertlm
-
-    path = tmp_path_factory.mktemp("exact") / "float32.litertlm"
-    create_litertlm(dataclasses.replace(parts, tflite=float32), path)
-    return path
 
 
 @pytest.fixture(scope="session")

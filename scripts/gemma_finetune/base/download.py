@@ -9,6 +9,7 @@ from gemma_finetune.utils.cli import UserError
 KAGGLE_PAGES = "https://www.kaggle.com/models"
 HF_PATTERNS = ["*.json", "*.safetensors", "tokenizer.model", "*.h5", "assets/*"]
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")  # org/name, on Hugging Face
+_HUB_PAGE = re.compile(r"^(hf:/|(https?://)?(www\.)?(huggingface\.co|hf\.co)/)")
 _OFFLINE = "check the network, or set model.preset to a local directory"
 
 
@@ -26,7 +27,8 @@ def fetch(preset: str) -> Path:
     if Path(preset).is_dir():
         return Path(preset)
     if os.sep in preset:
-        hint = f"; did you mean hf://{preset}?" if _HUB_NAME.fullmatch(preset) else ""
+        name = _HUB_PAGE.sub("", preset)
+        hint = f"; did you mean hf://{name}?" if _HUB_NAME.fullmatch(name) else ""
         raise UserError(f"model.preset: the directory {preset} does not exist{hint}")
     return _fetch_kaggle(preset, _kaggle_handle(preset))
 

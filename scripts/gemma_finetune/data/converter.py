@@ -99,11 +99,14 @@ def _turn(turn: schemas.Turn, where: str, rule: str) -> Turns:
         )
     calls = [(call_role, to_json(read_calls(turn.tool_calls, where)))] if has_calls else []
 
-    if turn.content is None and role not in ANSWERS:
+    content = turn.content
+    if content is None and role == "observation":  # of a function that returns nothing
+        content = "null"
+    if content is None and role not in ANSWERS:
         has = ", ".join(f"`{key}`"[:40] for key in turn.model_extra or {})
         found = f", but {has}" if has else ""
         raise Rejection("empty_turn", f"{where} ({turn.role}) has no text{found}")
-    text = turn.content or ""
+    text = content or ""
     if not isinstance(text, str):
         text = _join_parts(text, where)
     if rule == "keep" and role in ANSWERS and turn.model_extra:
@@ -124,7 +127,7 @@ def _role(name: str, where: str) -> str:
         )
     role = role_of(name)
     if role is None:
-        known = ", ".join(ROLES)
+        known = ", ".join((*ROLES, *schemas.CALL_ROLES))
         raise Rejection("unknown_role", f"{where} has the role {name[:40]!r}; known are {known}")
     return role
 

@@ -32,8 +32,13 @@ REFUSED_IN_ROWS = MEDIA | {
     **dict.fromkeys(("system", "system_prompt"), "ambiguous"),
     **dict.fromkeys(PREFERENCES, "preference"),
 }
+# What others call the functions and the calls of a turn.
+CALL_KEYS = frozenset(
+    "tools functions tool_call function_call function_calls toolCalls functionCall "
+    "Tool_Calls".split()
+)
 REFUSED_IN_TURNS = MEDIA | {
-    "function_call": "tool_call",
+    **dict.fromkeys(CALL_KEYS, "tool_call"),
     **dict.fromkeys(("from", "role", "value", "content"), "ambiguous"),
     **dict.fromkeys(PREFERENCES, "preference"),
 }

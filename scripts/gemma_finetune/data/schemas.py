@@ -193,9 +193,14 @@ def _with_json_text(turn: dict) -> dict:
 
 
 def _is_text_parts(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(part, dict) and part.keys() == {"type", "text"} for part in value
-    )
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(part, dict) and _full_keys(part) == {"type", "text"} for part in value)
+
+
+def _full_keys(part: dict) -> set[str]:
+    """The keys that hold something: a table has the keys of all kinds of parts."""
+    return {key for key, value in part.items() if value is not None}
 
 
 def _is_left_out(key: str, value: Any) -> bool:

@@ -20,13 +20,15 @@ from referencing.exceptions import Unresolvable
 
 from gemma_finetune.config import find_control, find_function_piece
 from gemma_finetune.data.blank import is_nothing
-from gemma_finetune.data.converter import CALLS, Turns
+from gemma_finetune.data.converter import ANSWERS, CALLS, Turns
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.tool_rows import as_object, read_tools, to_json
 
 # What LiteRT-LM's grammar reads as a name; the words mean something else there.
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 RESERVED = frozenset(("call", "true", "false", "null"))
+# Calls as Hermes, Glaive and Mistral write them into a text.
+_CALL_AS_TEXT = re.compile(r"<tool_call>|<functioncall>|<function_call>|<function=|\[TOOL_CALLS\]")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -46,7 +48,7 @@ def settle_calls(turns: Turns, tools: Any) -> tuple[Turns, list[dict]]:
     number = 0
     for role, group in groupby(turns, key=itemgetter(0)):
         texts = [text for _, text in group]
-        where = f"turn {number + (role != 'system')}"
+        where = "the system text" if role == "system" else f"turn {number + 1}"
         number += len(texts) if role != "system" else 0
         if role == "observation":
             responses = [item for text in texts for item in orjson.loads(text)]
@@ -60,6 +62,11 @@ def settle_calls(turns: Turns, tools: Any) -> tuple[Turns, list[dict]]:
             settled.append((role, to_json(check_calls(calls, declared, where))))
             continue
         for text in texts:
+            if role in ANSWERS and declared and (found := _CALL_AS_TEXT.search(text)):
+                raise Rejection(
+                    "tool_call",
+                    f"{where} holds a call as text ({found.group()}); write it as `tool_calls`",
+                )
             _check_strings(text, "control_token", where)
             settled.append((role, text))
     return settled, declared

@@ -10,6 +10,7 @@ Numbers without a fraction become integers, and a result that is not an object b
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -19,6 +20,13 @@ from gemma_finetune.data.rejection import Rejection
 
 DIGITS = 15  # of a number with a fraction: LiteRT-LM reads the next ones inexactly
 LARGEST = 2**63 - 1  # integers beyond it are not exact in every runtime
+# What others call `arguments` and `parameters`: without them a call or a function would be empty.
+OTHER_ARGUMENTS = ("args", "input", "parameters", "kwargs")
+OTHER_PARAMETERS = ("input_schema", "inputSchema", "parametersJsonSchema")
+# One of them says that parameters are a JSON Schema; xLAM has a plain list of parameters instead.
+SCHEMA_SIGNS = frozenset("type properties $ref anyOf oneOf allOf additionalProperties".split())
+DEEPEST = 100  # levels of a value: no runtime reads much deeper ones
+DATA_KEYS = ("const", "default", "enum", "examples")  # values of a schema that are no schemas
 NULLS_MEAN = ("default", "const")  # keys of a schema whose null says something
 
 
@@ -29,7 +37,7 @@ def to_json(value: Any) -> str:
 
 def read_tools(value: Any) -> list[dict]:
     """The tools of a row. Rejection says which cannot be read."""
-    found = _from_json(value, "tools") if isinstance(value, str) else value
+    found = _from_json(value, "`tools`", "tool") if isinstance(value, str) else value
     tools = found if isinstance(found, list) else [found]
     return [_read_tool(tool, f"tool {number}") for number, tool in enumerate(tools, 1)]
 
@@ -43,13 +51,19 @@ def _read_tool(tool: Any, where: str) -> dict:
         raise Rejection("tool", f"{where} has a description that is no text")
 
     read = {"name": function["name"], "description": description or ""}
+    if other := _full_key(function, OTHER_PARAMETERS):
+        raise Rejection("tool", f"{where} has `{other}`; write its JSON Schema as `parameters`")
     parameters = function.get("parameters")
     if isinstance(parameters, str):
-        parameters = _from_json(parameters, f"{where} parameters")
+        parameters = _from_json(parameters, f"{where}: its parameters", "tool")
     if is_nothing(parameters):
         return read
     if not isinstance(parameters, dict):
         raise Rejection("tool", f"{where} has parameters that are no object")
+    if not SCHEMA_SIGNS & parameters.keys():
+        raise Rejection(
+            "tool", f"{where} has parameters that are no JSON Schema: put them under `properties`"
+        )
     return read | {"parameters": _small_types(plain(_without_nulls(parameters), where))}
 
 
@@ -72,10 +86,16 @@ def _small_types(schema: Any) -> Any:
         return [_small_types(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    small = {}
+    small: dict[str, Any] = {}
     for key, value in schema.items():
-        is_type = key == "type" and isinstance(value, str)
-        small[key] = value.lower() if is_type else _small_types(value)
+        if key == "type" and isinstance(value, str):
+            small[key] = value.lower()
+        elif key == "type" and isinstance(value, list):
+            small[key] = [name.lower() if isinstance(name, str) else name for name in value]
+        elif key in DATA_KEYS:
+            small[key] = value
+        else:
+            small[key] = _small_types(value)
     return small
 
 
@@ -83,6 +103,8 @@ def read_calls(value: Any, where: str) -> list[dict]:
     """Calls as {"name", "arguments"}, and "id" if they have one; `value` may be JSON text."""
     found = _from_json(value, where) if isinstance(value, str) else value
     calls = found if isinstance(found, list) else [found]
+    if not calls:
+        raise Rejection("tool_call", f"{where} holds an empty list of calls")
     return [_read_call(call, where) for call in calls]
 
 
@@ -91,6 +113,10 @@ def _read_call(call: Any, where: str) -> dict:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise Rejection("tool_call", f"{where} holds a call without a `name`: {_short(call)}")
     arguments = function.get("arguments")
+    if other := _full_key(function, OTHER_ARGUMENTS):
+        raise Rejection(
+            "tool_call", f"{where} has a call with `{other}`; write its arguments as `arguments`"
+        )
     place = f"{where} calls {function['name']:.40} with arguments that"
     if isinstance(arguments, str):
         arguments = _from_json(arguments, place) if arguments.strip() else {}
@@ -98,9 +124,11 @@ def _read_call(call: Any, where: str) -> dict:
         arguments = {}
     if not isinstance(arguments, dict):
         raise Rejection("tool_call", f"{place} are no object: {_short(arguments)}")
+    if is_too_deep(arguments):
+        raise Rejection("tool_call", f"{place} cannot be read: over {DEEPEST} levels of nesting")
 
     read = {"name": function["name"], "arguments": plain(arguments, where)}
-    return read | ({"id": call["id"]} if call.get("id") is not None else {})
+    return read | _id(call.get("id"))
 
 
 def read_responses(text: str, name: Any, call_id: Any, where: str) -> list[dict]:
@@ -108,28 +136,45 @@ def read_responses(text: str, name: Any, call_id: Any, where: str) -> list[dict]
 
     text: of a `tool` or `observation` turn: a result, or `[{"name": …, "response": …}, …]`.
     """
-    result = _result(text)
-    named = result if isinstance(result, list) else [result]
-    if named and all(isinstance(item, dict) and _is_named(item) for item in named):
+    result = read_result(text)
+    # With the id of its call, an object is the result itself, whatever its keys are.
+    named = [result] if isinstance(result, dict) and not _id(call_id) else result
+    if named and isinstance(named, list) and all(map(_is_named, named)):
         return [
             {"name": item["name"], "response": plain(item["response"], where)} for item in named
         ]
     read: dict = {"response": plain(result, where)}
     if isinstance(name, str) and name:
         read["name"] = name
-    return [read | ({"id": call_id} if call_id is not None else {})]
+    return [read | _id(call_id)]
 
 
-def _is_named(item: dict) -> bool:
+def _id(value: Any) -> dict[str, str]:
+    """{"id": text}, or nothing if there is none."""
+    text = "" if value is None else str(value).strip()
+    return {"id": text} if text else {}
+
+
+def _is_named(item: Any) -> bool:
+    """Whether a response says whose it is."""
+    if not isinstance(item, dict):
+        return False
     return item.keys() == {"name", "response"} and isinstance(item["name"], str)
 
 
-def _result(text: str) -> Any:
-    """The JSON value of a result, or the text if it is no JSON."""
+def read_result(text: str) -> Any:
+    """The JSON value of a result, or the text if it is no JSON.
+
+    A number that JSON would spell in another way is text: a version (1.10), a telephone number.
+    """
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (abs(value) > LARGEST or json.dumps(value) != text.strip()):
+        return text
+    return text if is_too_deep(value) else value
 
 
 def as_object(result: Any) -> dict:
@@ -149,7 +194,9 @@ def plain(value: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if isinstance(value, float) and not value.is_integer():
-        return float(f"{value:.{DIGITS}g}")
+        value = float(f"{value:.{DIGITS}g}")
+        if not value.is_integer():
+            return value
     if abs(value) > LARGEST:
         raise Rejection(
             "tool_call", f"{where} holds the number {value}, over 64 bits; make it text"
@@ -157,21 +204,51 @@ def plain(value: Any, where: str) -> Any:
     return int(value)
 
 
-def _from_json(text: str, where: str) -> Any:
+def _from_json(text: str, where: str, reason: str = "tool_call") -> Any:
     """The value of JSON text. Rejection if it is none, or has a key twice."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise Rejection("tool_call", f"{where} are not valid JSON ({error}): {text[:40]!r}")
-    json.loads(text, object_pairs_hook=_refuse_twice)
+        raise Rejection(reason, f"{where} cannot be read: not valid JSON ({error}): {text[:40]!r}")
+    if is_too_deep(value):
+        raise Rejection(reason, f"{where} cannot be read: over {DEEPEST} levels of nesting")
+    if key := _key_twice(text):
+        raise Rejection(
+            "duplicate_key", f"{where} cannot be read: the key {key[:40]!r} is there twice"
+        )
     return value
 
 
-def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise Rejection("duplicate_key", f"has a key of {', '.join(found)[:60]!r} twice")
-    return found
+def is_too_deep(value: Any) -> bool:
+    """Whether a JSON value has over DEEPEST levels."""
+    level, depth = [value], 0
+    while level and depth <= DEEPEST:
+        below: list = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        level, depth = below, depth + 1
+    return bool(level)
+
+
+def _key_twice(text: str) -> str | None:
+    """A key that an object in JSON text has twice, or None."""
+    found: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict:
+        keys = Counter(key for key, _ in pairs)
+        found.extend(key for key, count in keys.items() if count > 1)
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=note)
+    return found[0] if found else None
+
+
+def _full_key(function: dict, names: tuple[str, ...]) -> str | None:
+    """The first of these keys that holds something, or None."""
+    return next((name for name in names if not is_nothing(function.get(name))), None)
 
 
 def _short(value: Any) -> str:

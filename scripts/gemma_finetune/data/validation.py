@@ -16,8 +16,10 @@ import orjson
 
 from gemma_finetune.config import ACTIVATION
 from gemma_finetune.data import schemas
+from gemma_finetune.data.blank import is_blank
 from gemma_finetune.data.converter import (
     ANSWERS,
+    CALLS,
     UNTRAINED,
     UNTRAINED_CALL,
     Turns,
@@ -94,7 +96,7 @@ def settle_reasoning(turns: Turns, row: schemas.Row, rule: str) -> tuple[Turns, 
     """The turns after `data.reasoning`, and what was done, as it is counted among the repairs."""
     found = rule != "refuse" and has_reasoning_beside(row)
     number, settled = 0, []
-    for role, text in turns:
+    for place, (role, text) in enumerate(turns):
         number += role != "system"
         if role in ANSWERS and has_reasoning(text):
             found = True
@@ -102,6 +104,9 @@ def settle_reasoning(turns: Turns, row: schemas.Row, rule: str) -> tuple[Turns, 
                 raise Rejection("reasoning", f"turn {number} holds reasoning between tags; {HINT}")
             if rule == "drop":
                 text = without_reasoning(text, f"turn {number}")
+                goes_on = place + 1 < len(turns) and turns[place + 1][0] in CALLS
+                if goes_on and is_blank(text):  # only calls are left of this message
+                    continue
         settled.append((role, text))
     return settled, [f"{rule}_reasoning"] if found else []
 

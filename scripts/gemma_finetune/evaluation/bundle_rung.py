@@ -53,6 +53,8 @@ def follow_ups(
         for conversation in conversations:
             if len(conversation.turns) > 1:
                 first, second = conversation.turns[:2]
+                if len(second.messages) > len(first.messages) + 2:
+                    continue  # an answer with `train: false` is between them
                 if found := _follow_up(path, engine, first, second, max_tokens, room):
                     yield found
 

@@ -136,7 +136,7 @@ def select(rows: Sequence, count: int | None) -> list:
     """`count` rows spread evenly over all of them; all rows if `count` is None or larger."""
     if count is None or count >= len(rows):
         return list(rows)
-    return [rows[i * len(rows) // count] for i in range(count)]
+    return [rows[(2 * i + 1) * len(rows) // (2 * count)] for i in range(count)]
 
 
 def within(

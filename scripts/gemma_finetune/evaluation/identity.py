@@ -36,16 +36,6 @@ def _hop(stage: str) -> Iterator[None]:
         raise UserError(f"hop {stage}: {error}")
 
 
-def strays(folders: Sequence[Path], names: Sequence[str]) -> list[Path]:
-    """Files of other quantizations than `names`. No stage reads them, but DVC hashes the folder."""
-    found = []
-    for folder in folders:
-        for path in sorted(folder.iterdir()) if folder.exists() else ():
-            if path.stem not in names and not path.name.startswith("."):
-                found.append(path)
-    return found
-
-
 def check_cache(path: Path, sequences: Sequence[Tokens]) -> None:
     """UserError if a sequence is longer than the exported model's KV cache."""
     longest = max(len(sequence.ids) for sequence in sequences)

@@ -16,6 +16,7 @@ from gemma_finetune.evaluation.reference import head
 from gemma_finetune.formats.lora_file import check_fits, load_lora
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
+from gemma_finetune.utils.rounding import round_up
 
 BATCH = 16  # sequences in one forward pass
 BATCH_TOKENS = 4096  # at most, padding included; a longer sequence is a batch of its own
@@ -81,7 +82,7 @@ def _batch_size(candidates: Sequence[Tokens]) -> int:
     """How many of them fit into BATCH_TOKENS: BATCH, or half of it, or half of that, ..."""
     size = BATCH
     while size > 1:
-        longest = _round_up(max(len(s.ids) for s in candidates[:size]), LENGTH_STEP)
+        longest = round_up(max(len(s.ids) for s in candidates[:size]), LENGTH_STEP)
         if size * longest <= BATCH_TOKENS:
             break
         size //= 2
@@ -90,11 +91,7 @@ def _batch_size(candidates: Sequence[Tokens]) -> int:
 
 def _pad(rows: list[np.ndarray], count: int, step: int) -> np.ndarray:
     """Rows of int32 as (count, n), zero-padded to the right, n rounded up to `step`."""
-    padded = np.zeros((count, _round_up(max(map(len, rows)), step)), np.int32)
+    padded = np.zeros((count, round_up(max(map(len, rows)), step)), np.int32)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
     return padded
-
-
-def _round_up(number: int, step: int) -> int:
-    return -(-number // step) * step

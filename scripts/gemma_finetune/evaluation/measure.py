@@ -16,6 +16,7 @@ from gemma_finetune.evaluation.scoring import (
     split_turns,
     summary,
 )
+from gemma_finetune.formats.function_calls import render_responses
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 
 
@@ -61,8 +62,8 @@ def set_record(test: TestSet, max_tokens: int) -> dict[str, Any]:
         turns.append(
             {
                 "conversation": turn.conversation,
-                "place": len(turn.messages) // 2,
-                "question": turn.messages[-1]["content"],
+                "place": sum(message["role"] == "assistant" for message in turn.messages),
+                "question": _question(turn),
                 "reference": turn.answer,
                 "tokens": turn.length,
                 "asked": number in asked,
@@ -75,6 +76,12 @@ def set_record(test: TestSet, max_tokens: int) -> dict[str, Any]:
         "max_tokens": max_tokens,
         "turns": turns,
     }
+
+
+def _question(turn: Turn) -> str:
+    """What the answer follows: the user's text, or the results of calls as the model reads them."""
+    content = turn.messages[-1]["content"]
+    return content if isinstance(content, str) else render_responses(content)
 
 
 def exact_by_logits(test: TestSet, outcome: Outcome, stop_ids: Sequence[int]) -> list[bool]:

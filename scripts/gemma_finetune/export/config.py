@@ -21,6 +21,8 @@ class ExportConfig:
 
 def check_lengths(prefill_lengths: Sequence[int], cache_length: int, max_position: int) -> None:
     """UserError unless the prefill lengths fit the cache, and the cache fits the model."""
+    if not prefill_lengths:
+        raise UserError(f"export.cache_length: {cache_length} leaves no room to read a prompt")
     if list(prefill_lengths) != sorted(set(prefill_lengths)) or prefill_lengths[0] < 1:
         raise UserError(
             f"export.prefill_lengths: {list(prefill_lengths)} must be positive, ascending, and "

@@ -18,11 +18,6 @@ def choose(name: str, references: Sequence[str]) -> Task:
     raise ValueError(f"evaluate.task is one of the tasks. Received: {name}")
 
 
-def score_figure(name: str) -> str:
-    """The figure that the gate looks at, by the task's name."""
-    return choose(name, ()).score
-
-
 def answer_figures(task: Task, references: Sequence[str], answers: Sequence[str]) -> Figures:
     """Every figure of each answer: exact match and length, and those of the task.
 

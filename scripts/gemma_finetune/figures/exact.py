@@ -1,5 +1,6 @@
 """Answers that have one right wording: labels, short phrases."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
@@ -9,12 +10,15 @@ import numpy as np
 from gemma_finetune.figures.task import Figures, Task
 
 LABEL_WORDS = 3  # a label is at most so long
+# Thai, Japanese and Chinese have no spaces: there, each character counts as a word.
+UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
+WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 PHRASE_WORDS = 12  # a typical phrase, if at least half of the references are said twice
 
 
 def fits(references: Sequence[str]) -> bool:
     """Whether the references are labels, or short phrases that repeat."""
-    words = median(len(reference.split()) for reference in references)
+    words = median(len(WORD.findall(reference)) for reference in references)
     counts = Counter(reference.strip() for reference in references)
     repeated = sum(count for count in counts.values() if count > 1)
     return words <= LABEL_WORDS or (words <= PHRASE_WORDS and 2 * repeated >= len(references))

@@ -28,7 +28,7 @@ def figures(references: Sequence[str], answers: Sequence[str]) -> Figures:
             same = answer.strip() == reference.strip()
             parsed.append(same)
         else:
-            same = _same(expected, found)
+            same = same_value(expected, found)
             parsed.append(found is not NOT_JSON)
         equal.append(same)
     return {"json_parsed": np.array(parsed, float), "json_equal": np.array(equal, float)}
@@ -46,12 +46,12 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _same(a: Any, b: Any) -> bool:
+def same_value(a: Any, b: Any) -> bool:
     """Whether two JSON values are equal. 1 is 1.0, but not true."""
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(same_value(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_same, a, b))
+        return len(a) == len(b) and all(map(same_value, a, b))
     return isinstance(a, bool) == isinstance(b, bool) and a == b
 
 

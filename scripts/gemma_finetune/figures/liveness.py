@@ -9,7 +9,8 @@ from gemma_finetune.config import find_control
 FAULTS = ("empty", "empty_follow_up", "unstopped", "special_token", "repeating")
 FAR = 4  # an answer of so many times the reference's tokens should have ended
 
-# The same 1-60 characters four times over, up to the end.
+# The same 1-60 characters four times over, up to the end: only so many characters can show it.
+LONGEST_LOOP = 4 * 60
 _REPEATS = re.compile(r"(.{1,60}?)\1{3,}\Z", re.DOTALL)
 
 
@@ -51,7 +52,8 @@ def faults(answer: Answer) -> list[str]:
         "empty_follow_up": is_empty and not answer.first,
         "unstopped": answer.endless,
         "special_token": find_control(answer.text) is not None,
-        "repeating": not answer.stopped and _REPEATS.search(answer.text) is not None,
+        "repeating": not answer.stopped
+        and _REPEATS.search(answer.text[-LONGEST_LOOP:]) is not None,
     }
     return [name for name in FAULTS if present[name]]
 

@@ -14,14 +14,16 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import Tokenizer
 from sacrebleu.metrics import CHRF
 
+from gemma_finetune.figures.exact import UNSPACED
 from gemma_finetune.figures.task import Figures, Task
 
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 MOST_WORDS = 2_000  # for ROUGE-L, whose time grows with the square of the length
 
 
 class _Words(Tokenizer):
     def tokenize(self, text: str) -> list[str]:
-        return re.findall(r"\w+", text.lower())[:MOST_WORDS]
+        return WORD.findall(text.lower())[:MOST_WORDS]
 
 
 def fits(references: Sequence[str]) -> bool:

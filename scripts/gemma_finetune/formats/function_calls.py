@@ -83,9 +83,11 @@ def render_declaration(tool: dict) -> str:
     )
 
 
-def _printed_schema(schema: dict) -> dict:
+def _printed_schema(schema: dict | bool) -> dict:
     """What a declaration says of a JSON Schema."""
     printed: dict[str, Any] = {}
+    if isinstance(schema, bool):  # a JSON Schema, too: anything, or nothing
+        return printed
     for key in SCHEMA_KEYS:
         value = schema.get(key)
         if not value:
@@ -110,7 +112,7 @@ def answer_message(text: str) -> dict:
     """
     try:
         words, calls = split_calls(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         words, calls = text.strip(), []
     if not calls:
         return {"role": "assistant", "content": words}

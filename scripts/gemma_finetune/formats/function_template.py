@@ -116,7 +116,7 @@ _MACROS = """\
 {%- set digits = value | tojson -%}
 {%- if value is float and value == value | int -%}{{ value | int }}
 {%- elif 'e-' in digits -%}
-{%- for zeros in range(4, 30) -%}{%- for end in ['e-' ~ zeros, 'e-0' ~ zeros] -%}
+{%- for zeros in range(4, 325) -%}{%- for end in ['e-' ~ zeros, 'e-0' ~ zeros] -%}
 {%- if end in digits and digits[digits | length - end | length:] == end -%}
 {{ '-' if value < 0 }}0.{% for _ in range(zeros - 1) %}0{% endfor -%}
 {{ digits | replace(end, '') | replace('.', '') | replace('-', '') }}
@@ -145,7 +145,7 @@ _MACROS = """\
 {%- macro schema(it) -%}
 {%- set state = namespace(comma='') -%}{{ '{' }}
 {%- for key in ['description', 'enum', 'items', 'nullable', 'properties', 'required', 'type'] -%}
-{%- if key in it and it[key] -%}
+{%- if it is mapping and key in it and it[key] -%}
 {{ state.comma + key + ':' }}{%- set state.comma = ',' -%}
 {%- if key == 'properties' -%}{{ '{' }}
 {%- for name, inner in it[key] | dictsort -%}

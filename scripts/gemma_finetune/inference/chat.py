@@ -11,6 +11,7 @@ if session.calls:
         print(piece, end="", flush=True)
 """
 
+import json
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_finetune.config import find_control, find_function_piece
+from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.tool_rows import as_object, plain
 from gemma_finetune.formats.chat_template import render
 from gemma_finetune.formats.function_calls import answer_message
@@ -96,7 +98,10 @@ class ChatSession:
         """As `ask`, for the results of the last answer's calls, one each, in their order."""
         responses = []
         for call, result in zip(self.calls, results, strict=True):
-            safe = plain(_safe(result), call["name"])
+            try:
+                safe = plain(_safe(result), f"the result of {call['name']}")
+            except Rejection as rejection:
+                raise UserError(rejection.message)
             responses.append({"name": call["name"], "response": as_object(safe)})
         return self._answer({"role": "tool", "content": responses})
 
@@ -128,6 +133,8 @@ class ChatSession:
     def _as_message(self, text: str) -> dict:
         """The answer as a message. What is no call that can be read is text."""
         message = answer_message(text) if self.tools else {"role": "assistant", "content": text}
+        if find_any_piece(json.dumps(message.get("tool_calls"))):
+            message = {"role": "assistant", "content": text}  # no template would write it again
         if "content" in message:
             message["content"] = as_text(message["content"], self._pieces())
         return message
@@ -170,8 +177,11 @@ class ChatSession:
             raise UserError(f"{path}: no such file")
         rows = list(read_jsonl(path))
         messages, tools = _messages(path, rows[-1] if rows else None)
-        self._backend.template_tools(tools)
-        self.tools = tools or self.tools
+        try:
+            render(messages, self._backend.template_tools(tools))
+        except ValueError as error:
+            raise UserError(f"{path}: not a conversation for this model ({error})")
+        self.tools, self.results, self.stats = tools or self.tools, [], None
         systems = [m for m in messages if m["role"] == "system"]
         self._system, self._turns = systems, messages[len(systems) :]
 

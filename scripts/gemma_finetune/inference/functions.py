@@ -14,7 +14,7 @@ from gemma_finetune.data.converter import canonical, to_messages, to_openai_tool
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.schemas import read
 from gemma_finetune.data.tool_check import check_tools, settle_calls
-from gemma_finetune.data.tool_rows import read_tools
+from gemma_finetune.data.tool_rows import read_result, read_tools
 from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.utils.cli import UserError
 
@@ -72,7 +72,10 @@ class Commands:
     """{function: command}: what carries out calls. A function without a command has none."""
 
     def __init__(self, commands: dict[str, str]):
-        self._commands = {name: shlex.split(command) for name, command in commands.items()}
+        try:
+            self._commands = {name: shlex.split(command) for name, command in commands.items()}
+        except ValueError as error:
+            raise UserError(f"--run: not a command line ({error})")
 
     @classmethod
     def parse(cls, options: Sequence[str], tools: Sequence[dict]) -> "Commands":
@@ -89,20 +92,22 @@ class Commands:
             commands[name] = command
         return cls(commands)
 
+    def carries_out(self, name: str) -> bool:
+        return name in self._commands
+
     def result(self, name: str, arguments: dict) -> Any:
-        """What the command of a function prints, as JSON or text; None if it has no command.
+        """What the command of a function prints, as JSON or text.
 
         It gets the arguments as JSON on its standard input. UserError if it fails.
         """
-        command = self._commands.get(name)
-        if command is None:
-            return None
+        command = self._commands[name]
         try:
             done = subprocess.run(
                 command,
                 input=json.dumps(arguments),
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=LIMIT_S,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -111,15 +116,7 @@ class Commands:
             raise UserError(
                 f"{name}: its command ended with {done.returncode}: {done.stderr[-200:]}"
             )
-        return parse_result(done.stdout)
+        return read_result(done.stdout.strip())
 
 
 NO_COMMANDS = Commands({})
-
-
-def parse_result(text: str) -> Any:
-    """The JSON value of a result, or its text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text.strip()

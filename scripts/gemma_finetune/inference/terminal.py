@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
+from gemma_finetune.data.tool_rows import read_result
 from gemma_finetune.inference.chat import ChatSession
-from gemma_finetune.inference.functions import NO_COMMANDS, Commands, parse_result
+from gemma_finetune.inference.functions import NO_COMMANDS, Commands
 from gemma_finetune.utils.cli import UserError
 
 HELP = """\
@@ -70,7 +71,7 @@ def respond(session: ChatSession, line: str, commands: Commands = NO_COMMANDS) -
     if line.startswith("/"):
         _command(session, line)
     elif line and session.waiting:
-        session.results.append(parse_result(line))
+        session.results.append(read_result(line))
         _go_on(session, commands)
     elif line:
         answer(session, line, commands)
@@ -87,10 +88,10 @@ def _go_on(session: ChatSession, commands: Commands) -> None:
     for _ in range(MOST_ROUNDS):
         while waiting := session.waiting:
             call = waiting[0]
-            result = commands.result(call["name"], call["arguments"])
-            if result is None:
+            if not commands.carries_out(call["name"]):
                 _note(f"type the result of {call['name']}({_json(call['arguments'])})")
                 return
+            result = commands.result(call["name"], call["arguments"])
             _note(f"{call['name']} gave {_json(result)}")
             session.results.append(result)
         if not session.results:

@@ -139,10 +139,8 @@ def _quantization_checks(
 
 def _threshold(thresholds: dict[str, float], key: str, name: str) -> float:
     if name not in thresholds:
-        raise UserError(
-            f"params.yaml: check.{key}: no threshold for {name}, which is in export.quantizations "
-            "or is the task of the answers; add one"
-        )
+        source = "evaluate.task" if key == "min_score" else "export.quantizations"
+        raise UserError(f"params.yaml: check.{key}: no threshold for {name} of {source}; add one")
     return thresholds[name]
 
 
@@ -267,6 +265,12 @@ def _causes(here: Sequence[Check], found: Sequence[Check]) -> str:
         key = f"{stage}.{check.metric}"
         if key == "bundle.faulty_answers" and not _agrees(check.rung, found):
             key = stage
+        if (
+            stage == "quantize"
+            and check.rung.startswith(BUNDLE_KINDS)
+            and not _agrees(check.rung, found)
+        ):
+            key = "bundle"  # the answers are not the model file's own
         causes.append(CAUSES.get(key, CAUSES[stage]))
     return "; ".join(dict.fromkeys(causes))
 

@@ -89,7 +89,7 @@ def tokenize(source: Path, tokenizer: Path, sequence_length: int, folder: Path) 
         if len(examples) and not 0 < fraction < 1:
             raise UserError(
                 f"{source}: {fraction:.0%} of the tokens are supervised; "
-                "the rows lack user or model turns"
+                "the rows lack user or model turns, or every answer has `train: false`"
             )
     return Examples.open(folder)
 

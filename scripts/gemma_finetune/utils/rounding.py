@@ -1,6 +1,11 @@
-"""Figures as files hold them."""
+"""Numbers, rounded."""
 
 from typing import Any
+
+
+def round_up(number: int, step: int) -> int:
+    """The next multiple of `step`."""
+    return -(-number // step) * step
 
 
 def rounded(value: Any) -> Any:
