@@ -275,7 +275,7 @@ def _usage(name: str) -> str:
     return (
         f"On this machine: `python scripts/chat.py --model models/bundle/{name}.task`. On a phone: "
         f"load `models/bundle/{name}.task` with MediaPipe's LLM Inference, or "
-        f"`models/bundle/{name}.litertlm` with LiteRT-LM; README.md has the steps."
+        f"`models/bundle/{name}.litertlm` with LiteRT-LM; docs/devices.md has the steps."
     )
 
 
