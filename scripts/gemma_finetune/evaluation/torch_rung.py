@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 from gemma_finetune.evaluation.dataset import Answer, Tokens, Turn, prompt_ids
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
@@ -19,16 +21,24 @@ LOCAL = {"local_files_only": True, "trust_remote_code": False}
 BATCH, BATCH_TOKENS = 16, 16_384  # answers generated at once, and tokens with their prompts
 
 
-def load_torch(directory: str | Path) -> PreTrainedModel:
+def _transformers() -> Any:
+    """transformers, which imports torchao when it is first used: both without their notes."""
+    quiet_torchao()
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def load_torch(directory: str | Path) -> "PreTrainedModel":
     """The model in float32. A small one gets one thread: more would wait for each other."""
     torch.set_num_threads(thread_count(Path(directory) / "model.safetensors"))
-    disable_progress_bar()
-    quiet_torchao()
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **LOCAL).eval()
+    loader = _transformers().AutoModelForCausalLM
+    return loader.from_pretrained(directory, dtype=torch.float32, **LOCAL).eval()
 
 
 @torch.inference_mode()
-def torch_logits(model: PreTrainedModel, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
+def torch_logits(model: "PreTrainedModel", sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
     """Slices (rows, V) float32 of each sequence's logits at its positions."""
     for sequence in sequences:
         ids = torch.from_numpy(sequence.ids).long()[None]  # (1, T)
@@ -41,7 +51,7 @@ def torch_logits(model: PreTrainedModel, sequences: Sequence[Tokens]) -> Iterato
 
 @torch.inference_mode()
 def torch_answers(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     prompts: Sequence[Sequence[int]],
     limits: Sequence[int],
     tokenizer: GemmaTokenizer,
@@ -51,7 +61,7 @@ def torch_answers(
     while start < len(prompts):
         longest = max(map(len, prompts[start : start + BATCH])) + max(limits)
         stop = start + max(1, min(BATCH, BATCH_TOKENS // longest))
-        settings = GenerationConfig(
+        settings = _transformers().GenerationConfig(
             do_sample=False,
             max_new_tokens=max(limits[start:stop]),
             eos_token_id=list(tokenizer.stop_ids),
@@ -106,7 +116,7 @@ def check_tokenizers(
 
 def torch_prompt_ids(directory: str | Path, turns: Sequence[Turn]) -> list[list[int]]:
     """Token ids of the prompt of each turn, by transformers' tokenizer and the chat template."""
-    tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
+    tokenizer = _transformers().AutoTokenizer.from_pretrained(directory, **LOCAL)
     found: list = []
     for turn in turns:
         ids = tokenizer.apply_chat_template(
