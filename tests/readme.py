@@ -27,6 +27,7 @@ NOT_RUN = {
     "dvc queue start --jobs 2": "minutes; test_queue.py runs a queue of its own",
     "dvc exp run --pull --allow-missing": "minutes; test_remote.py runs it up to what it fetches",
     "dvc exp run -S model.preset=hf://": "needs an account",
+    "dvc exp run -S data.raw=my/folder": "minutes; test_own_data.py",
     "dvc exp run -S model.preset=function_gemma": "needs an account",
     "python scripts/chat.py --model models/bundle/int8.litertlm --tools": "needs FunctionGemma",
     '.venv/bin/pip install "jax[cuda12]': "needs a GPU",
@@ -47,6 +48,7 @@ NOT_RUN = {
 # What a reader puts in place of the pages' own words.
 FILLED_IN = {
     "make repro": "make -o .venv/installed repro",
+    "dvc add my/folder": "mkdir -p my && cp -r data/raw my/folder && dvc add my/folder",
     "dvc exp apply NAME": "dvc exp apply mine",
     "dvc exp branch NAME": "dvc exp branch mine",
     "gto register": "git commit -qam Remotes && gto register",

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def config(steps=2, seed=0):
     tiny_config = TinyConfig(steps=steps, learning_rate=0.005)
-    return ModelConfig(preset="tiny", dtype="float32", seed=seed, tiny=tiny_config)
+    return ModelConfig(preset="tiny", watch="scripts", dtype="float32", seed=seed, tiny=tiny_config)
 
 
 @pytest.fixture(scope="module")
