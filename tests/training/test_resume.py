@@ -273,7 +273,8 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
     wait_for_checkpoint(project, killed)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate(timeout=600)
-    assert not any((project / path).exists() for path in wanted)
+    left = [path for path in wanted if (project / path).exists()]
+    assert left in ([], ["metrics/training_log.csv"])  # which grows as training goes
 
     again = start(project)
     assert "goes on after step" in again.communicate(timeout=600)[1]
