@@ -28,7 +28,7 @@ from gemma_finetune.training.distribution import (
 )
 from gemma_finetune.training.examples import Examples, tokenize
 from gemma_finetune.training.resume import RunFile, run_key, run_settings
-from gemma_finetune.training.trainer import GemmaTrainer
+from gemma_finetune.training.trainer import GemmaTrainer, TrainingResult
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import made_by, read_json, require, write_json
 from gemma_finetune.utils.gpu import device_name, keep_freed_memory, prepare_training
@@ -45,7 +45,32 @@ def main() -> None:
     model = load_section("model", ModelConfig)
     lora = load_section("lora", LoRAConfig)
     config = load_section("train", TrainingConfig)
+    prepare(model, config)
+    unfinished = find_unfinished(model, lora, config)
+    train, result = fit(model, lora, config, unfinished)
+    if not is_first_process():
+        unfinished.remove_tokens()
+        return
 
+    try:
+        refuse_useless(result.metrics)
+    except UserError:
+        unfinished.remove()
+        raise
+    save_lora("models/lora.npz", result.weights, lora, base_digest(BASE))
+    metrics = {
+        "settings": chosen_settings(model, config),
+        "examples": len(train),
+        "supervised_fraction": round(train.supervised_fraction(), 4),
+        **result.metrics,
+    }
+    write_json("metrics/train.json", metrics)
+    unfinished.remove()
+    print_result(metrics)
+
+
+def prepare(model: ModelConfig, config: TrainingConfig) -> None:
+    """Checks that what training reads is there and fits in memory; sets up the devices."""
     for name in ("model.safetensors", "tokenizer.model"):
         require(BASE / name, "base")
     for path in (TRAIN, VALIDATION):
@@ -59,13 +84,22 @@ def main() -> None:
     set_distribution(config.distribution, BASE, config.batch_size)
     check_memory(model.dtype, config)
 
+
+def find_unfinished(model: ModelConfig, lora: LoRAConfig, config: TrainingConfig) -> RunFile:
+    """Where an unfinished run with these settings, inputs and code keeps what it has done."""
     inputs = [Path(__file__), RECIPE, *sorted(BASE.iterdir()), TRAIN, VALIDATION]
     key = run_key(run_settings(model, lora, config), inputs)
     check_same_everywhere(key, "parameters, inputs, code or libraries")
     unfinished = RunFile(key)
     if is_first_process():
         unfinished.remove_old_ones()
+    return unfinished
 
+
+def fit(
+    model: ModelConfig, lora: LoRAConfig, config: TrainingConfig, unfinished: RunFile
+) -> tuple[Examples, TrainingResult]:
+    """The conversations of the train split, and what training on them gave."""
     train = load_examples(TRAIN, config.sequence_length, unfinished.tokens)
     if not train:
         raise UserError(f"{TRAIN} has no rows to train on; run `dvc repro format`")
@@ -79,26 +113,12 @@ def main() -> None:
         unfinished,
         LOG,
     )
-    if not is_first_process():
-        unfinished.remove_tokens()
-        return
-    try:
-        refuse_useless(result.metrics)
-    except UserError:
-        unfinished.remove()
-        raise
+    return train, result
 
-    save_lora("models/lora.npz", result.weights, lora, base_digest(BASE))
-    metrics = {
-        "settings": chosen_settings(model, config),
-        "examples": len(train),
-        "supervised_fraction": round(train.supervised_fraction(), 4),
-        **result.metrics,
-    }
-    write_json("metrics/train.json", metrics)
-    unfinished.remove()
 
-    print(f"{len(train)} conversations, {metrics['steps']} steps -> models/lora.npz")
+def print_result(metrics: dict[str, Any]) -> None:
+    """What was trained, and what it gave."""
+    print(f"{metrics['examples']} conversations, {metrics['steps']} steps -> models/lora.npz")
     if "val_loss" in metrics:
         print(f"validation loss {metrics['base_val_loss']} -> {metrics['val_loss']}")
     else:

@@ -248,11 +248,12 @@ def start(project):
     )
 
 
-def wait_for_checkpoint(project, process):
+def wait_for(project, process, name, size=0):
+    """Until a file of that name is there, with more than `size` bytes."""
     deadline = time.monotonic() + 600
-    while not list((project / ".resume").glob("train-*.npz")):
+    while not any(path.stat().st_size > size for path in project.glob(name)):
         assert process.poll() is None, process.communicate(timeout=600)
-        assert time.monotonic() < deadline, "train.py wrote no checkpoint in 600 s"
+        assert time.monotonic() < deadline, f"train.py wrote no {name} in 600 s"
         time.sleep(0.01)
 
 
@@ -270,7 +271,7 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
         os.unlink(project / path)
 
     killed = start(project)
-    wait_for_checkpoint(project, killed)
+    wait_for(project, killed, ".resume/train-*.npz")
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate(timeout=600)
     left = [path for path in wanted if (project / path).exists()]
@@ -282,12 +283,29 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
     assert not (project / ".resume").exists()
 
 
-def test_ctrl_c_ends_it_with_one_line(project, write_params):
-    # It must not be done before the key is pressed.
-    write_params(SETTINGS | {"train.max_steps": 100_000})
+def test_ctrl_c_ends_it_with_one_line_and_nothing_is_lost(project, write_params):
+    # It must not be done before the key is pressed, nor save for another reason.
+    write_params(SETTINGS | {"train.max_steps": 100_000, "train.save_every_steps": 100_000})
     process = start(project)
-    wait_for_checkpoint(project, process)
+    wait_for(project, process, "metrics/training_log.csv", size=200)  # some steps
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=600)[1]
     assert process.returncode == 130, errors
-    assert errors.endswith("interrupted\n") and "Traceback" not in errors, errors
+    assert "stopping after this step" in errors and "Traceback" not in errors, errors
+    assert errors.endswith("interrupted\n")
+
+    (saved,) = (project / ".resume").glob("train-*.npz")
+    rows = json.loads(str(np.load(saved)["facts"]))["rows"]
+    assert len(rows) == len((project / "metrics/training_log.csv").read_text().splitlines()) - 1
+
+
+def test_a_second_ctrl_c_ends_it_at_once(project, write_params):
+    write_params(SETTINGS | {"train.max_steps": 100_000})
+    process = start(project)
+    wait_for(project, process, "metrics/training_log.csv")  # while the first step is compiled
+    process.send_signal(signal.SIGINT)
+    assert "stopping after" in next(iter(line for line in process.stderr if "stopping" in line))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=600) == -signal.SIGINT
+    process.stderr.close()
+    process.stdout.close()

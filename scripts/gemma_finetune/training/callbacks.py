@@ -1,11 +1,14 @@
 """What happens around the steps of `fit`.
 
-Keeps the best adapter, logs, shows progress, stops on a broken loss, measures memory.
+Keeps the best adapter, logs, shows progress, stops on a broken loss and on Ctrl-C, measures memory.
 """
 
 import csv
 import math
+import os
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 import jax
@@ -126,6 +129,43 @@ class StopOnNaN(keras.callbacks.Callback):
             f"train: the {name} is {value} at step {step}, on lines {lines} of "
             "data/formatted/train.jsonl; lower train.learning_rate or lengthen train.warmup_steps"
         )
+
+
+class StopOnInterrupt(keras.callbacks.Callback):
+    """In a `with` block, Ctrl-C ends `fit` between two steps: inside of one it can crash XLA.
+
+    A second Ctrl-C kills the process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pressed = False
+
+    def __enter__(self) -> "StopOnInterrupt":
+        self._previous = signal.getsignal(signal.SIGINT)
+        if self._previous is not signal.SIG_IGN:  # as in a shell's background job
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+        if kind is None:
+            self._stop()
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._stop()
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._stop()
+
+    def _note(self, signal_number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.write(2, b"\nstopping after this step; press Ctrl-C again to stop at once\n")
+
+    def _stop(self) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
 
 
 class Progress(keras.callbacks.Callback):

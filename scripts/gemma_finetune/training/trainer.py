@@ -16,6 +16,7 @@ from gemma_finetune.training.callbacks import (
     MemoryMonitor,
     MetricsLogger,
     Progress,
+    StopOnInterrupt,
     StopOnNaN,
     ValidationProgress,
 )
@@ -70,7 +71,8 @@ class GemmaTrainer:
 
         Validates before the first epoch and after each. With a `file`, saves checkpoints there and
         resumes from the one that an earlier run left. With a `log_file`, writes the log there as
-        training goes. UserError if the loss is not finite.
+        training goes. UserError if the loss is not finite. Ctrl-C ends it after a step, whose state
+        is saved: KeyboardInterrupt.
         """
         config = self.config
         if config.early_stopping_patience and not validation:
@@ -81,41 +83,44 @@ class GemmaTrainer:
         steps = self._count_steps(train)
         self.model.compile(optimizer=make_optimizer(config, steps), jit_compile=True)
 
-        held_out, base_loss = None, None
+        held_out = None
         if validation:
-            batches = Batches(validation, config.batch_size, share=share_of_batch())
-            held_out = as_dataset(batches)
-            with closing(ValidationProgress(len(batches), "validate the base")) as shown:
-                found = self.model.evaluate(
-                    held_out, verbose=0, return_dict=True, callbacks=[shown]
-                )
-            base_loss = found["loss"]
-
+            held_out = Batches(validation, config.batch_size, share=share_of_batch())
         best, memory = LoRASave(self.adapters), MemoryMonitor()
-        log = MetricsLogger(cosine_schedule(config, steps), base_loss)
-        state = [self._restored_state(file, best, log)] if file else []
-        if log_file and is_first_process():
-            log.open(log_file)
+        with StopOnInterrupt() as interrupt:
+            base_loss = self._validate_base(held_out, interrupt) if held_out else None
+            log = MetricsLogger(cosine_schedule(config, steps), base_loss)
+            state = [self._restored_state(file, best, log, interrupt)] if file else []
+            if log_file and is_first_process():
+                log.open(log_file)
 
-        tokens_per_step = self._step_rows * train.length
-        shown = Progress(steps, len(log.rows), tokens_per_step, log.val_loss)
-        with closing(log), closing(shown) as progress:
-            for epoch, batches in self._epochs(train, steps, best, log):
-                stop = StopOnNaN(batches, len(log.rows))
-                self.model.fit(
-                    as_dataset(batches),
-                    initial_epoch=epoch,
-                    epochs=epoch + 1,
-                    validation_data=held_out,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[stop, best, log, progress, memory, *state],
-                )
+            tokens_per_step = self._step_rows * train.length
+            shown = Progress(steps, len(log.rows), tokens_per_step, log.val_loss)
+            with closing(log), closing(shown) as progress:
+                for epoch, batches in self._epochs(train, steps, best, log):
+                    stop = StopOnNaN(batches, len(log.rows))
+                    self.model.fit(
+                        as_dataset(batches),
+                        initial_epoch=epoch,
+                        epochs=epoch + 1,
+                        validation_data=as_dataset(held_out) if held_out else None,
+                        shuffle=False,
+                        verbose=0,
+                        callbacks=[stop, best, log, progress, memory, *state, interrupt],
+                    )
 
         if is_first_process():
             print(f"peak memory: {memory}")
         metrics = self._metrics(train, log, best, base_loss)
         return TrainingResult(weights=best.weights, log=log, metrics=metrics)
+
+    def _validate_base(self, held_out: Batches, interrupt: StopOnInterrupt) -> float:
+        """The validation loss before training."""
+        with closing(ValidationProgress(len(held_out), "validate the base")) as shown:
+            found = self.model.evaluate(
+                as_dataset(held_out), verbose=0, return_dict=True, callbacks=[shown, interrupt]
+            )
+        return found["loss"]
 
     def _epoch_steps(self, train: PackedRows) -> int:
         return -(-len(train) // self._step_rows)
@@ -149,7 +154,9 @@ class GemmaTrainer:
                 ),
             )
 
-    def _restored_state(self, file: RunFile, best: LoRASave, log: MetricsLogger) -> SaveState:
+    def _restored_state(
+        self, file: RunFile, best: LoRASave, log: MetricsLogger, interrupt: StopOnInterrupt
+    ) -> SaveState:
         """The callback that saves checkpoints, after it has restored the last one."""
         self.model.optimizer.build(self.model.trainable_variables)
         variables = [*self.model.trainable_variables, *self.model.optimizer.variables]
@@ -158,7 +165,7 @@ class GemmaTrainer:
                 variables.append(layer.seed_generator.state)
 
         every = self.config.save_every_steps, self.config.save_every_minutes
-        state = SaveState(file, *every, variables, best, log)
+        state = SaveState(file, *every, variables, best, log, interrupt)
         restored = state.restore()
         check_same_everywhere(str(len(log.rows)), f"what {file.path.parent}/ holds")
         if restored and is_first_process():
