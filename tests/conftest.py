@@ -131,11 +131,12 @@ def pytest_collection_modifyitems(config, items):
 
 # Folders whose tests share fixtures that take long to make: an export, and all its rungs.
 TOGETHER = {
-    "evaluation": "evaluation",
+    "evaluation": "export",
     "export": "export",
     "formats": "export",
     "inference": "export",
     "runtime": "export",
+    "web": "export",
 }
 
 

@@ -120,8 +120,14 @@ def test_a_mistake_is_refused_by_name_and_nothing_is_lost(reproduced, change, sa
 
 def test_a_small_learning_rate_survives_dvcs_way_of_writing_it(reproduced):
     clone, _ = reproduced
-    run(clone, "dvc", "exp", "run", "-S", "train.learning_rate=0.00001", "train")
+    before = {name: (clone / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
+    run(clone, "dvc", "exp", "run", "-S", "train.learning_rate=0.00001", "settings")
     assert "1e-05" in (clone / "params.yaml").read_text()
+    settings = json.loads((clone / "metrics/settings.json").read_text())
+    assert settings["train"]["learning_rate"] == 0.00001
+    for name, content in before.items():
+        (clone / name).write_bytes(content)
+    run(clone, "dvc", "checkout")
 
 
 def test_the_commands_of_readme_and_docs_run_as_written(reproduced, tmp_path):

@@ -222,14 +222,14 @@ def test_without_other_runs_nothing_is_said(here, capsys):
     assert capsys.readouterr().err == ""
 
 
-SETTINGS = {"lora.rank": 2, "lora.dropout": 0.1, "train.max_steps": 60, "train.epochs": None}
+SETTINGS = {"lora.rank": 2, "lora.dropout": 0.1, "train.max_steps": 40, "train.epochs": None}
 SETTINGS |= {"train.save_every_steps": 2, "train.batch_size": 1, "train.sequence_length": 64}
 TEXT = "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n{}<end_of_turn>\n"
 
 
 @pytest.fixture
 def project(here, base_dir, write_params):
-    """A folder in which `python scripts/train.py` trains for 60 steps and saves every second."""
+    """A folder in which `python scripts/train.py` trains for 40 steps and saves every second."""
     write_params(SETTINGS)
     shutil.copytree(base_dir, here / "models" / "base")
     for split, count in (("train", 24), ("validation", 4)):
@@ -264,7 +264,7 @@ def outputs(project):
 
 def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
     whole = start(project)
-    assert "60 steps" in whole.communicate(timeout=600)[0]
+    assert "40 steps" in whole.communicate(timeout=600)[0]
     wanted = outputs(project)
     assert not (project / ".resume").exists()
     for path in wanted:  # as DVC does before it runs a stage
