@@ -90,12 +90,8 @@ def choose_limit(file: BinaryIO, config: DataConfig) -> int:
 
 
 def write_lengths(folder: Path, limit: int, answers: np.ndarray, splits: np.ndarray) -> None:
-    """Writes what `settings` asks of the data: the sequence length and the longest test answer.
-
-    Of all splits, if no row is in the test split.
-    """
-    tested = answers[splits == SPLITS.index("test")]
-    longest = int(np.max(tested if len(tested) else answers, initial=0))
+    """Writes what `settings` asks of the data: the sequence length and the longest test answer."""
+    longest = int(np.max(answers[splits == SPLITS.index("test")], initial=0))
     write_json(folder / "lengths.json", {"sequence_length": limit, "longest_answer": longest})
 
 

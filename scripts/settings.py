@@ -50,6 +50,7 @@ def main() -> None:
     base = read_base_config()
     with made_by("format", require(LENGTHS, "format")):
         lengths = Lengths(**read_json(LENGTHS))
+    check_answers(lengths)
     chosen = choose(params, base, lengths)
     export = chosen["export"]
     check_lengths(export["prefill_lengths"], export["cache_length"], base.max_positions)
@@ -60,6 +61,15 @@ def main() -> None:
         for key, value in values.items():
             how = " (auto)" if params[section][key] == AUTO else ""
             print(f"{section}.{key}: {json.dumps(value)}{how}")
+
+
+def check_answers(lengths: Lengths) -> None:
+    """UserError if the evaluation, which comes after training, would have nothing to score."""
+    if lengths.longest_answer == 0:
+        raise UserError(
+            "the test split has no answer to score: it is empty, or each answer has `train: false`;"
+            " raise data.test_fraction or mark rows with `split: test`"
+        )
 
 
 def check_cache(cache_length: int, shortest: int) -> None:

@@ -146,12 +146,15 @@ def test_every_row_is_kept_if_none_may_be_lost():
 def stage(write_params):
     """Runs scripts/settings.py on the 270M's config and rows of 512 tokens, with changes."""
 
-    def run(**changes):
+    def run(longest_answer=300, **changes):
         defaults = {f"{section}.{key}": AUTO for section, keys in KEYS.items() for key in keys}
         folder = write_params(defaults | changes).parent
         for name, content in {
             "models/base/config.json": GEMMA_270M,
-            "data/formatted/lengths.json": {"sequence_length": 512, "longest_answer": 300},
+            "data/formatted/lengths.json": {
+                "sequence_length": 512,
+                "longest_answer": longest_answer,
+            },
         }.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(json.dumps(content))
@@ -183,6 +186,11 @@ def test_the_stage_writes_and_prints_what_auto_became_and_later_stages_read_it(s
 def test_the_stage_refuses_what_would_fail_after_training(stage, key, value, says):
     with pytest.raises(UserError, match=says):
         stage(**{key: value})
+
+
+def test_a_test_split_without_answers_is_refused_before_training(stage):
+    with pytest.raises(UserError, match="the test split has no answer to score"):
+        stage(longest_answer=0)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])

@@ -249,6 +249,7 @@ def test_all_rows_may_go_to_training(params):
     run()
     assert len(read("data/formatted/train.jsonl")) == 5
     assert read("data/formatted/test.jsonl") == []
+    assert json.loads(Path("data/formatted/lengths.json").read_text())["longest_answer"] == 0
     assert metrics("data")["nearest_training_row"] == {}
     assert Path("metrics/data_nearest.csv").read_text() == "split,similarity,rows\n"
 
