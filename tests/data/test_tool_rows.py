@@ -88,6 +88,7 @@ MOBILE_ACTIONS = {
         },
     ],
 }
+USER = {"role": "user", "content": "?"}
 CALL = [{"name": "set_light", "arguments": {"room": "hall", "level": 1}}]
 TURNS = [
     {"from": "human", "value": "Hall light"},
@@ -121,6 +122,28 @@ def test_one_form_of_two_shapes(row):
     found = conversation(row)
     assert found["conversations"] == TURNS
     assert found["tools"] == [TOOL]
+
+
+def as_text(row):
+    """The row with every tool and call as JSON text, one by one."""
+    row["tools"] = [json.dumps(tool) for tool in row["tools"]]
+    row["messages"][1]["tool_calls"] = [json.dumps(row["messages"][1]["tool_calls"][0])]
+
+
+def as_inner_text(row):
+    row["tools"][0]["function"] = json.dumps(row["tools"][0]["function"])
+    call = row["messages"][1]["tool_calls"][0]
+    call["function"] = json.dumps(call["function"])
+
+
+def as_bare(row):
+    row["tools"] = [TOOL | {"function": None}]
+    row["messages"][1]["tool_calls"] = [function(row) | {"function": None, "id": "c1"}]
+
+
+@pytest.mark.parametrize("change", [as_text, as_inner_text, as_bare])
+def test_tools_and_calls_as_json_text_one_by_one_or_without_their_wrapping(change):
+    assert conversation(changed(change))["id"] == conversation(OPENAI)["id"]
 
 
 def test_mobile_actions_names_the_split_and_ends_with_a_call():
@@ -170,6 +193,12 @@ def test_calls_that_are_not_trained_on_stay_so():
     ("[1, 2]", {"result": [1, 2]}),
     ([{"type": "text", "text": "done"}], {"result": "done"}),
     ([{"name": "set_light", "response": {"ok": None}}], {"ok": None}),
+    # Data whose items have a type, too, and text parts with more keys.
+    ([{"type": "image", "name": "a.png"}], {"result": [{"type": "image", "name": "a.png"}]}),
+    ([{"type": "file", "path": "/a"}], {"result": [{"type": "file", "path": "/a"}]}),
+    ([{"type": "error", "text": "no"}], {"result": [{"type": "error", "text": "no"}]}),
+    ([{"type": "text", "text": "done", "annotations": []}], {"result": "done"}),
+    ([{"type": "text", "text": "1", "cache_control": {"type": "ephemeral"}}], {"result": 1}),
 ])  # fmt: skip
 def test_a_result_is_an_object(content, response):
     row = changed(lambda row: row["messages"][2].update(content=content))
@@ -189,7 +218,7 @@ def two_calls(*observed):
         {"id": "b", "function": {"name": "get_time"}},
     ]
     messages = [OPENAI["messages"][0], {"role": "assistant", "tool_calls": calls}, *observed]
-    return {"tools": tools, "messages": [*messages, OPENAI["messages"][3]]}
+    return copy.deepcopy({"tools": tools, "messages": [*messages, OPENAI["messages"][3]]})
 
 
 @pytest.mark.parametrize("observed", [
@@ -227,11 +256,25 @@ REFUSED = [
     (lambda row: function(row).update(arguments="[]"), "tool_call", "no object"),
     (lambda row: function(row).update(arguments='{"room": "a", "room": "b"}'), "duplicate_key", ""),
     (lambda row: function(row).update(arguments={"room": "a", "b c": 1}), "tool_call", "'b c'"),
-    (lambda row: function(row).update(arguments={"room": "a", "Room": 1}), "tool", "case alone"),
+    (
+        lambda row: function(row).update(arguments={"room": "a", "Room": 1}),
+        "tool",
+        "turn 2, a call of set_light, has the names 'Room' and 'room', which differ in case alone",
+    ),
+    (
+        lambda row: row["tools"][0]["function"]["parameters"]["properties"].update(LEVEL={}),
+        "tool",
+        "the tool set_light has the names 'level' and 'LEVEL', which differ in case alone",
+    ),
+    (
+        lambda row: row["messages"][2].update(content={"a": [{"ok": 1, "oK": 2}]}),
+        "tool",
+        "turn 3 has the names 'oK' and 'ok', which differ in case alone",
+    ),
     (lambda row: function(row).update(arguments={"room": "a", "x": 1e300}), "tool_call", "64 bits"),
     (lambda row: row["tools"][0]["function"].update(name="true"), "tool", "'true'"),
     (lambda row: row["tools"][0]["function"].update(name="a b"), "tool", "'a b'"),
-    (lambda row: row["tools"].append(row["tools"][0]), "tool", "set_light twice"),
+    (lambda row: row["tools"].append(row["tools"][0]), "tool", "`tools` declares set_light twice"),
     (lambda row: row["tools"][0]["function"]["parameters"].update(type="dict"), "tool", "Schema"),
     (
         lambda row: row["tools"][0]["function"]["parameters"].update({"$ref": "http://x.y/z"}),
@@ -277,6 +320,87 @@ def test_what_is_refused_by_name(change, reason, message):
         checked(changed(change))
     assert rejection.value.reason == reason
     assert message in rejection.value.message
+
+
+def with_text(row):
+    row["messages"][1].update(content="Wait.")
+
+
+def with_another_system(row):
+    row["messages"].insert(0, {"role": "system", "content": "Be brief."})
+
+
+@pytest.mark.parametrize("before", [lambda row: None, with_text, with_another_system])
+@pytest.mark.parametrize("change, message", [
+    (lambda row: row["messages"][-1].update(content="a <escape>"), "turn 4 holds <escape>"),
+    (lambda row: row["messages"][-1].update(content="a \0"), "turn 4 holds "),
+    (lambda row: row["messages"].insert(-1, row["messages"][-2]), "turn 4 has a response to no"),
+    (lambda row: row["messages"][-2].update(content="<eos>"), "turn 3 holds <eos>"),
+    (lambda row: row["messages"].pop(-2), "turn 3 comes before the response to set_light"),
+    (lambda row: row["messages"].extend([USER, {"role": "assistant", "content": ""}]), "turn 6 ("),
+    (
+        lambda row: row["messages"].append({"role": "system", "content": "x"}),
+        "a system text follows turn 4 (gpt)",
+    ),
+])  # fmt: skip
+def test_messages_count_turns_as_the_row_does(before, change, message):
+    """Text and calls of one message are one turn there, and several responses are several."""
+    row = changed(change, changed(before))
+    with pytest.raises(Rejection) as rejection:
+        check(orjson.dumps(row), "auto", [])
+    assert rejection.value.message.startswith(message)
+
+
+@pytest.mark.parametrize("rule", ["drop", "keep"])
+def test_reasoning_that_is_left_out_does_not_move_the_turns(rule):
+    row = changed(lambda row: row["messages"][1].update(content="<think>Hm</think>"))
+    row["messages"][-1]["content"] = "<escape>"
+    with pytest.raises(Rejection, match=r"^turn 4 holds <escape>"):
+        check(orjson.dumps(row), "auto", REPAIRS, rule=rule)
+    text = {"from": "gpt", "value": "<think>Hm</think>"}
+    row = changed(lambda row: row["conversations"].insert(1, text), LLAMA_FACTORY)
+    row["conversations"][-1]["value"] = "<escape>"
+    with pytest.raises(Rejection, match=r"^turn 5 holds <escape>"):
+        check(orjson.dumps(row), "auto", REPAIRS, rule=rule)
+
+
+def test_each_of_several_responses_has_its_turn():
+    row = two_calls(
+        {"role": "tool", "tool_call_id": "a", "content": "on"},
+        {"role": "tool", "tool_call_id": "b", "content": "<eos>"},
+        {"role": "tool", "tool_call_id": "b", "content": "ten"},
+    )
+    with pytest.raises(Rejection, match="^turn 5 has a response to no call"):
+        checked(row)
+    del row["messages"][4]
+    with pytest.raises(Rejection, match="^turn 4 holds <eos>"):
+        checked(row)
+    row["messages"][3]["content"], row["messages"][4]["content"] = "ten", ""
+    with pytest.raises(Rejection, match=r"^turn 5 \(gpt\) has no text"):
+        check(orjson.dumps(row), "auto", [])
+
+
+PART = {"type": "text", "text": "see"}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+
+
+@pytest.mark.parametrize("content", [
+    [PICTURE],
+    PICTURE,
+    [PART, PICTURE],
+    [PART | {"image_url": None}, PICTURE | {"text": None}],  # as a table has them
+    [PART, {"type": "image", "source": {"type": "base64", "data": "AA"}}],
+    [{"type": "image", "data": "AA", "mimeType": "image/png"}],
+    [{"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}}],
+    [{"type": "file", "file": {"file_id": "f"}}],
+])  # fmt: skip
+@pytest.mark.parametrize("row, turns, key", [
+    (OPENAI, "messages", "content"), (LLAMA_FACTORY, "conversations", "value"),
+])  # fmt: skip
+def test_a_picture_in_a_result_is_refused_by_name(content, row, turns, key):
+    with pytest.raises(Rejection, match="^turn 3 ") as rejection:
+        checked(changed(lambda row: row[turns][2].update({key: content}), row))
+    assert rejection.value.reason == "non_text_part"
 
 
 @pytest.mark.parametrize("piece", [*FUNCTION_PIECES, "<end_of_turn>"])

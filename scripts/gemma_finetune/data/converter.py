@@ -17,6 +17,7 @@ repairs.
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
 import orjson
 
@@ -39,7 +40,6 @@ UNTRAINED = "gpt, not trained"  # the role of an answer that is not trained on, 
 UNTRAINED_CALL = "function_call, not trained"
 ANSWERS = ("gpt", UNTRAINED)
 CALLS = ("function_call", UNTRAINED_CALL)
-TEXT_PARTS = ("text", "input_text", "output_text")  # as OpenAI's two interfaces call them
 
 _IM_TURN = re.compile(
     r"<\|im_start\|>(\w+)[ \r]*\n((?:(?!<\|im_start\|>).)*?)<\|im_end\|>\s*", re.DOTALL
@@ -54,19 +54,40 @@ def to_turns(row: schemas.Row, rule: str = "refuse") -> Turns:
 
     rule: `data.reasoning`. With keep, an answer begins with the reasoning that is beside it.
     """
+    return to_numbered_turns(row, rule)[0]
+
+
+def to_numbered_turns(row: schemas.Row, rule: str = "refuse") -> tuple[Turns, list[int]]:
+    """As `to_turns`, and the number of each turn in the row's own list, by which messages name it.
+
+    Text and calls of one message are two turns with one number. System texts are not counted; they
+    have the number of the turn before them.
+    """
+    turns: Turns = []
+    numbers: list[int] = []
     match row:
         case schemas.Alpaca():
             turns = _alpaca_turns(row)
+            numbers = count_turns(turns)
         case schemas.ChatMLText():
             turns = _im_turns(row.text)
+            numbers = count_turns(turns)
         case _:
-            turns = []
-            for where, turn in numbered(schemas.turns(row)):
-                turns += _turn(turn, where, rule)
+            for number, where, turn in numbered(schemas.turns(row)):
+                found = _turn(turn, where, rule)
+                turns += found
+                numbers += [number] * len(found)
     if rule == "keep" and turns and turns[-1][0] in ANSWERS:
         role, answer = turns[-1]
         turns[-1] = (role, with_reasoning(answer, reasoning_of(row.model_extra, "the row")))
-    return [("system", row.system), *turns] if row.system else turns
+    if row.system:
+        return [("system", row.system), *turns], [0, *numbers]
+    return turns, numbers
+
+
+def count_turns(turns: Turns) -> list[int]:
+    """The number of each turn where each is a message of its own. System texts are not counted."""
+    return list(accumulate(int(role != "system") for role, _ in turns))
 
 
 def role_of(name: str) -> str | None:
@@ -77,13 +98,13 @@ def role_of(name: str) -> str | None:
     return ROLES.get(small) or schemas.CALL_ROLES.get(small)
 
 
-def numbered(turns: Iterable[schemas.Turn]) -> Iterator[tuple[str, schemas.Turn]]:
-    """Each turn after its place, as messages name it. System texts are not counted."""
+def numbered(turns: Iterable[schemas.Turn]) -> Iterator[tuple[int, str, schemas.Turn]]:
+    """Each turn after its number and its place, as messages name it. System texts do not count."""
     number = 0
     for turn in turns:
         is_system = role_of(turn.role) == "system"
         number += not is_system
-        yield "system text" if is_system else f"turn {number}", turn
+        yield number, "system text" if is_system else f"turn {number}", turn
 
 
 def _turn(turn: schemas.Turn, where: str, rule: str) -> Turns:
@@ -135,7 +156,7 @@ def _role(name: str, where: str) -> str:
 def _join_parts(parts: list[schemas.Part], where: str) -> str:
     texts = []
     for part in parts:
-        if part.type not in TEXT_PARTS or part.text is None:
+        if part.type not in schemas.TEXT_PARTS or part.text is None:
             reason = "reasoning" if part.type in ("thinking", "reasoning") else "non_text_part"
             raise Rejection(reason, f"{where} holds a part of type {part.type[:40]!r}, not text")
         texts.append(part.text)

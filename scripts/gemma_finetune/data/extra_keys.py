@@ -61,7 +61,7 @@ def check_extra_keys(
     rule: `data.reasoning`. Raises a Rejection that names the first key that must not be ignored.
     """
     ignored = _check_row(row, rule, columns) if row.model_extra else set()
-    for where, turn in numbered(schemas.turns(row)):
+    for _, where, turn in numbered(schemas.turns(row)):
         if turn.model_extra:
             ignored |= _check_turn(turn, where, rule)
         if isinstance(turn.content, list):

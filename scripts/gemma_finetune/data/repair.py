@@ -7,13 +7,20 @@ pieces.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
 
 from gemma_finetune.config import find_control
 from gemma_finetune.data.blank import is_blank
-from gemma_finetune.data.converter import ANSWERS, CALLS, UNTRAINED, UNTRAINED_CALL, Turns
+from gemma_finetune.data.converter import (
+    ANSWERS,
+    CALLS,
+    UNTRAINED,
+    UNTRAINED_CALL,
+    Turns,
+    count_turns,
+)
 from gemma_finetune.data.rejection import Rejection
 
 # Each repair, and the reason a row is rejected for where the repair is not allowed:
@@ -38,29 +45,36 @@ _CALL_APART = {"gpt": UNTRAINED_CALL, UNTRAINED: "function_call"}
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def repair(turns: Turns, allowed: Collection[str]) -> tuple[Turns, list[str]]:
+def repair(
+    turns: Turns, allowed: Collection[str], numbers: Sequence[int] | None = None
+) -> tuple[Turns, list[str]]:
     """Valid turns, and the names of the repairs that were needed.
 
+    numbers: of the turns in the row's own list; by default each is a message of its own.
     Rejection if a repair is needed that is not allowed, or if the repairs are not enough.
     """
+    if numbers is None:
+        numbers = count_turns(turns)
+    # Until texts are joined, turns are only removed at the end, and system texts at the start.
+    named = [number for number, (role, _) in zip(numbers, turns, strict=True) if role != "system"]
     done: list[str] = []
     for name, step in _STEPS.items():
         repaired = step(turns)
         if repaired != turns:
             if name not in allowed:
-                raise _not_allowed(name, turns)
+                raise _not_allowed(name, turns, named)
             done.append(name)
         turns = repaired
         if name == "cut_at_empty":  # before texts are joined
-            _check_texts(turns)
+            _check_texts(turns, named)
     _check_order(turns)
     return turns, done
 
 
-def _not_allowed(name: str, turns: Turns) -> Rejection:
+def _not_allowed(name: str, turns: Turns, named: Sequence[int]) -> Rejection:
     message = f"needs the repair `{name}`, which data.repairs does not allow"
     if name == "cut_at_empty":
-        empty = _place(turns, _first_empty_answer(turns))
+        empty = _place(turns, _first_empty_answer(turns), named)
         message = f"{empty} has no text; `{name}` in data.repairs would keep what is before it"
     if name == "drop_leading_assistant":
         message = f"starts with the assistant; `{name}` in data.repairs would remove this answer"
@@ -141,31 +155,35 @@ _STEPS = {
 }
 
 
-def _check_texts(turns: Turns) -> None:
-    for number, (role, text) in enumerate(turns):
+def _check_texts(turns: Turns, named: Sequence[int]) -> None:
+    for index, (role, text) in enumerate(turns):
         if is_blank(text):
-            raise Rejection("empty_turn", f"{_place(turns, number)} has no text")
+            raise Rejection("empty_turn", f"{_place(turns, index, named)} has no text")
         if found := _CONTROL_CHARACTER.search(text):
-            raise Rejection("control_character", f"{_place(turns, number)} holds {found.group()!r}")
+            where = _place(turns, index, named)
+            raise Rejection("control_character", f"{where} holds {found.group()!r}")
         if piece := find_control(text):
+            where = _place(turns, index, named)
             raise Rejection(
-                "control_token",
-                f"{_place(turns, number)} holds {piece}, which Gemma reads as a command",
+                "control_token", f"{where} holds {piece}, which Gemma reads as a command"
             )
-        if role == "system" and number:
+        if role == "system" and index:
+            before = _place(turns, index - 1, named)
             raise Rejection(
-                "system_inside",
-                f"a system text follows {_place(turns, number - 1)}; it may only be at the start",
+                "system_inside", f"a system text follows {before}; it may only be at the start"
             )
 
 
-def _place(turns: Turns, number: int) -> str:
-    """Which turn it is, as messages name it. System texts are not counted."""
-    role = turns[number][0]
+def _place(turns: Turns, index: int, named: Sequence[int]) -> str:
+    """Which turn it is, as messages name it.
+
+    named: the number in the row's own list of each turn that is no system text.
+    """
+    role = turns[index][0]
     if role == "system":
         return "the system text"
-    before = [role for role, _ in turns[: number + 1] if role != "system"]
-    return f"turn {len(before)} ({role.partition(',')[0]})"
+    before = sum(role != "system" for role, _ in turns[:index])
+    return f"turn {named[before]} ({role.partition(',')[0]})"
 
 
 def _check_order(turns: Turns) -> None:

@@ -20,6 +20,26 @@ from gemma_finetune.data.turn_list import TURN_KEYS, is_turn_list, known_name
 Split = Annotated[Literal["train", "validation", "test"], BeforeValidator(canonical_split)]
 # Roles of turns that hold calls or their results, in small letters.
 CALL_ROLES = {"function_call": "function_call", "observation": "observation", "tool": "observation"}
+TEXT_PARTS = ("text", "input_text", "output_text")  # as OpenAI's two interfaces call them
+# What a text part may hold besides, as Anthropic's and MCP's do.
+TEXT_PART_KEYS = {"type", "text", "id", "annotations", "cache_control", "_meta"}
+# Parts that are no text, as OpenAI, Anthropic, MCP and Hugging Face call them, and the keys of
+# which one holds their content: what a function returns may have such a `type`, too.
+_FILE_KEYS = {"source", "data", "base64", "url", "path", "file_id"}
+MEDIA_PARTS = {
+    "image": {"image", "image_url", *_FILE_KEYS},
+    "image_url": {"image_url", *_FILE_KEYS},
+    "input_image": {"image_url", *_FILE_KEYS},
+    "audio": {"audio", "audio_url", *_FILE_KEYS},
+    "audio_url": {"audio_url"},
+    "input_audio": {"input_audio"},
+    "video": {"video", "video_url", *_FILE_KEYS},
+    "video_url": {"video_url"},
+    "file": {"file", "file_id", "file_data"},
+    "input_file": {"file_id", "file_data", "file_url"},
+    "document": {"source"},
+    "resource": {"resource"},
+}
 OPTIONAL = ("system", "system_prompt", "split", "history", "tools")
 
 
@@ -180,27 +200,43 @@ def _is_nested(value: Any) -> bool:
 
 
 def _with_json_text(turn: dict) -> dict:
-    """The turn; calls and results that are no text and no list of text parts become JSON text."""
+    """The turn; calls and results that are no text and no content parts become JSON text."""
     role = next((turn[key] for key in turn if known_name(key, TURN_KEYS) in ("from", "role")), None)
     if not isinstance(role, str) or role.strip().lower() not in CALL_ROLES:
         return turn
     texts = {}
     for key, value in turn.items():
         is_content = known_name(key, TURN_KEYS) in ("value", "content")
-        is_json = is_content and _is_nested(value) and not _is_text_parts(value)
+        if is_content and isinstance(value, dict) and _is_media(value):
+            value = [value]
+        is_json = is_content and _is_nested(value) and not _is_parts(value)
         texts[key] = orjson.dumps(value).decode() if is_json else value
     return texts
 
 
-def _is_text_parts(value: Any) -> bool:
+def _is_parts(value: Any) -> bool:
+    """Whether a result is a list of content parts, and not data: all are text, or one is media."""
     if not isinstance(value, list) or not value:
         return False
-    return all(isinstance(part, dict) and _full_keys(part) == {"type", "text"} for part in value)
+    return all(map(_is_text_part, value)) or any(map(_is_media, value))
+
+
+def _is_text_part(part: Any) -> bool:
+    if not isinstance(part, dict) or not isinstance(part.get("text"), str):
+        return False
+    return part.get("type") in TEXT_PARTS and _full_keys(part) <= TEXT_PART_KEYS
+
+
+def _is_media(part: Any) -> bool:
+    """Whether an object is a content part with an image, a recording or a file in it."""
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        return False
+    return bool(MEDIA_PARTS.get(part["type"], set()) & _full_keys(part))
 
 
 def _full_keys(part: dict) -> set[str]:
     """The keys that hold something: a table has the keys of all kinds of parts."""
-    return {key for key, value in part.items() if value is not None}
+    return {key for key, value in part.items() if not is_nothing(value)}
 
 
 def _is_left_out(key: str, value: Any) -> bool:

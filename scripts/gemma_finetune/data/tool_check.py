@@ -6,74 +6,99 @@ text holds a control piece, and every name can be read back by LiteRT-LM.
 """
 
 import re
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from gemma_finetune.config import find_control, find_function_piece
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.converter import ANSWERS, CALLS, Turns
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.tool_rows import as_object, read_tools, to_json
+from gemma_finetune.data.tool_schema import argument_error, check_schema
 
 # What LiteRT-LM's grammar reads as a name; the words mean something else there.
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 RESERVED = frozenset(("call", "true", "false", "null"))
 # Calls as Hermes, Glaive and Mistral write them into a text.
 _CALL_AS_TEXT = re.compile(r"<tool_call>|<functioncall>|<function_call>|<function=|\[TOOL_CALLS\]")
+Placed = tuple[dict, str]  # a call or a response, and the turn that it is in, as messages name it
+
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def settle_calls(turns: Turns, tools: Any) -> tuple[Turns, list[dict]]:
-    """The turns with valid calls and their responses, and the tools, in their one form.
+def settle_calls(
+    turns: Turns, numbers: Sequence[int], tools: Any
+) -> tuple[Turns, list[int], list[dict]]:
+    """The turns with valid calls and their responses, their numbers, and the tools, in one form.
 
-    turns: of `converter.to_turns`. tools: the row's, raw. Rejection says what is wrong.
+    Neighbouring calls become one turn, and so do neighbouring responses.
+    turns, numbers: of `converter.to_numbered_turns`. tools: the row's, raw. Rejection says what is
+    wrong.
     """
     has_calls = any(role in CALLS or role == "observation" for role, _ in turns)
     if not has_calls and is_nothing(tools):
-        return turns, []
+        return turns, list(numbers), []
     declared = [] if is_nothing(tools) else read_tools(tools)
     check_tools(declared)
 
     settled: Turns = []
+    kept: list[int] = []
     calls: list[dict] = []  # those of the turn before, which wait for their responses
-    number = 0
-    for role, group in groupby(turns, key=itemgetter(0)):
-        texts = [text for _, text in group]
-        where = "the system text" if role == "system" else f"turn {number + 1}"
-        number += len(texts) if role != "system" else 0
+    for role, group in groupby(zip(turns, numbers, strict=True), key=_role):
+        texts = [(text, number) for (_, text), number in group]
+        first = texts[0][1]
         if role == "observation":
-            responses = [item for text in texts for item in orjson.loads(text)]
-            settled.append((role, to_json(match_responses(calls, responses, where))))
+            matched = match_responses(calls, _items(texts), _where(role, first))
+            settled.append((role, to_json(matched)))
+            kept.append(first)
             calls = []
             continue
         if calls:
-            raise Rejection("no_response", f"{where} comes before the response to {_names(calls)}")
+            waiting = ", ".join(call["name"][:40] for call in calls)
+            where = _where(role, first)
+            raise Rejection("no_response", f"{where} comes before the response to {waiting}")
         if role in CALLS:
-            calls = [call for text in texts for call in orjson.loads(text)]
-            settled.append((role, to_json(check_calls(calls, declared, where))))
+            items = _items(texts)
+            settled.append((role, to_json(check_calls(items, declared))))
+            kept.append(first)
+            calls = [call for call, _ in items]
             continue
-        for text in texts:
-            if role in ANSWERS and declared and (found := _CALL_AS_TEXT.search(text)):
-                raise Rejection(
-                    "tool_call",
-                    f"{where} holds a call as text ({found.group()}); write it as `tool_calls`",
-                )
-            _check_strings(text, "control_token", where)
+        for text, number in texts:
+            _check_text(role, text, declared, _where(role, number))
             settled.append((role, text))
-    return settled, declared
+            kept.append(number)
+    return settled, kept, declared
 
 
-def _names(calls: list[dict]) -> str:
-    return ", ".join(call["name"][:40] for call in calls)
+def _role(numbered: tuple[tuple[str, str], int]) -> str:
+    (role, _), _ = numbered
+    return role
+
+
+def _where(role: str, number: int) -> str:
+    return "the system text" if role == "system" else f"turn {number}"
+
+
+def _items(texts: Sequence[tuple[str, int]]) -> list[Placed]:
+    """The calls or the responses of neighbouring turns, each with its turn."""
+    found = []
+    for text, number in texts:
+        for item in orjson.loads(text):
+            found.append((item, f"turn {number}"))
+    return found
+
+
+def _check_text(role: str, text: str, declared: list[dict], where: str) -> None:
+    """Rejection for a text with a control piece, and for an answer with a call in it."""
+    if role in ANSWERS and declared and (found := _CALL_AS_TEXT.search(text)):
+        raise Rejection(
+            "tool_call",
+            f"{where} holds a call as text ({found.group()}); write it as `tool_calls`",
+        )
+    _check_strings(text, where)
 
 
 def check_tools(tools: list[dict]) -> None:
@@ -83,11 +108,11 @@ def check_tools(tools: list[dict]) -> None:
         name = tool["name"]
         _check_name(name, "tool", "the tool")
         if name in names:
-            raise Rejection("tool", f"declares {name} twice")
+            raise Rejection("tool", f"`tools` declares {name[:40]} twice")
         names.add(name)
-        _check_strings(tool, "tool", f"the tool {name}")
+        _check_strings(tool, f"the tool {name}")
         _check_property_names(tool.get("parameters"), name)
-        _validator(to_json(tool.get("parameters", {})), name)
+        check_schema(tool.get("parameters", {}), name)
 
 
 def _check_name(name: str, reason: str, what: str) -> None:
@@ -114,11 +139,18 @@ def _check_property_names(schema: Any, tool: str) -> None:
 
 def _check_case(names: dict, where: str) -> None:
     """Rejection for names that differ in case alone: templates sort without it."""
-    if len({name.lower() for name in names}) < len(names):
-        raise Rejection("tool", f"{where} has names that differ in case alone")
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise Rejection(
+                "tool",
+                f"{where} has the names {other[:40]!r} and {name[:40]!r}, which differ in case "
+                "alone: the template cannot order them",
+            )
 
 
-def _check_strings(value: Any, reason: str, where: str) -> None:
+def _check_strings(value: Any, where: str) -> None:
     """Rejection for a string or a key that holds a control piece or a control character."""
     for text in _strings(value):
         piece = find_control(text) or find_function_piece(text)
@@ -143,13 +175,13 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
-def check_calls(calls: list[dict], tools: list[dict], where: str) -> list[dict]:
+def check_calls(calls: Sequence[Placed], tools: list[dict]) -> list[dict]:
     """The calls as {"name", "arguments"}, without nulls that a table filled in.
 
     Rejection for the first call that is not valid.
     """
     declared = {tool["name"]: tool for tool in tools}
-    return [_check_call(call, declared, where) for call in calls]
+    return [_check_call(call, declared, where) for call, where in calls]
 
 
 def _check_call(call: dict, declared: dict[str, dict], where: str) -> dict:
@@ -161,19 +193,14 @@ def _check_call(call: dict, declared: dict[str, dict], where: str) -> dict:
         )
     schema = declared[name].get("parameters", {})
     arguments = _without_nulls(call["arguments"], schema)
-    _check_strings(arguments, "tool_call", where)
+    error = argument_error(arguments, schema, name)
+    if error and not argument_error(call["arguments"], schema, name):
+        arguments, error = call["arguments"], None  # a null is required, behind a `$ref` or `anyOf`
+    _check_strings(arguments, where)
     _check_keys(arguments, f"{where}, a call of {name},")
-    validator = _validator(to_json(schema), name)
-    try:
-        error = next(validator.iter_errors(arguments), None)
-    except (Unresolvable, RecursionError) as problem:
-        raise Rejection("tool", f"the tool {name} has a schema that cannot be followed: {problem}")
     if error:
-        place = ".".join(map(str, error.absolute_path))
         raise Rejection(
-            "tool_call",
-            f"{where} calls {name} with arguments against its schema"
-            f"{f', at {place}' if place else ''}: {error.message}",
+            "tool_call", f"{where} calls {name} with arguments against its schema{error}"
         )
     return {"name": name, "arguments": arguments}
 
@@ -204,62 +231,28 @@ def _without_nulls(arguments: Any, schema: Any) -> Any:
     return kept
 
 
-@lru_cache(4096)
-def _validator(schema: str, tool: str) -> Draft202012Validator:
-    """Checks arguments by a tool's JSON Schema; never fetches another schema.
-
-    Rejection if it is none.
-    """
-    parsed = _nullable(orjson.loads(schema))
-    try:
-        Draft202012Validator.check_schema(parsed)
-    except SchemaError as error:
-        place = ".".join(map(str, error.absolute_path))
-        raise Rejection(
-            "tool",
-            f"the tool {tool} has parameters that are no JSON Schema: {place}: {error.message}",
-        )
-    return Draft202012Validator(parsed, registry=Registry())
-
-
-def _nullable(schema: Any) -> Any:
-    """OpenAPI's `nullable: true` as JSON Schema says it: null is one of the types."""
-    if isinstance(schema, list):
-        return [_nullable(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    read = {key: _nullable(value) for key, value in schema.items()}
-    if read.get("nullable") is True:
-        if isinstance(read.get("type"), str):
-            read["type"] = [read["type"], "null"]
-        if isinstance(read.get("enum"), list):
-            read["enum"] = [*read["enum"], None]
-    return read
-
-
-def match_responses(calls: list[dict], responses: list[dict], where: str) -> list[dict]:
+def match_responses(calls: list[dict], responses: Sequence[Placed], where: str) -> list[dict]:
     """The response of each call, in the order of the calls: {"name", "response": an object}.
 
     calls, responses: as `tool_rows` reads them. A response belongs to the call with its id, or else
     to the first call with its name that has none yet, or else to the next. Rejection unless each
-    call has one.
+    call has one; `where` is the turn of the first response.
     """
-    responses = _split_list(calls, responses)
-    found: list[dict | None] = [None] * len(calls)
-    for response in responses:
+    found: list[Placed | None] = [None] * len(calls)
+    for response, its_turn in _split_list(calls, responses):
         place = _place(calls, found, response)
         if place is None:
-            raise Rejection("tool_response", f"{where} has a response to no call before it")
-        found[place] = response
+            raise Rejection("tool_response", f"{its_turn} has a response to no call before it")
+        found[place] = response, its_turn
 
     matched = []
     for call, answer in zip(calls, found, strict=True):
         if answer is None:
             raise Rejection("no_response", f"{where} lacks the response to {call['name'][:40]}")
-        matched.append({"name": call["name"], "response": as_object(answer["response"])})
-    _check_strings(matched, "tool_response", where)
-    for item in matched:
-        _check_response_case(item["response"], where)
+        response, its_turn = answer
+        matched.append({"name": call["name"], "response": as_object(response["response"])})
+        _check_strings(matched[-1], its_turn)
+        _check_response_case(matched[-1]["response"], its_turn)
     return matched
 
 
@@ -273,17 +266,20 @@ def _check_response_case(value: Any, where: str) -> None:
             _check_response_case(item, where)
 
 
-def _split_list(calls: list[dict], responses: list[dict]) -> list[dict]:
+def _split_list(calls: list[dict], responses: Sequence[Placed]) -> Sequence[Placed]:
     """One list of results for several calls, as LLaMA-Factory has it, as a response each."""
-    if len(responses) != 1 or len(calls) < 2 or responses[0].keys() != {"response"}:
+    if len(responses) != 1 or len(calls) < 2:
         return responses
-    results = responses[0]["response"]
-    if not isinstance(results, list) or len(results) != len(calls):
+    (response, where), *_ = responses
+    results = response["response"]
+    if response.keys() != {"response"} or not isinstance(results, list):
         return responses
-    return [{"response": result} for result in results]
+    if len(results) != len(calls):
+        return responses
+    return [({"response": result}, where) for result in results]
 
 
-def _place(calls: list[dict], found: list[dict | None], response: dict) -> int | None:
+def _place(calls: list[dict], found: Sequence[Placed | None], response: dict) -> int | None:
     """Which call a response belongs to; None for none."""
     open_places = [place for place, answer in enumerate(found) if answer is None]
     for key in ("id", "name"):

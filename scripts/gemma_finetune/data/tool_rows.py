@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.blank import is_blank, is_nothing
 from gemma_finetune.data.rejection import Rejection
 
 DIGITS = 15  # of a number with a fraction: LiteRT-LM reads the next ones inexactly
@@ -26,8 +26,12 @@ OTHER_PARAMETERS = ("input_schema", "inputSchema", "parametersJsonSchema")
 # One of them says that parameters are a JSON Schema; xLAM has a plain list of parameters instead.
 SCHEMA_SIGNS = frozenset("type properties $ref anyOf oneOf allOf additionalProperties".split())
 DEEPEST = 100  # levels of a value: no runtime reads much deeper ones
-DATA_KEYS = ("const", "default", "enum", "examples")  # values of a schema that are no schemas
-NULLS_MEAN = ("default", "const")  # keys of a schema whose null says something
+# Keys of a schema: whose values are data; with schemas by name; whose null says something; which
+# mean nothing if they are empty.
+DATA_KEYS = ("const", "default", "examples")
+NAMED_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+NULLS_MEAN = ("default",)
+NEVER_EMPTY = ("type", "enum", "properties")
 
 
 def to_json(value: Any) -> str:
@@ -37,13 +41,13 @@ def to_json(value: Any) -> str:
 
 def read_tools(value: Any) -> list[dict]:
     """The tools of a row. Rejection says which cannot be read."""
-    found = _from_json(value, "`tools`", "tool") if isinstance(value, str) else value
+    found = _from_text(value, "`tools`", "tool")
     tools = found if isinstance(found, list) else [found]
     return [_read_tool(tool, f"tool {number}") for number, tool in enumerate(tools, 1)]
 
 
 def _read_tool(tool: Any, where: str) -> dict:
-    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    function = _function_of(tool, where, "tool")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise Rejection("tool", f"{where} is not a function with a `name`; found {_short(tool)}")
     description = function.get("description")
@@ -54,54 +58,79 @@ def _read_tool(tool: Any, where: str) -> dict:
     if other := _full_key(function, OTHER_PARAMETERS):
         raise Rejection("tool", f"{where} has `{other}`; write its JSON Schema as `parameters`")
     parameters = function.get("parameters")
-    if isinstance(parameters, str):
+    if isinstance(parameters, str) and not is_blank(parameters):
         parameters = _from_json(parameters, f"{where}: its parameters", "tool")
-    if is_nothing(parameters):
+    if is_nothing(parameters) and not isinstance(parameters, dict):
         return read
     if not isinstance(parameters, dict):
         raise Rejection("tool", f"{where} has parameters that are no object")
-    if not SCHEMA_SIGNS & parameters.keys():
+    schema = _read_schema(parameters, where)
+    if is_nothing(schema) and not schema.get("properties"):
+        return read
+    if not SCHEMA_SIGNS & schema.keys():
         raise Rejection(
             "tool", f"{where} has parameters that are no JSON Schema: put them under `properties`"
         )
-    return read | {"parameters": _small_types(plain(_without_nulls(parameters), where))}
+    return read | {"parameters": schema}
 
 
-def _without_nulls(schema: Any) -> Any:
-    """A schema without the nulls that tables (Arrow) put where another row has a key."""
+def _function_of(value: Any, where: str, reason: str) -> Any:
+    """What stands under `function` of a tool or a call, or else itself; each may be JSON text."""
+    value = _from_text(value, where, reason)
+    if isinstance(value, dict) and not is_nothing(value.get("function")):
+        return _from_text(value["function"], where, reason)
+    return value
+
+
+def _read_schema(schema: Any, where: str) -> Any:
+    """A schema without what tables and other programs fill in, types in small letters, plain
+    numbers; at every depth.
+
+    Filled in are the nulls of tables (Arrow), and empty types, enums and properties. Gemini writes
+    types in capitals.
+    """
     if isinstance(schema, list):
-        return [_without_nulls(item) for item in schema]
+        return [_read_schema(item, where) for item in schema]
     if not isinstance(schema, dict):
-        return schema
-    kept = {}
+        return _plain_bound(schema)
+    read: dict[str, Any] = {}
     for key, value in schema.items():
-        if value is not None or key in NULLS_MEAN:
-            kept[key] = _without_nulls(value)
-    return kept
-
-
-def _small_types(schema: Any) -> Any:
-    """A schema with its types in small letters (Gemini writes OBJECT), at every depth."""
-    if isinstance(schema, list):
-        return [_small_types(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    small: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "type" and isinstance(value, str):
-            small[key] = value.lower()
-        elif key == "type" and isinstance(value, list):
-            small[key] = [name.lower() if isinstance(name, str) else name for name in value]
+        is_empty = value in ("", []) and key in NEVER_EMPTY
+        if is_empty or (value is None and key not in NULLS_MEAN):
+            continue
+        if key in NAMED_SCHEMAS and isinstance(value, dict):
+            named = {name: inner for name, inner in value.items() if inner is not None}
+            read[key] = {name: _read_schema(inner, where) for name, inner in named.items()}
+        elif key == "type":
+            read[key] = _small(value)
+        elif key == "enum":
+            read[key] = plain(value, where, "tool")
         elif key in DATA_KEYS:
-            small[key] = value
+            read[key] = _plain_bound(value)
         else:
-            small[key] = _small_types(value)
-    return small
+            read[key] = _read_schema(value, where)
+    return read
+
+
+def _small(types: Any) -> Any:
+    if isinstance(types, list):
+        return [_small(name) for name in types]
+    return types.lower() if isinstance(types, str) else types
+
+
+def _plain_bound(value: Any) -> Any:
+    """A value of a schema that no declaration prints: plain, but of any size."""
+    if isinstance(value, dict):
+        return {key: _plain_bound(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_bound(item) for item in value]
+    is_number = isinstance(value, int | float)
+    return value if is_number and abs(value) > LARGEST else plain(value, "")
 
 
 def read_calls(value: Any, where: str) -> list[dict]:
     """Calls as {"name", "arguments"}, and "id" if they have one; `value` may be JSON text."""
-    found = _from_json(value, where) if isinstance(value, str) else value
+    found = _from_text(value, where)
     calls = found if isinstance(found, list) else [found]
     if not calls:
         raise Rejection("tool_call", f"{where} holds an empty list of calls")
@@ -109,7 +138,8 @@ def read_calls(value: Any, where: str) -> list[dict]:
 
 
 def _read_call(call: Any, where: str) -> dict:
-    function = call.get("function", call) if isinstance(call, dict) else None
+    call = _from_text(call, where)
+    function = _function_of(call, where, "tool_call")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise Rejection("tool_call", f"{where} holds a call without a `name`: {_short(call)}")
     arguments = function.get("arguments")
@@ -182,15 +212,15 @@ def as_object(result: Any) -> dict:
     return result if isinstance(result, dict) else {"result": result}
 
 
-def plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str, reason: str = "tool_call") -> Any:
     """A JSON value with whole numbers as integers, and others of at most DIGITS digits.
 
     Rejection for a number that is too large.
     """
     if isinstance(value, dict):
-        return {key: plain(item, where) for key, item in value.items()}
+        return {key: plain(item, where, reason) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(item, where) for item in value]
+        return [plain(item, where, reason) for item in value]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if isinstance(value, float) and not value.is_integer():
@@ -198,10 +228,13 @@ def plain(value: Any, where: str) -> Any:
         if not value.is_integer():
             return value
     if abs(value) > LARGEST:
-        raise Rejection(
-            "tool_call", f"{where} holds the number {value}, over 64 bits; make it text"
-        )
+        raise Rejection(reason, f"{where} holds the number {value}, over 64 bits; make it text")
     return int(value)
+
+
+def _from_text(value: Any, where: str, reason: str = "tool_call") -> Any:
+    """The value, or what it holds if it is JSON text."""
+    return _from_json(value, where, reason) if isinstance(value, str) else value
 
 
 def _from_json(text: str, where: str, reason: str = "tool_call") -> Any:

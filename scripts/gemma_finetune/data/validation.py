@@ -9,7 +9,7 @@ Opens no file.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -24,7 +24,7 @@ from gemma_finetune.data.converter import (
     UNTRAINED_CALL,
     Turns,
     canonical,
-    to_turns,
+    to_numbered_turns,
 )
 from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import Placed
@@ -73,9 +73,10 @@ def _check(
         format = schemas.detect(row, columns)
     read = schemas.read(row, format, columns)
     ignored_keys = check_extra_keys(read, rule, columns)
-    turns, changes = settle_reasoning(to_turns(read, rule), read, rule)
-    turns, tools = settle_calls(turns, getattr(read, "tools", None))
-    turns, repairs = repair(turns, allowed)
+    turns, numbers = to_numbered_turns(read, rule)
+    turns, numbers, changes = settle_reasoning(turns, numbers, read, rule)
+    turns, numbers, tools = settle_calls(turns, numbers, getattr(read, "tools", None))
+    turns, repairs = repair(turns, allowed, numbers)
     split = read.split or (_split_in_metadata(read) if tools else None)
     return Checked(format, turns, split, changes + repairs, ignored_keys, tools)
 
@@ -92,12 +93,16 @@ def lacks_activation(checked: Checked) -> bool:
     return bool(checked.tools) and not (role == "system" and ACTIVATION in text)
 
 
-def settle_reasoning(turns: Turns, row: schemas.Row, rule: str) -> tuple[Turns, list[str]]:
-    """The turns after `data.reasoning`, and what was done, as it is counted among the repairs."""
+def settle_reasoning(
+    turns: Turns, numbers: Sequence[int], row: schemas.Row, rule: str
+) -> tuple[Turns, list[int], list[str]]:
+    """The turns after `data.reasoning` with their numbers, and what was done, as it is counted
+    among the repairs.
+    """
     found = rule != "refuse" and has_reasoning_beside(row)
-    number, settled = 0, []
+    settled, kept = [], []
     for place, (role, text) in enumerate(turns):
-        number += role != "system"
+        number = numbers[place]
         if role in ANSWERS and has_reasoning(text):
             found = True
             if rule == "refuse":
@@ -108,7 +113,8 @@ def settle_reasoning(turns: Turns, row: schemas.Row, rule: str) -> tuple[Turns, 
                 if goes_on and is_blank(text):  # only calls are left of this message
                     continue
         settled.append((role, text))
-    return settled, [f"{rule}_reasoning"] if found else []
+        kept.append(number)
+    return settled, kept, [f"{rule}_reasoning"] if found else []
 
 
 def has_reasoning_beside(row: schemas.Row) -> bool:

@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gemma_finetune.data.converter import canonical, to_messages, to_openai_tools, to_turns
+from gemma_finetune.data.converter import (
+    canonical,
+    to_messages,
+    to_numbered_turns,
+    to_openai_tools,
+)
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.schemas import read
 from gemma_finetune.data.tool_check import check_tools, settle_calls
@@ -24,12 +29,16 @@ LIMIT_S = 60  # for a command that carries out a call
 def load_tools(path: str | Path) -> list[dict]:
     """The functions in a JSON file, as OpenAI has them. UserError says what is wrong with it."""
     try:
-        tools = read_tools(json.loads(Path(path).read_text(encoding="utf-8")))
+        tools = read_tools(Path(path).read_text(encoding="utf-8-sig"))
         check_tools(tools)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})")
-    except (ValueError, Rejection) as error:
-        raise UserError(f"{path}: not a JSON list of functions ({error})")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})")
+    except Rejection as rejection:
+        raise UserError(f"{path}: not a JSON list of functions ({rejection.message})")
+    if not tools:
+        raise UserError(f"{path}: an empty list; write the functions that the model may call")
     return to_openai_tools({"tools": tools})
 
 
@@ -42,7 +51,7 @@ def read_conversation(messages: Sequence[Any], tools: Any) -> tuple[list[dict], 
         return [{"role": m["role"], "content": _text(m["content"])} for m in messages], []
     try:
         row = read({"messages": list(messages), "tools": tools}, "chatml")
-        turns, declared = settle_calls(to_turns(row), getattr(row, "tools", None))
+        turns, _, declared = settle_calls(*to_numbered_turns(row), getattr(row, "tools", None))
     except Rejection as rejection:
         raise ValueError(rejection.message)
     conversation = canonical(turns, None, {}, declared)
@@ -116,7 +125,7 @@ class Commands:
             raise UserError(
                 f"{name}: its command ended with {done.returncode}: {done.stderr[-200:]}"
             )
-        return read_result(done.stdout.strip())
+        return read_result(done.stdout.rstrip("\r\n"))  # the line break is `print`'s
 
 
 NO_COMMANDS = Commands({})
