@@ -271,6 +271,30 @@ def test_calls_wait_for_their_results_which_are_only_text():
     assert chat.undo() and len(chat.messages) == 1
 
 
+@pytest.mark.parametrize("result", [
+    {" a ": "  two\n lines \n", "b": [" ", ""]}, [" x "], " done ", "", None, True, 0.1, [[]],
+])  # fmt: skip
+def test_a_result_is_given_as_training_has_it(result):
+    """Nothing is trimmed: the data stages keep what a function returned, too."""
+    chat = ChatSession(CallingBackend(), Sampler(), 100, tools=FUNCTIONS)
+    ask(chat, "one")
+    list(chat.give([result, 1]))
+    row = {"messages": chat.messages, "tools": FUNCTIONS}
+    row["messages"][2] = {"role": "tool", "content": json.dumps([result, 1])}
+    turns = check(json.dumps(row).encode(), "auto", []).turns
+    assert json.loads(turns[2][1]) == chat._turns[2]["content"]
+
+
+@pytest.mark.parametrize("result", [2**63, -(2**63), 1e300, {"a": [1e19]}])
+def test_a_result_that_no_runtime_reads_exactly_is_an_error_and_can_be_given_again(result):
+    chat = ChatSession(CallingBackend(), Sampler(), 100, tools=FUNCTIONS)
+    ask(chat, "one")
+    with pytest.raises(UserError, match="the result of f holds the number .* over 64 bits"):
+        chat.give([result, 1])
+    assert len(chat.waiting) == 2
+    assert "".join(chat.give([str(result), 1])) == "2 results"
+
+
 def test_the_oldest_exchange_is_forgotten_with_its_calls():
     chat = ChatSession(CallingBackend(), Sampler(), 100, tools=FUNCTIONS)
     for text in ("one" * 60, "two" * 60):

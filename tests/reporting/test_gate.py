@@ -170,6 +170,16 @@ def test_a_loss_of_words_at_a_quantization_is_blamed_on_it():
     assert failed_hops(content, "int8.task") == []
 
 
+def test_a_loss_of_words_where_the_runtime_disagrees_is_blamed_on_the_runtime():
+    metrics = healthy_text()
+    metrics["task_int4"] |= spread("chrf_change", -0.3)
+    assert CAUSES["quantize"] in failure(judge(metrics))
+    metrics["task_int4"]["runtime_agreement"] = 0.2
+    message = failure(judge(metrics))
+    assert message.startswith("the export chain breaks at hop quantize@int4")
+    assert CAUSES["bundle"] in message and CAUSES["quantize"] not in message
+
+
 def test_a_task_without_threshold_is_an_error():
     metrics = healthy()
     metrics["test_set"] |= {"task": "songs"}

@@ -217,18 +217,25 @@ def find_any_piece(text: str) -> str | None:
 
 
 def _safe(result: Any) -> Any:
-    """A result whose strings and keys hold no control piece."""
+    """A result whose strings and keys hold no control piece; nothing else of it is changed."""
     if isinstance(result, dict):
-        return {as_text(str(key), find_any_piece): _safe(item) for key, item in result.items()}
-    if isinstance(result, list):
+        return {_broken(str(key), find_any_piece): _safe(item) for key, item in result.items()}
+    if isinstance(result, list | tuple):
         return [_safe(item) for item in result]
-    return as_text(result, find_any_piece) if isinstance(result, str) else result
+    return _broken(result, find_any_piece) if isinstance(result, str) else result
 
 
 def as_text(content: str, find: FindPiece = find_control) -> str:
-    """`content` with every control piece broken by a space: what is typed is text, never a turn."""
+    """`content` without white space around it, and with every control piece broken by a space: what
+    is typed is text, never a turn.
+    """
+    return _broken(content.strip(), find)
+
+
+def _broken(content: str, find: FindPiece) -> str:
+    """`content` with every control piece broken by a space."""
     # A broken byte from the keyboard cannot be encoded and becomes a question mark.
-    content = content.strip().encode(errors="replace").decode()
+    content = content.encode(errors="replace").decode()
     while piece := find(content):
         content = content.replace(piece, f"{piece[0]} {piece[1:]}")
     return content
