@@ -60,18 +60,26 @@ def _deeper(inner):
     return array | record
 
 
+# Schemas of which little or nothing is printed: an app has them, too.
+_hollow = st.sampled_from([
+    {}, True, {"default": 1}, {"enum": []}, {"type": ["string", "null"]}, {"properties": {}},
+    {"items": {}}, {"items": True}, {"items": {"title": "x"}}, {"description": "", "required": []},
+])  # fmt: skip
 schemas = st.fixed_dictionaries(
     {"type": st.just("object")},
     optional={
-        "properties": objects(st.recursive(_leaves, _deeper, max_leaves=4)),
+        "properties": objects(st.recursive(_leaves | _hollow, _deeper, max_leaves=4)),
         "required": st.lists(names, max_size=2),
         "description": strings,
         "strict": st.booleans(),
     },
-)
+) | st.sampled_from([
+    {}, {"properties": {}}, {"properties": {}, "required": []}, {"properties": {"a": {}}},
+    {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
+])  # fmt: skip
 tools = st.lists(
     st.fixed_dictionaries(
-        {"name": names}, optional={"description": strings, "parameters": st.just({}) | schemas}
+        {"name": names}, optional={"description": st.just("") | strings, "parameters": schemas}
     ).map(lambda function: {"type": "function", "function": function}),
     max_size=3,
 )

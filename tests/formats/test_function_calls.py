@@ -100,6 +100,12 @@ def test_what_litert_lm_cannot_read_is_no_call(body):
     assert answer_message(text) == {"role": "assistant", "content": text}
 
 
-def test_a_call_that_does_not_end_is_none():
+@pytest.mark.parametrize("text", [
+    "<start_function_call>call:f{a:1",
+    "<start_function_call>" + render_call("f", {}),
+    render_call("f", {}) + "<start_function_call>",
+    "<start_function_call>" * 50_000,  # at once: each start is searched for its end only once
+])  # fmt: skip
+def test_a_call_that_does_not_end_is_none(text):
     with pytest.raises(ValueError, match="does not end"):
-        split_calls("<start_function_call>call:f{a:1")
+        split_calls(text)

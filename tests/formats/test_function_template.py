@@ -8,7 +8,10 @@ from hypothesis import HealthCheck, given, settings
 
 import function_model as known
 from function_cases import ACTIVATION, conversations
+from function_cases import tools as declared
 from gemma_finetune.config import FUNCTION_PIECES
+from gemma_finetune.data.converter import to_openai_tools
+from gemma_finetune.data.tool_rows import read_tools
 from gemma_finetune.formats.chat_template import render, render_prompt, untrained_answers
 from gemma_finetune.formats.function_template import CHAT_TEMPLATE
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
@@ -105,6 +108,34 @@ def test_transformers_renders_the_same_and_each_part_is_a_beginning_of_the_whole
                 messages=messages[:end], tools=tools, bos_token="<bos>", add_generation_prompt=True
             )
             assert prompt == "<bos>" + render_prompt(messages[:end], tools)
+
+
+@rendered
+@given(declared)
+def test_a_function_reads_the_same_in_a_row_and_in_an_app(jinja, found):
+    tools = to_openai_tools({"tools": read_tools(found)})
+    text = render([known.user("Hi")], found)
+    assert render([known.user("Hi")], tools) == text
+    for given_tools in (found, tools):
+        assert jinja.render(messages=[known.user("Hi")], tools=given_tools) == text
+
+
+@pytest.mark.parametrize("parameters, printed", [
+    ({"properties": {}}, ""),
+    ({"properties": {}, "required": [], "title": "F"}, ""),
+    ({"type": "object", "properties": {}}, ",parameters:{type:<escape>OBJECT<escape>}"),
+    ({"properties": {"a": {}}}, ",parameters:{properties:{a:{}}}"),
+    ({"properties": {"a": {"items": {"title": "x"}, "enum": [], "description": ""}}},
+     ",parameters:{properties:{a:{}}}"),
+    ({"properties": {"a": {"items": True}, "b": {"properties": {}}, "c": True}},
+     ",parameters:{properties:{a:{},b:{},c:{}}}"),
+])  # fmt: skip
+def test_nothing_empty_is_declared(jinja, parameters, printed):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    text = render([known.user("Hi")], tools)
+    assert f"declaration:f{{description:<escape><escape>{printed}}}<end_" in text
+    assert jinja.render(messages=[known.user("Hi")], tools=tools) == text
+    assert render([known.user("Hi")], to_openai_tools({"tools": read_tools(tools)})) == text
 
 
 def learned(tokenizer, messages, tools=known.TOOLS):

@@ -76,29 +76,28 @@ def render_declaration(tool: dict) -> str:
     """A function that the model may call; `tool` as OpenAI has it, or only its function."""
     function = tool.get("function") or tool
     fields = {"description": function.get("description") or ""}
-    if function.get("parameters"):
-        fields["parameters"] = _printed_schema(function["parameters"])
+    if parameters := _printed_schema(function.get("parameters")):
+        fields["parameters"] = parameters
     return (
         f"{START_DECLARATION}declaration:{function['name']}{render_value(fields)}{END_DECLARATION}"
     )
 
 
-def _printed_schema(schema: dict | bool) -> dict:
-    """What a declaration says of a JSON Schema."""
+def _printed_schema(schema: Any) -> dict:
+    """What a declaration says of a JSON Schema; nothing of one that is not an object."""
     printed: dict[str, Any] = {}
-    if isinstance(schema, bool):  # a JSON Schema, too: anything, or nothing
+    if not isinstance(schema, dict):
         return printed
     for key in SCHEMA_KEYS:
         value = schema.get(key)
-        if not value:
-            continue
-        if key == "properties":
+        if value and key == "properties":
             value = {name: _printed_schema(inner) for name, inner in value.items()}
-        elif key == "items":
+        elif value and key == "items":
             value = _printed_schema(value)
-        elif key == "type":
+        elif value and key == "type":
             value = value.upper() if isinstance(value, str) else [name.upper() for name in value]
-        printed[key] = value
+        if value:
+            printed[key] = value
     return printed
 
 
@@ -127,7 +126,8 @@ def answer_text(message: dict) -> str:
     return (message.get("content") or "").strip() + render_calls(calls)
 
 
-_BLOCK = re.compile(f"{START_CALL}(.*?){END_CALL}", re.DOTALL)
+# A call ends before the next one begins: so no start is searched for its end more than once.
+_BLOCK = re.compile(f"{START_CALL}((?:(?!{START_CALL}).)*?){END_CALL}", re.DOTALL)
 _TOKEN = re.compile(
     rf"\s*(?:(?P<string>{ESCAPE}.*?{ESCAPE})"
     r"|(?P<number>-?(?:\d+(?:\.\d+|[eE][+-]?\d+)?|\.\d+))"

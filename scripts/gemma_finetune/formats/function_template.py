@@ -146,7 +146,7 @@ _MACROS = """\
 {%- set state = namespace(comma='') -%}{{ '{' }}
 {%- for key in ['description', 'enum', 'items', 'nullable', 'properties', 'required', 'type'] -%}
 {%- if it is mapping and key in it and it[key] -%}
-{{ state.comma + key + ':' }}{%- set state.comma = ',' -%}
+{%- set printed -%}
 {%- if key == 'properties' -%}{{ '{' }}
 {%- for name, inner in it[key] | dictsort -%}
 {{ name + ':' + schema(inner) }}{%- if not loop.last -%}{{ ',' }}{%- endif -%}
@@ -154,13 +154,18 @@ _MACROS = """\
 {%- elif key == 'items' -%}{{ schema(it[key]) }}
 {%- elif key == 'type' -%}{{ capitals(it[key]) }}
 {%- else -%}{{ value(it[key]) }}{%- endif -%}
+{%- endset -%}
+{%- if printed != '{}' -%}
+{{ state.comma + key + ':' + printed }}{%- set state.comma = ',' -%}
+{%- endif -%}
 {%- endif -%}
 {%- endfor -%}{{ '}' }}
 {%- endmacro -%}
 {%- macro declaration(it) -%}
 {{ '<start_function_declaration>declaration:' + it['name'] }}
 {{- '{description:' + value(it['description'] or '') }}
-{%- if it['parameters'] -%}{{ ',parameters:' + schema(it['parameters']) }}{%- endif -%}
+{%- set parameters = schema(it['parameters']) -%}
+{%- if parameters != '{}' -%}{{ ',parameters:' + parameters }}{%- endif -%}
 {{ '}<end_function_declaration>' }}
 {%- endmacro -%}
 {%- macro response(it) -%}
