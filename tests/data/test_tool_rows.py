@@ -88,6 +88,13 @@ MOBILE_ACTIONS = {
         },
     ],
 }
+CALLS_AS_TEXT = [
+    "<tool_call>{}</tool_call>", "<|tool_call|>[]", "<function_calls>", "<function=f>{}",
+    "[TOOL_CALLS] []", "<|python_tag|>f()", "```tool_code\nf()\n```",
+    "<\uff5ctool\u2581calls\u2581begin\uff5c>",
+    json.dumps({"name": "set_light", "arguments": {}}),
+    json.dumps([{"name": "set_light", "parameters": {}}]),
+]  # fmt: skip
 USER = {"role": "user", "content": "?"}
 CALL = [{"name": "set_light", "arguments": {"room": "hall", "level": 1}}]
 TURNS = [
@@ -193,6 +200,7 @@ def test_calls_that_are_not_trained_on_stay_so():
     ("[1, 2]", {"result": [1, 2]}),
     ([{"type": "text", "text": "done"}], {"result": "done"}),
     ([{"name": "set_light", "response": {"ok": None}}], {"ok": None}),
+    (12.0, {"result": 12}), (0.5, {"result": 0.5}), (False, {"result": False}),
     # Data whose items have a type, too, and text parts with more keys.
     ([{"type": "image", "name": "a.png"}], {"result": [{"type": "image", "name": "a.png"}]}),
     ([{"type": "file", "path": "/a"}], {"result": [{"type": "file", "path": "/a"}]}),
@@ -293,11 +301,6 @@ REFUSED = [
         ),
         "tool_call",
         "function_calls",
-    ),
-    (
-        lambda row: row["messages"][3].update(content="<tool_call>{}</tool_call>"),
-        "tool_call",
-        "call as text",
     ),
     (
         lambda row: row["tools"][0]["function"].update(input_schema={"type": "object"}),
@@ -416,6 +419,41 @@ def test_a_control_piece_in_any_string_or_key_is_refused(place, piece):
     with pytest.raises(Rejection) as rejection:
         checked(changed(lambda row: place(row, piece)))
     assert rejection.value.reason == "control_token"
+
+
+@pytest.mark.parametrize("text", CALLS_AS_TEXT)
+def test_a_call_as_text_is_refused_where_there_are_functions(text):
+    row = changed(lambda row: row["messages"][3].update(content=f"\n{text}"))
+    with pytest.raises(Rejection, match="^turn 4 holds a call as text") as rejection:
+        checked(row)
+    assert rejection.value.reason == "tool_call"
+    assert checked({"messages": [USER, {"role": "assistant", "content": text}]})
+
+
+@pytest.mark.parametrize("text", [
+    '{"name": "play", "arguments": {}}', '{"name": "set_light", "room": 1}', "[1]", "{x}",
+    "Use <b>tool_call</b>, or function_call().",
+])  # fmt: skip
+def test_an_answer_that_only_looks_like_a_call_is_kept(text):
+    row = changed(lambda row: row["messages"][3].update(content=text))
+    assert checked(row).turns[-1] == ("gpt", text)
+
+
+def test_a_response_with_the_id_of_one_call_and_the_name_of_another_is_refused():
+    row = two_calls(
+        {"role": "tool", "tool_call_id": "a", "name": "a title", "content": "on"},
+        {"role": "tool", "tool_call_id": "b", "name": "set_light", "content": "ten"},
+    )
+    with pytest.raises(Rejection, match="^turn 4 has the id of a call of get_time, and the name"):
+        checked(row)
+    row["messages"][3]["name"] = "get_time"
+    assert len(json.loads(checked(row).turns[2][1])) == 2
+
+
+def test_a_response_to_no_call_is_named():
+    row = changed(lambda row: row["messages"][2].update(tool_call_id="c9", name="play"))
+    with pytest.raises(Rejection, match="turn 3 has a response .*, id 'c9', name 'play'$"):
+        checked(row)
 
 
 def test_a_plain_row_with_a_piece_of_calls_is_a_row():

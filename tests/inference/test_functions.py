@@ -5,7 +5,7 @@ import sys
 
 import litert_lm
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 import function_model as known
 from function_cases import conversations
@@ -15,7 +15,7 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.inference.backend import open_backend
 from gemma_finetune.inference.batch import read_requests, refuse_too_long
 from gemma_finetune.inference.chat import ChatSession
-from gemma_finetune.inference.functions import Commands, load_tools
+from gemma_finetune.inference.functions import Commands
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.inference.terminal import converse_piped
 from gemma_finetune.runtime.engine import function_options, open_engine
@@ -63,6 +63,21 @@ def test_litert_lm_renders_training_s_prompt(engine, found):
         with engine.create_conversation(messages=messages[:end], **options) as chat:
             rendered = chat.render_message_to_string(message)
         assert rendered == render_prompt(messages[: end + 1], tools)
+
+
+@settings(derandomize=True, deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
+@given(conversations())
+def test_litert_lm_reads_training_s_tokens(engine, function_tokenizer, found):
+    messages, tools = found
+    last = max(n for n, turn in enumerate(messages) if turn["role"] in ("user", "tool"))
+    tokens = 1 + len(function_tokenizer.encode(render_prompt(messages[: last + 1], tools)))
+    assume(tokens < known.CACHE_LENGTH)
+    with engine.create_conversation(
+        messages=messages[:last], sampler_config=GREEDY, **function_options(tools)
+    ) as chat:
+        chat.send_message(messages[last], max_output_tokens=1)
+        assert chat.get_benchmark_info().last_prefill_token_count == tokens
+        assert chat.token_count == tokens + 1
 
 
 def test_the_runtime_s_calls_are_structures_and_its_cache_holds_training_s_tokens(
@@ -144,19 +159,3 @@ def test_a_base_without_functions_is_given_none(models):
     with open_backend(None, str(models["tflite"]), CONFIG) as backend:
         with pytest.raises(UserError, match="function_gemma_instruct_270m"):
             ChatSession(backend, Sampler(), 8, tools=known.TOOLS)
-
-
-def test_functions_from_a_file(tmp_path):
-    path = tmp_path / "tools.json"
-    path.write_text(json.dumps(known.TOOLS))
-    tools = load_tools(path)
-    assert [tool["function"]["name"] for tool in tools] == ["set_light", "get_time"]
-    for content in ("{", '[{"name": "true"}]', "[1]"):
-        path.write_text(content)
-        with pytest.raises(UserError, match="tools.json: not a JSON list of functions"):
-            load_tools(path)
-    with pytest.raises(UserError, match="cannot be read"):
-        load_tools(tmp_path / "none.json")
-    for option in ("set_light", "play=x", "set_light= "):
-        with pytest.raises(UserError, match="write NAME=COMMAND"):
-            Commands.parse([option], tools)

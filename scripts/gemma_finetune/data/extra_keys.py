@@ -141,6 +141,8 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
             if not is_answer:
                 raise Rejection("reasoning", f"{place} has `{key}`, which only an answer can have")
             _refuse_reasoning(key, f"{where} ", rule)
+        elif key == "name" and role_of(turn.role) == "observation":
+            continue  # of the function: `converter` reads it
         elif key not in loss_mask.KEYS or trained == is_answer:
             ignored.add(f"turn.{_printable(key)}")
     return ignored

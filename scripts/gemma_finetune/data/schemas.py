@@ -185,7 +185,7 @@ def _tidy(turn: Any) -> Any:
     """A raw turn with known keys in small letters; of keys that say the same, those that hold
     something, as in tables of several sources. Calls and results become JSON text.
     """
-    if isinstance(turn, dict) and any(map(_is_nested, turn.values())):
+    if isinstance(turn, dict) and any(map(_is_json, turn.values())):
         turn = _with_json_text(turn)
     if not isinstance(turn, dict) or (len(turn) == 2 and ("role" in turn or "from" in turn)):
         return turn
@@ -195,8 +195,9 @@ def _tidy(turn: Any) -> Any:
     return tidy
 
 
-def _is_nested(value: Any) -> bool:
-    return isinstance(value, dict | list)
+def _is_json(value: Any) -> bool:
+    """Whether a value of a turn is no text; True is an integer, too."""
+    return isinstance(value, dict | list | int | float)
 
 
 def _with_json_text(turn: dict) -> dict:
@@ -209,7 +210,7 @@ def _with_json_text(turn: dict) -> dict:
         is_content = known_name(key, TURN_KEYS) in ("value", "content")
         if is_content and isinstance(value, dict) and _is_media(value):
             value = [value]
-        is_json = is_content and _is_nested(value) and not _is_parts(value)
+        is_json = is_content and _is_json(value) and not _is_parts(value)
         texts[key] = orjson.dumps(value).decode() if is_json else value
     return texts
 

@@ -22,8 +22,12 @@ from gemma_finetune.data.tool_schema import argument_error, check_schema
 # What LiteRT-LM's grammar reads as a name; the words mean something else there.
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 RESERVED = frozenset(("call", "true", "false", "null"))
-# Calls as Hermes, Glaive and Mistral write them into a text.
-_CALL_AS_TEXT = re.compile(r"<tool_call>|<functioncall>|<function_call>|<function=|\[TOOL_CALLS\]")
+# Calls as Hermes, Glaive, Mistral, Llama, Phi, DeepSeek and Gemma 3 write them into a text.
+_CALL_AS_TEXT = re.compile(
+    r"<\|?tool_calls?(?:_begin)?\|?>|<\|?functions?_?calls?\|?>|<function=|\[TOOL_CALLS\]"
+    r"|<\|python_tag\|>|<｜tool▁calls?▁begin｜>|```tool_code"
+)
+KEYS = ("id", "name")  # of calls and responses: which belong together
 Placed = tuple[dict, str]  # a call or a response, and the turn that it is in, as messages name it
 
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -93,12 +97,29 @@ def _items(texts: Sequence[tuple[str, int]]) -> list[Placed]:
 
 def _check_text(role: str, text: str, declared: list[dict], where: str) -> None:
     """Rejection for a text with a control piece, and for an answer with a call in it."""
-    if role in ANSWERS and declared and (found := _CALL_AS_TEXT.search(text)):
+    if role in ANSWERS and declared and (found := _call_as_text(text, declared)):
         raise Rejection(
-            "tool_call",
-            f"{where} holds a call as text ({found.group()}); write it as `tool_calls`",
+            "tool_call", f"{where} holds a call as text ({found}); write it as `tool_calls`"
         )
     _check_strings(text, where)
+
+
+def _call_as_text(text: str, declared: list[dict]) -> str | None:
+    """How a text that should be words shows that it holds a call; None if it holds none."""
+    if found := _CALL_AS_TEXT.search(text):
+        return found.group()
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    names = [tool["name"] for tool in declared]
+    for item in value if isinstance(value, list) else [value]:
+        is_call = isinstance(item, dict) and ("arguments" in item or "parameters" in item)
+        if is_call and item.get("name") in names:
+            return f"JSON, {item['name'][:40]}"
+    return None
 
 
 def check_tools(tools: list[dict]) -> None:
@@ -242,7 +263,11 @@ def match_responses(calls: list[dict], responses: Sequence[Placed], where: str) 
     for response, its_turn in _split_list(calls, responses):
         place = _place(calls, found, response)
         if place is None:
-            raise Rejection("tool_response", f"{its_turn} has a response to no call before it")
+            said = "".join(f", {key} {response[key][:40]!r}" for key in KEYS if key in response)
+            raise Rejection(
+                "tool_response", f"{its_turn} has a response to no call before it{said}"
+            )
+        _check_name_of(response, calls, place, its_turn)
         found[place] = response, its_turn
 
     matched = []
@@ -254,6 +279,16 @@ def match_responses(calls: list[dict], responses: Sequence[Placed], where: str) 
         _check_strings(matched[-1], its_turn)
         _check_response_case(matched[-1]["response"], its_turn)
     return matched
+
+
+def _check_name_of(response: dict, calls: list[dict], place: int, where: str) -> None:
+    """Rejection for a response with the id of one call and the name of another."""
+    name, others = response.get("name", ""), [call["name"] for call in calls]
+    if name in others and name != others[place]:
+        raise Rejection(
+            "tool_response",
+            f"{where} has the id of a call of {others[place][:40]}, and the name {name[:40]}",
+        )
 
 
 def _check_response_case(value: Any, where: str) -> None:
@@ -282,7 +317,7 @@ def _split_list(calls: list[dict], responses: Sequence[Placed]) -> Sequence[Plac
 def _place(calls: list[dict], found: Sequence[Placed | None], response: dict) -> int | None:
     """Which call a response belongs to; None for none."""
     open_places = [place for place, answer in enumerate(found) if answer is None]
-    for key in ("id", "name"):
+    for key in KEYS:
         if key in response and any(key in call for call in calls):
             return next((p for p in open_places if calls[p].get(key) == response[key]), None)
     return open_places[0] if open_places else None
