@@ -283,6 +283,17 @@ def test_null_fields_of_structs_are_left_out(read):
     ]
 
 
+def test_null_arguments_of_calls_are_kept(read):
+    """A function may require a null; those that Arrow filled in are dropped by its schema."""
+    calls = [{"arguments": {"a": None, "b": [{"c": None, "d": 1}]}}, {"arguments": {"e": 2}}]
+    rows = [{"messages": [{"tool_calls": [{"function": call}]}]} for call in calls]
+    first, second = values(read(to_parquet(rows), "a.parquet"))
+    assert first["messages"][0]["tool_calls"][0]["function"] == {
+        "arguments": {"a": None, "b": [{"c": None, "d": 1}], "e": None}
+    }
+    assert second["messages"][0]["tool_calls"][0]["function"]["arguments"]["e"] == 2
+
+
 def test_maps_and_repeated_texts(read):
     table = pa.table(
         {

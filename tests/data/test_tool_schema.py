@@ -101,6 +101,14 @@ def test_a_null_is_kept_where_only_a_reference_requires_it():
     assert call(declared, a={"x": 1}, b=None) == {"a": {"x": 1}}
 
 
+def test_a_null_that_a_schema_requires_is_kept_and_others_are_dropped():
+    """OpenAI's strict functions require every parameter."""
+    inner = {"type": "object", "properties": {"x": {"type": ["string", "null"]}}, "required": ["x"]}
+    declared = tool(a=inner, b={"type": "array", "items": inner}, c={"type": "string"})
+    arguments = {"a": {"x": None, "y": None}, "b": [{"x": None, "y": None}], "c": None, "d": None}
+    assert call(declared, **arguments) == {"a": {"x": None}, "b": [{"x": None}]}
+
+
 def test_values_that_a_declaration_prints_must_be_exact_everywhere():
     with pytest.raises(Rejection, match="tool 1 holds the number 18446744073709551615") as found:
         call(tool(a={"enum": [2**64 - 1]}))

@@ -92,6 +92,7 @@ def test_calls_among_words():
 @pytest.mark.parametrize("body", [
     "call:f{a:}", "call:f{a:1", "call:f{a:<escape>x}", "call:f{a:1}}", "call:true{}", "f{a:1}",
     "call:f{1:1}", "call:f{a:b}", "call:f{a:[1}", "call:", "", "call:f{null:1}", "call:f{a:1.5e3}",
+    "call:f{a:1e999}", "call:f{a:-1e999}",
 ])  # fmt: skip
 def test_what_litert_lm_cannot_read_is_no_call(body):
     text = f"<start_function_call>{body}<end_function_call>"

@@ -161,10 +161,11 @@ def _label(value: Any, names: list[str]) -> Any:
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, keep_nulls: bool = False) -> Any:
     """A value of Arrow as JSON has it: NaN is null, times are ISO text, bytes are text.
 
-    Fields of structs that are null are left out: Arrow gives every struct all fields.
+    Fields of structs that are null are left out: Arrow gives every struct all fields. Not so in the
+    arguments of a call: there a null may be what the function requires, and `tool_check` decides.
     """
     match value:
         case str() | bool() | None:
@@ -172,12 +173,12 @@ def plain(value: Any) -> Any:
         case dict():
             kept = {}
             for key, item in value.items():
-                item = plain(item)
-                if item is not None:
+                item = plain(item, keep_nulls or key == "arguments")
+                if item is not None or keep_nulls:
                     kept[str(key)] = item
             return kept
         case list() | tuple():
-            return [plain(item) for item in value]
+            return [plain(item, keep_nulls) for item in value]
         case float():
             return value if abs(value) < float("inf") else None  # NaN is not under it, either
         case datetime.datetime() | datetime.date() | datetime.time():

@@ -10,6 +10,7 @@
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -197,10 +198,18 @@ class _Reader:
         if kind == "string":
             return token.removeprefix(ESCAPE).removesuffix(ESCAPE)
         if kind == "number":
-            return int(token) if token.lstrip("-").isdigit() else float(token)
+            return self._number(token)
         if kind == "word" and token in _WORDS:
             return _WORDS[token]
         raise self._error()
+
+    def _number(self, token: str) -> int | float:
+        if token.lstrip("-").isdigit():
+            return int(token)
+        value = float(token)
+        if math.isinf(value):  # JSON has no such number
+            raise self._error()
+        return value
 
     def _next(self) -> tuple[str, str]:
         if self._place >= len(self._tokens):
