@@ -194,6 +194,8 @@ def test_calls_that_are_not_trained_on_stay_so():
     ("1.10", {"result": "1.10"}),  # a version
     ("491701234567890123456", {"result": "491701234567890123456"}),
     ("[" * 300 + "]" * 300, {"result": "[" * 300 + "]" * 300}),
+    ('{"a": 1, "a": 2}', {"result": '{"a": 1, "a": 2}'}),
+    (r'{"a\u0022": "\"", "b": "\u0022"}', {'a"': '"', "b": '"'}),
     ('{"name": "Bob", "response": "hi"}', {"name": "Bob", "response": "hi"}),
     (None, {"result": None}),  # of a function that returns nothing
     ([{"type": "text", "text": '{"a": 1}', "image_url": None}], {"a": 1}),

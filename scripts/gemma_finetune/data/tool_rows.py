@@ -193,7 +193,7 @@ def _is_named(item: Any) -> bool:
 
 
 def read_result(text: str) -> Any:
-    """The JSON value of a result, or the text if it is no JSON.
+    """The JSON value of a result, or the text if it is no JSON that can be kept whole.
 
     A number that JSON would spell in another way is text: a version (1.10), a telephone number.
     """
@@ -204,7 +204,11 @@ def read_result(text: str) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and (abs(value) > LARGEST or json.dumps(value) != text.strip()):
         return text
-    return text if is_too_deep(value) else value
+    if is_too_deep(value):
+        return text
+    # Of a key that is there twice only the last value would be left.
+    same_quotes = text.count('"') == orjson.dumps(value).count(b'"') and r"\u0022" not in text
+    return value if same_quotes or not _key_twice(text) else text
 
 
 def as_object(result: Any) -> dict:
