@@ -1,4 +1,4 @@
-"""Whether the calls of a conversation are valid, and which response belongs to which call.
+"""Whether the tools and calls of a conversation are valid.
 
 A call names a declared tool, and its arguments fit the tool's JSON Schema. Each call has its
 response before the conversation goes on; only the last calls of a conversation may have none. No
@@ -6,31 +6,25 @@ text holds a control piece, and every name can be read back by LiteRT-LM.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import orjson
 
-from gemma_finetune.config import find_control, find_function_piece
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.converter import ANSWERS, CALLS, Turns
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.tool_rows import as_object, read_tools, to_json
+from gemma_finetune.data.tool_match import InTurn, match_responses
+from gemma_finetune.data.tool_names import check_case, check_name, check_strings
+from gemma_finetune.data.tool_rows import read_tools, to_json
 from gemma_finetune.data.tool_schema import argument_error, check_schema
 
-# What LiteRT-LM's grammar reads as a name; the words mean something else there.
-_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
-RESERVED = frozenset(("call", "true", "false", "null"))
 # Calls as Hermes, Glaive, Mistral, Llama, Phi, DeepSeek and Gemma 3 write them into a text.
 _CALL_AS_TEXT = re.compile(
     r"<\|?tool_calls?(?:_begin)?\|?>|<\|?functions?_?calls?\|?>|<function=|\[TOOL_CALLS\]"
     r"|<\|python_tag\|>|<｜tool▁calls?▁begin｜>|```tool_code"
 )
-KEYS = ("id", "name")  # of calls and responses: which belong together
-Placed = tuple[dict, str]  # a call or a response, and the turn that it is in, as messages name it
-
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def settle_calls(
@@ -86,7 +80,7 @@ def _where(role: str, number: int) -> str:
     return "the system text" if role == "system" else f"turn {number}"
 
 
-def _items(texts: Sequence[tuple[str, int]]) -> list[Placed]:
+def _items(texts: Sequence[tuple[str, int]]) -> list[InTurn]:
     """The calls or the responses of neighbouring turns, each with its turn."""
     found = []
     for text, number in texts:
@@ -101,7 +95,7 @@ def _check_text(role: str, text: str, declared: list[dict], where: str) -> None:
         raise Rejection(
             "tool_call", f"{where} holds a call as text ({found}); write it as `tool_calls`"
         )
-    _check_strings(text, where)
+    check_strings(text, where)
 
 
 def _call_as_text(text: str, declared: list[dict]) -> str | None:
@@ -127,22 +121,13 @@ def check_tools(tools: list[dict]) -> None:
     names = set()
     for tool in tools:
         name = tool["name"]
-        _check_name(name, "tool", "the tool")
+        check_name(name, "tool", "the tool")
         if name in names:
             raise Rejection("tool", f"`tools` declares {name[:40]} twice")
         names.add(name)
-        _check_strings(tool, f"the tool {name}")
+        check_strings(tool, f"the tool {name}")
         _check_property_names(tool.get("parameters"), name)
         check_schema(tool.get("parameters", {}), name)
-
-
-def _check_name(name: str, reason: str, what: str) -> None:
-    if not _NAME.fullmatch(name) or name in RESERVED:
-        raise Rejection(
-            reason,
-            f"{what} has the name {name[:40]!r}: a name is letters, digits, _ . and -, begins with "
-            f"a letter or _, and is none of {', '.join(sorted(RESERVED))}",
-        )
 
 
 def _check_property_names(schema: Any, tool: str) -> None:
@@ -151,52 +136,14 @@ def _check_property_names(schema: Any, tool: str) -> None:
         return
     properties = schema.get("properties")
     if isinstance(properties, dict):
-        _check_case(properties, f"the tool {tool}")
+        check_case(properties, f"the tool {tool}")
         for name, inner in properties.items():
-            _check_name(name, "tool", f"a parameter of {tool}")
+            check_name(name, "tool", f"a parameter of {tool}")
             _check_property_names(inner, tool)
     _check_property_names(schema.get("items"), tool)
 
 
-def _check_case(names: dict, where: str) -> None:
-    """Rejection for names that differ in case alone: templates sort without it."""
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(name.lower(), name)
-        if other != name:
-            raise Rejection(
-                "tool",
-                f"{where} has the names {other[:40]!r} and {name[:40]!r}, which differ in case "
-                "alone: the template cannot order them",
-            )
-
-
-def _check_strings(value: Any, where: str) -> None:
-    """Rejection for a string or a key that holds a control piece or a control character."""
-    for text in _strings(value):
-        piece = find_control(text) or find_function_piece(text)
-        if piece:
-            raise Rejection(
-                "control_token", f"{where} holds {piece}, which Gemma reads as a command"
-            )
-        if found := _CONTROL_CHARACTER.search(text):
-            raise Rejection("control_character", f"{where} holds {found.group()!r}")
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """All strings and keys of a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from _strings(item)
-
-
-def check_calls(calls: Sequence[Placed], tools: list[dict]) -> list[dict]:
+def check_calls(calls: Sequence[InTurn], tools: list[dict]) -> list[dict]:
     """The calls as {"name", "arguments"}, without nulls that a table filled in.
 
     Rejection for the first call that is not valid.
@@ -217,7 +164,7 @@ def _check_call(call: dict, declared: dict[str, dict], where: str) -> dict:
     error = argument_error(arguments, schema, name)
     if error and not argument_error(call["arguments"], schema, name):
         arguments, error = call["arguments"], None  # a null is required, behind a `$ref` or `anyOf`
-    _check_strings(arguments, where)
+    check_strings(arguments, where)
     _check_keys(arguments, f"{where}, a call of {name},")
     if error:
         raise Rejection(
@@ -231,9 +178,9 @@ def _check_keys(value: Any, where: str) -> None:
         for item in value:
             _check_keys(item, where)
     elif isinstance(value, dict):
-        _check_case(value, where)
+        check_case(value, where)
         for key, item in value.items():
-            _check_name(key, "tool_call", f"{where} an argument")
+            check_name(key, "tool_call", f"{where} an argument")
             _check_keys(item, where)
 
 
@@ -250,74 +197,3 @@ def _without_nulls(arguments: Any, schema: Any) -> Any:
         if value is not None or key in required:
             kept[key] = _without_nulls(value, properties.get(key))
     return kept
-
-
-def match_responses(calls: list[dict], responses: Sequence[Placed], where: str) -> list[dict]:
-    """The response of each call, in the order of the calls: {"name", "response": an object}.
-
-    calls, responses: as `tool_rows` reads them. A response belongs to the call with its id, or else
-    to the first call with its name that has none yet, or else to the next. Rejection unless each
-    call has one; `where` is the turn of the first response.
-    """
-    found: list[Placed | None] = [None] * len(calls)
-    for response, its_turn in _split_list(calls, responses):
-        place = _place(calls, found, response)
-        if place is None:
-            said = "".join(f", {key} {response[key][:40]!r}" for key in KEYS if key in response)
-            raise Rejection(
-                "tool_response", f"{its_turn} has a response to no call before it{said}"
-            )
-        _check_name_of(response, calls, place, its_turn)
-        found[place] = response, its_turn
-
-    matched = []
-    for call, answer in zip(calls, found, strict=True):
-        if answer is None:
-            raise Rejection("no_response", f"{where} lacks the response to {call['name'][:40]}")
-        response, its_turn = answer
-        matched.append({"name": call["name"], "response": as_object(response["response"])})
-        _check_strings(matched[-1], its_turn)
-        _check_response_case(matched[-1]["response"], its_turn)
-    return matched
-
-
-def _check_name_of(response: dict, calls: list[dict], place: int, where: str) -> None:
-    """Rejection for a response with the id of one call and the name of another."""
-    name, others = response.get("name", ""), [call["name"] for call in calls]
-    if name in others and name != others[place]:
-        raise Rejection(
-            "tool_response",
-            f"{where} has the id of a call of {others[place][:40]}, and the name {name[:40]}",
-        )
-
-
-def _check_response_case(value: Any, where: str) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _check_response_case(item, where)
-    elif isinstance(value, dict):
-        _check_case(value, where)
-        for item in value.values():
-            _check_response_case(item, where)
-
-
-def _split_list(calls: list[dict], responses: Sequence[Placed]) -> Sequence[Placed]:
-    """One list of results for several calls, as LLaMA-Factory has it, as a response each."""
-    if len(responses) != 1 or len(calls) < 2:
-        return responses
-    (response, where), *_ = responses
-    results = response["response"]
-    if response.keys() != {"response"} or not isinstance(results, list):
-        return responses
-    if len(results) != len(calls):
-        return responses
-    return [({"response": result}, where) for result in results]
-
-
-def _place(calls: list[dict], found: Sequence[Placed | None], response: dict) -> int | None:
-    """Which call a response belongs to; None for none."""
-    open_places = [place for place, answer in enumerate(found) if answer is None]
-    for key in KEYS:
-        if key in response and any(key in call for call in calls):
-            return next((p for p in open_places if calls[p].get(key) == response[key]), None)
-    return open_places[0] if open_places else None
