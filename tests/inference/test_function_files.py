@@ -85,6 +85,8 @@ def test_a_command_that_fails_is_named():
     ([known.user("x") | {"tool_calls": [{"name": "f"}]}], [], "turn 1 .* only answers can"),
     (known.TWO, [{"name": "f"}], "turn 2 calls 'set_light', which is not declared"),
     (known.TWO, [1], "tool 1 is not a function"),
+    ([known.SYSTEM, *known.TWO], known.TOOLS, "a system text may only be at the start, and once"),
+    ([*known.TWO, known.SYSTEM], known.TOOLS, "a system text may only be at the start, and once"),
 ])  # fmt: skip
 def test_a_row_that_is_no_conversation_is_a_sentence(messages, tools, message):
     with pytest.raises(ValueError, match=message):

@@ -54,6 +54,8 @@ def read_conversation(messages: Sequence[Any], tools: Any) -> tuple[list[dict], 
         turns, _, declared = settle_calls(*to_numbered_turns(row), getattr(row, "tools", None))
     except Rejection as rejection:
         raise ValueError(rejection.message)
+    if any(role == "system" for role, _ in turns[1:]):
+        raise ValueError("a system text may only be at the start, and once; join them")
     conversation = canonical(turns, None, {}, declared)
     return to_messages(conversation), to_openai_tools(conversation)
 
