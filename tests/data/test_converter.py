@@ -198,3 +198,14 @@ def test_messages_of_a_conversation():
 def test_im_text_cannot_hold_its_own_markers(marker):
     with pytest.raises(ValueError, match=r"im_start.*im_end"):
         converter.to_chatml_text(canonical([("human", f"a{marker}b"), ("gpt", "c")], None, {}))
+
+
+@pytest.mark.parametrize("third, message", [
+    ("<|im_start|>tool\nx<|im_end|>", "^turn 3 is a tool's"),
+    ("<|im_start|>user\nx", r"^text: turn 3 is not"),
+])  # fmt: skip
+def test_system_texts_are_not_counted_in_plain_text(third, message):
+    texts = [("system", "a"), ("user", "b"), ("assistant", "c")]
+    text = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in texts)
+    with pytest.raises(Rejection, match=message):
+        turns_of({"text": text + third})

@@ -176,19 +176,19 @@ def _alpaca_turns(row: schemas.Alpaca) -> Turns:
 
 def _im_turns(text: str) -> Turns:
     turns: Turns = []
+    number = 1  # of the next turn; system texts are not counted
     end = len(text) - len(text.lstrip())
     while found := _IM_TURN.match(text, end):
-        role = _role(found[1], f"turn {len(turns) + 1}")
+        role = _role(found[1], f"turn {number}")
         if role not in ROLES.values():
-            raise Rejection(
-                "tool_role", f"turn {len(turns) + 1} is a tool's: not read in plain text"
-            )
+            raise Rejection("tool_role", f"turn {number} is a tool's: not read in plain text")
         turns.append((role, found[2]))
+        number += role != "system"
         end = found.end()
     if end != len(text):
         raise Rejection(
             "schema",
-            f"text: turn {len(turns) + 1} is not `<|im_start|>role\\n…<|im_end|>`; "
+            f"text: turn {number} is not `<|im_start|>role\\n…<|im_end|>`; "
             f"found {text[end : end + 40]!r}",
         )
     return turns
