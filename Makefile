@@ -31,14 +31,15 @@ web: .venv/installed  ## Chat with it in a browser, at port 8000 or PORT
 	python scripts/web.py $(if $(PORT),--port $(PORT))
 
 # Elsewhere the tests themselves say what is missing.
-browser:  ## Install Chromium and npm for the tests, if you are root on Debian
+browser:  ## Install Chromium, Firefox and npm for the tests, if you are root on Debian
 	@missing="$$(command -v $(or $(CHROMIUM),chromium) > /dev/null || echo chromium)"; \
+	missing="$$missing $$(command -v firefox-esr firefox > /dev/null || echo firefox-esr)"; \
 	missing="$$missing $$(command -v npm > /dev/null || echo npm)"; \
-	if [ -z "$(NO_BROWSER)" ] && [ "$$missing" != " " ] && [ "$$(id -u)" = 0 ] \
+	if [ -z "$(NO_BROWSER)" ] && [ "$$missing" != "  " ] && [ "$$(id -u)" = 0 ] \
 	&& command -v apt-get > /dev/null; then \
 	timeout 120 apt-get update -qq; \
 	timeout 600 apt-get install -qq -y --no-install-recommends $$missing || \
-	echo "$$missing could not be installed; the tests in Chromium will fail"; fi
+	echo "$$missing could not be installed; the tests in browsers will fail"; fi
 
 lint: .venv/installed-dev  ## Check style and types
 	ruff check . && ruff format --check . && mypy

@@ -1,15 +1,21 @@
 """The bundles of the shared model, and the page with them, laid out below a path of a host."""
 
+import itertools
 import threading
 from pathlib import Path
 
 import pytest
 
 from exported import bundles, exact, parts, quantized  # noqa: F401
+from gemma_finetune.inference.bundle_inference import BundleBackend
+from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.web.layout import lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
 from imports import ROOT, SCRIPTS
+from said import said_in_the_test_split
+
+GREEDY = Sampler()
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +44,31 @@ def url(site) -> str:
     server.shutdown()
     server.server_close()
     thread.join(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def desktop(exact):  # noqa: F811
+    backend = BundleBackend(exact, threads=1)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="session")
+def conversations(desktop):
+    """Of the test split: questions, and the desktop's answers, which all end by themselves."""
+    answered = ((said, answers(desktop, said)) for said in said_in_the_test_split())
+    found = list(itertools.islice((pair for pair in answered if pair[1]), 6))
+    assert len(found) == 6 and max(len(questions) for questions, _ in found) > 2
+    return found
+
+
+def answers(backend, questions):
+    """The answers, or None if one is empty, is cut off or holds what a page shows differently."""
+    messages, given = [], []
+    for question in questions:
+        messages.append({"role": "user", "content": question})
+        given.append("".join(backend.generate(messages, GREEDY, 30)))
+        messages.append({"role": "assistant", "content": given[-1].strip()})
+        if not (given[-1] and given[-1].isprintable() and backend.usage.complete):
+            return None
+    return given if len(questions) > 1 else None

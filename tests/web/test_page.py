@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import expect
 
 from exported import CACHE_LENGTH
-from gemma_finetune.inference.bundle_inference import BundleBackend
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.web.browser import ask, converse, open_chromium, wait_until_ready
 from said import said_in_the_test_split
@@ -69,34 +68,6 @@ def shared(browser, url):
     wait_until_ready(page)
     yield page
     page.context.close()
-
-
-@pytest.fixture(scope="module")
-def desktop(exact):
-    backend = BundleBackend(exact, threads=1)
-    yield backend
-    backend.close()
-
-
-@pytest.fixture(scope="module")
-def conversations(desktop):
-    """Of the test split: questions, and the desktop's answers, which all end by themselves."""
-    answered = ((said, answers(desktop, said)) for said in said_in_the_test_split())
-    found = list(itertools.islice((pair for pair in answered if pair[1]), 6))
-    assert len(found) == 6 and max(len(questions) for questions, _ in found) > 2
-    return found
-
-
-def answers(backend, questions):
-    """The answers, or None if one is empty, is cut off or holds what a page shows differently."""
-    messages, given = [], []
-    for question in questions:
-        messages.append({"role": "user", "content": question})
-        given.append("".join(backend.generate(messages, GREEDY, 30)))
-        messages.append({"role": "assistant", "content": given[-1].strip()})
-        if not (given[-1] and given[-1].isprintable() and backend.usage.complete):
-            return None
-    return given if len(questions) > 1 else None
 
 
 @pytest.fixture(scope="module")
