@@ -18,7 +18,7 @@ repro: .venv/installed  ## Run the pipeline, then fail if a check of the gate fa
 	dvc repro
 	python scripts/gate.py
 
-test: .venv/installed-dev browser  ## Run every test, in two processes; NO_BROWSER=1 leaves out those in Chromium
+test: .venv/installed-dev browser  ## Run every test, in two processes; NO_BROWSER=1 leaves out those in browsers
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 quick: .venv/installed-dev  ## Run the tests that need no heavy library, in under a minute

@@ -118,7 +118,7 @@ def pytest_configure(config):
         folder = TemporaryDirectory(prefix="xla-")
         config.add_cleanup(folder.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # eager calls compile many small ones
 
 
 def pytest_collection_modifyitems(config, items):
