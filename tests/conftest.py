@@ -112,13 +112,14 @@ LONGEST = "tests/test_pipeline.py"
 def pytest_configure(config):
     """Has JAX keep what XLA compiles: many tests and their child processes need the same programs.
 
-    Compiling takes more of a small training's time than all of its steps.
+    Compiling takes more of a small training's time than all of its steps, and an eager call of a
+    model compiles a hundred small programs.
     """
     if not hasattr(config, "workerinput"):  # xdist's workers inherit the variables
         folder = TemporaryDirectory(prefix="xla-")
         config.add_cleanup(folder.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # eager calls compile many small ones
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
 def pytest_collection_modifyitems(config, items):

@@ -19,6 +19,9 @@ TEST_SET = {
     "score": "exact_match",
     "answers": 300,
     "conversations": 200,
+    "found": 210,
+    "positions": 5400,
+    "max_tokens": 96,
     "reference_length": 21.5,
 }
 

@@ -103,6 +103,12 @@ def test_the_report_says_how_a_bundle_does_in_a_chat_of_its_own(folder):
     assert "| `task_int4` | 1.000 | 0.980 | 0.000 | 0.000 |" in report(folder)
 
 
+def test_the_report_says_how_much_was_measured_and_how_long_an_answer_may_be(folder):
+    text = report(folder)
+    assert "5,400 scored positions of 200 of the 210 test conversations" in text
+    assert "an answer may have 96 tokens" in text
+
+
 def test_the_report_of_free_text_shows_the_figures_that_fit(folder):
     folder.write("evaluate", healthy_text())
     text = report(folder)

@@ -67,7 +67,7 @@ def card(
         *_training(params, adapter, train),
         "![Loss by step](training.png)",
         "## What each hop of the export cost",
-        *_ladder(rows),
+        *_ladder(rows, test_set),
         "![The ladder](ladder.png)",
         "## What the answers are like",
         *_answers(rows, test_set),
@@ -189,7 +189,7 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def _ladder(rows: Sequence[dict]) -> list[str]:
+def _ladder(rows: Sequence[dict], test_set: dict) -> list[str]:
     lines = []
     for row in rows:
         rung = row["rung"]
@@ -199,9 +199,10 @@ def _ladder(rows: Sequence[dict]) -> list[str]:
         lines.append([f"`{rung}`", meaning, *figures, change, f"{row['bytes'] / 1e6:,.2f}"])
     titles = [title for title, _, _ in _LADDER]
     return [
-        "Every rung was given the same token ids. Exact match: share of the assistant's turns "
-        "whose greedy answer is the reference. Against merged: its change, with the 95 % paired "
-        "bootstrap interval. KL in nats a token.",
+        f"Every rung was given the same token ids: {test_set['positions']:,} scored positions of "
+        f"{test_set['conversations']:,} of the {test_set['found']:,} test conversations. Exact "
+        "match: share of the assistant's turns whose greedy answer is the reference. Against "
+        "merged: its change, with the 95 % paired bootstrap interval. KL in nats a token.",
         table(["rung", "what it is", *titles, "against merged", "MB"], lines),
     ]
 
@@ -230,8 +231,9 @@ def _answers(rows: Sequence[dict], test_set: dict) -> list[str]:
     return [
         f"{test_set['answers']:,} answers, compared as {test_set['task']}: the gate looks at "
         f"{_words(test_set['score'])}. A reference has {test_set['reference_length']:,.0f} "
-        "characters on average. Cut off: share of answers that a limit ended. The answers of base "
-        "and merged model come from transformers.",
+        f"characters on average, and an answer may have {test_set['max_tokens']:,} tokens. Cut "
+        "off: share of answers that a limit ended. The answers of base and merged model come from "
+        "transformers.",
         table(["rung", *titles, "cut off"], lines),
     ]
 
