@@ -15,6 +15,7 @@ import numpy as np
 
 from gemma_finetune.config import AUTO
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.inference.projections import lay_out_for_cpu, product
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.runtime.prefill import choose_prefill
@@ -41,15 +42,20 @@ def open_keras(directory: str | Path, dtype: str, context_length: int) -> TokenB
 
 
 class KerasModel:
-    """A backbone and its KV cache. `position` is the number of tokens the cache holds."""
+    """A backbone and its KV cache. `position` is the number of tokens the cache holds.
+
+    On a CPU it changes the backbone's projections (projections.py).
+    """
 
     def __init__(self, backbone: keras.Model, cache_length: int):
+        if jax.default_backend() == "cpu":
+            lay_out_for_cpu(backbone)
         shape = (1, cache_length, backbone.num_key_value_heads, backbone.head_dim)
         dtype = backbone.compute_dtype
         self.cache_length, self.position = cache_length, 0
         layers = range(backbone.num_layers)
         self._cache = tuple((jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in layers)
-        self._weights = [variable.value for variable in backbone.variables]
+        self._weights = [variable.value for variable in _variables(backbone)]
         # The cache is donated, so that each call updates it in place.
         self._fill = jax.jit(partial(_fill, backbone), donate_argnums=1)
         self._step = jax.jit(partial(_step, backbone), donate_argnums=1)
@@ -98,13 +104,10 @@ def _step(
 ) -> tuple[jax.Array, Cache]:
     """Logits (V,) float32 after the token `ids` (1, 1), and the cache."""
     hidden, cache = _forward(backbone, weights, cache, ids, position)  # (1, 1, D)
-    variables = [id(variable) for variable in backbone.variables]
+    variables = [id(variable) for variable in _variables(backbone)]
     embeddings = weights[variables.index(id(backbone.token_embedding.embeddings))]  # (V, D)
     with jax.default_matmul_precision("float32"):
-        # Two equal rows, because XLA on a CPU takes 15 times as long for a single one in bfloat16.
-        rows = jnp.broadcast_to(hidden[0, -1], (2, hidden.shape[-1]))  # (2, D)
-        logits = jnp.einsum("nd,vd->nv", rows, embeddings, preferred_element_type=jnp.float32)
-    return logits[0], cache
+        return product(embeddings, hidden[0])[0], cache
 
 
 def _forward(
@@ -114,7 +117,7 @@ def _forward(
 
     The same as keras-hub's `Gemma3CausalLM.call_with_cache`, without the logits.
     """
-    state = list(zip(backbone.variables, weights, strict=True))
+    state = list(zip(_variables(backbone), weights, strict=True))
     # On a GPU float32 products would otherwise be TF32.
     with keras.StatelessScope(state_mapping=state), jax.default_matmul_precision("float32"):
         x = backbone.token_embedding(ids)  # (1, T, D)
@@ -124,3 +127,8 @@ def _forward(
             x, layer_cache = block(x, cache=layer_cache, cache_update_index=position)
             updated.append(layer_cache)
         return backbone.layer_norm(x), tuple(updated)
+
+
+def _variables(backbone: keras.Model) -> list[keras.Variable]:
+    """Those that hold a value: not the kernels that `lay_out_for_cpu` deleted."""
+    return [variable for variable in backbone.variables if not variable.value.is_deleted()]
