@@ -1,13 +1,13 @@
-"""LoRA training steps of this project, of stock keras-hub and of PEFT on torch, on the same
+"""LoRA training of this project, of stock keras-hub and of PEFT on torch: one pass over the same
 conversations.
 
-Each runs in a process of its own, one after the other: conversations and supervised tokens a second
-once compiled (by CPU time, too, which other work on the machine disturbs less), peak memory, the
-loss at the first and the last step. Rank 8 on q_proj and v_proj, AdamW. Ours packs rows; stock
-keras-hub pads every row to the longest; PEFT pads to the longest of a batch of conversations sorted
-by length.
+Each runs in a process of its own, one after the other: supervised and all real tokens a second (by
+CPU time, too, which other work on the machine disturbs less), the share of padding, the first step,
+which compiles and is not part of the pass, peak memory, and the mean loss. Rank 8 on q_proj and
+v_proj, AdamW. Ours packs rows; stock keras-hub pads every row to the longest; PEFT pads to the
+longest of a batch of conversations sorted by length.
 
-    python benchmarks/train.py --base models/base --rows data/formatted/train.jsonl
+    python benchmarks/train.py --base models/base --rows data/formatted/train.jsonl --count 200
     # Made up, 6 turns of about 100 tokens each
     python benchmarks/train.py --base models/base --long 200
 
@@ -15,7 +15,6 @@ PEFT needs `pip install peft`; `--base` is what the base stage writes.
 """
 
 import argparse
-import itertools
 import json
 import os
 import random
@@ -23,7 +22,9 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -31,8 +32,29 @@ sys.path.insert(0, str(ROOT / "scripts"))
 RUNS = [
     f"{name} {dtype}" for dtype in ("bfloat16", "float32") for name in ("ours", "stock", "peft")
 ]
-COLUMNS = ("examples/s", "examples/CPU s", "supervised tok/s", "peak GB", "first loss", "last loss")
-WARM_UP = 2  # steps that are not timed
+COLUMNS = (
+    "supervised tok/s",
+    "tok/s",
+    "tok/CPU s",
+    "padding",
+    "first step s",
+    "peak GB",
+    "loss",
+)
+
+
+class Batch(NamedTuple):
+    """What a step takes, and how many tokens of it are supervised, real, and with padding."""
+
+    data: Any
+    supervised: int
+    tokens: int
+    places: int
+
+
+Trainer = tuple[
+    Callable[[Any], float], list[Batch]
+]  # a step, which gives the loss, and its batches
 
 
 def main():
@@ -55,20 +77,30 @@ def main():
 
 def measure(args):
     name, dtype = args.only.split()
-    examples = load_examples(args)
-    step = {"ours": ours, "stock": stock, "peft": peft}[name](args, dtype, examples)
-    losses, counts, start, cpu_start = [], [], 0.0, 0.0
-    for number in range(args.steps + WARM_UP):
-        if number == WARM_UP:
-            start, cpu_start = time.perf_counter(), time.process_time()
-        loss, *count = next(step)
-        losses.append(loss)
-        counts.append(count)
+    step, batches = {"ours": ours, "stock": stock, "peft": peft}[name](
+        args, dtype, load_examples(args)
+    )
+    start = time.perf_counter()
+    step(batches[0].data)
+    first = time.perf_counter() - start
+
+    start, cpu_start = time.perf_counter(), time.process_time()
+    losses = [step(batch.data) for batch in batches]
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-    conversations, tokens = (sum(column) for column in zip(*counts[WARM_UP:], strict=True))
+    supervised = sum(batch.supervised for batch in batches)
+    tokens = sum(batch.tokens for batch in batches)
+    places = sum(batch.places for batch in batches)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    speeds = conversations / seconds, conversations / cpu_seconds, tokens / seconds
-    return dict(zip(COLUMNS, (*speeds, peak, losses[0], losses[-1]), strict=True))
+    figures = (
+        supervised / seconds,
+        tokens / seconds,
+        tokens / cpu_seconds,
+        1 - tokens / places,
+        first,
+        peak,
+        sum(losses) / len(losses),
+    )
+    return dict(zip(COLUMNS, figures, strict=True))
 
 
 def load_examples(args):
@@ -77,6 +109,7 @@ def load_examples(args):
 
     rows = list(read_jsonl(args.rows)) if args.rows else list(long_chats(args.long))
     random.Random(0).shuffle(rows)
+    rows = rows[: args.count]
     lines = [(str(args.rows), json.dumps(row).encode()) for row in rows]
     return list(tokenize_lines(lines, str(args.base / "tokenizer.model"), args.length))
 
@@ -97,7 +130,7 @@ def long_chats(count):
         yield {"id": str(number), "text": text}
 
 
-def ours(args, dtype, examples):
+def ours(args, dtype, examples) -> Trainer:
     from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
 
     prepare_training((args.base / "model.safetensors").stat().st_size)
@@ -122,11 +155,13 @@ def ours(args, dtype, examples):
     keep_freed_memory()
     model = SupervisedModel(backbone)
     model.compile(optimizer(), jit_compile=True)
-    batches = Batches(pack(examples, args.length), max(args.tokens // args.length, 1), seed=0)
-    for index in itertools.cycle(range(len(batches) - 1)):
-        x, y, weights = batches[index]
-        logs = model.train_on_batch(x, y, weights, return_dict=True)
-        yield float(logs["loss"]), int(x["segment_ids"].max(axis=1).sum()), int(weights.sum())
+    packed = Batches(pack(examples, args.length), max(args.tokens // args.length, 1), seed=0)
+    batches = []
+    for index in range(len(packed)):
+        x, _, weights = packed[index]
+        real = int((x["segment_ids"] > 0).sum())
+        batches.append(Batch(packed[index], int(weights.sum()), real, x["token_ids"].size))
+    return lambda data: float(model.train_on_batch(*data, return_dict=True)["loss"]), batches
 
 
 def optimizer():
@@ -135,7 +170,7 @@ def optimizer():
     return keras.optimizers.AdamW(1e-4, weight_decay=0.01)
 
 
-def stock(args, dtype, examples):
+def stock(args, dtype, examples) -> Trainer:
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
     import keras_hub
@@ -152,20 +187,32 @@ def stock(args, dtype, examples):
         jit_compile=True,
     )
     longest = max(len(example.ids) for example in examples)
-    for batch in batches_of(examples, max(args.tokens // longest, 1)):
+    size = max(args.tokens // longest, 1)
+    batches = []
+    for batch in batches_of(examples, size):
         ids, supervised = (
             np.stack([np.pad(e[i], (0, longest + 1 - len(e.ids))) for e in batch]) for i in (0, 1)
         )
-        mask = np.arange(longest) < np.array([[len(e.ids)] for e in batch])
+        missing = [(0, size - len(batch)), (0, 0)]  # one shape, compiled once
+        ids, supervised = np.pad(ids, missing), np.pad(supervised, missing)
+        lengths = [len(e.ids) for e in batch] + [0] * (size - len(batch))
+        mask = np.arange(longest) < np.array(lengths)[:, None]
         x, weights = (
             {"token_ids": ids[:, :-1], "padding_mask": mask},
             supervised[:, 1:].astype("float32"),
         )
-        loss = model.train_on_batch(x, ids[:, 1:], sample_weight=weights, return_dict=True)["loss"]
-        yield float(loss * weights.size / weights.sum()), len(batch), int(weights.sum())
+        data = x, ids[:, 1:], weights
+        batches.append(Batch(data, int(weights.sum()), int(mask.sum()), mask.size))
+
+    def step(data):
+        x, labels, weights = data
+        loss = model.train_on_batch(x, labels, sample_weight=weights, return_dict=True)["loss"]
+        return float(loss * weights.size / weights.sum())
+
+    return step, batches
 
 
-def peft(args, dtype, examples):
+def peft(args, dtype, examples) -> Trainer:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -180,10 +227,8 @@ def peft(args, dtype, examples):
     )
     average = sum(len(example.ids) for example in examples) / len(examples)
     size = max(round(args.tokens / average), 1)
-    examples = sorted(examples, key=lambda example: len(example.ids))
-    batches = list(batches_of(examples, size, once=True))
-    random.Random(0).shuffle(batches)
-    for batch in itertools.cycle(batches):
+    batches = []
+    for batch in batches_of(sorted(examples, key=lambda example: len(example.ids)), size):
         ids, labels = (
             torch.zeros(len(batch), len(batch[-1].ids), dtype=torch.long) for _ in range(2)
         )
@@ -196,16 +241,23 @@ def peft(args, dtype, examples):
             ids[row, : len(given)], mask[row, : len(given)] = given, 1
             labels[row] = -100
             labels[row, : len(given)] = torch.where(supervised, given, -100)
+        counts = int((labels[:, 1:] >= 0).sum()), int(mask.sum()), mask.numel()
+        batches.append(Batch((ids, mask, labels), *counts))
+    random.Random(0).shuffle(batches)
+
+    def step(data):
+        ids, mask, labels = data
         loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         loss.backward()
         adam.step()
         adam.zero_grad()
-        yield float(loss), len(batch), int((labels[:, 1:] >= 0).sum())
+        return float(loss)
+
+    return step, batches
 
 
-def batches_of(examples, size, once=False):
-    whole = [examples[i : i + size] for i in range(0, len(examples) - size + 1, size)]
-    return whole if once else itertools.cycle(whole)
+def batches_of(examples, size):
+    return [examples[i : i + size] for i in range(0, len(examples), size)]
 
 
 def parse_arguments():
@@ -220,7 +272,7 @@ def parse_arguments():
         "--length", type=int, default=128, help="tokens of a packed row; longer conversations fail"
     )
     parser.add_argument("--tokens", type=int, default=1024, help="about so many a step")
-    parser.add_argument("--steps", type=int, default=8, help="timed steps")
+    parser.add_argument("--count", type=int, help="how many conversations (default: all)")
     parser.add_argument(
         "--runs", nargs="+", choices=RUNS, default=RUNS, metavar="RUN", help=", ".join(RUNS)
     )
