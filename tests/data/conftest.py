@@ -5,6 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from gemma_finetune.config import load_section
+from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.evidence import SharedText
 
 
@@ -29,3 +31,10 @@ def params(write_params, tokenizer_path):
 
     write({})
     return write
+
+
+@pytest.fixture
+def config(write_params):
+    """The data section of the default parameters."""
+    write_params({})
+    return load_section("data", DataConfig)

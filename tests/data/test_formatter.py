@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from gemma_finetune.config import load_section
-from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.formatter import FACTS, FORMATS, format_lines
 from gemma_finetune.data.split import SPLITS
@@ -24,12 +22,6 @@ TURNS = [
 
 
 LIMIT = 160
-
-
-@pytest.fixture
-def config(write_params):
-    write_params({})
-    return load_section("data", DataConfig)
 
 
 def to_line(turns, split=None):

@@ -1,0 +1,119 @@
+"""Rows with functions in the stages: counted, told apart by calls and tools, formatted and cut."""
+
+import json
+
+import numpy as np
+import orjson
+import pytest
+
+from function_rows import (
+    CALL,
+    LLAMA_FACTORY,
+    MOBILE_ACTIONS,
+    OPENAI,
+    SOURCE,
+    TOOL,
+    TURNS,
+    changed,
+    checked,
+    conversation,
+    function,
+)
+from gemma_finetune.data.converter import canonical, content_id
+from gemma_finetune.data.dedup import features
+from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
+from gemma_finetune.data.formatter import format_lines, split_conversation
+from gemma_finetune.data.repair import REPAIRS
+from gemma_finetune.data.validation import check_rows
+from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.utils.cli import UserError
+
+
+def test_rows_with_functions_are_counted_and_those_without_the_activation_too():
+    rows = [("a", 1, orjson.dumps(OPENAI)), ("a", 2, orjson.dumps(MOBILE_ACTIONS))]
+    counts = check_rows(rows, "auto", REPAIRS).counts["rows"]
+    assert (counts["with_tools"], counts["without_activation"]) == (2, 1)
+
+
+def other(change):
+    return conversation(changed(change))
+
+
+def test_calls_responses_and_tools_decide_the_id_and_with_it_the_split():
+    row = conversation(OPENAI)
+    ids = {row["id"]}
+    ids.add(other(lambda row: function(row).update(arguments={"room": "attic"}))["id"])
+    ids.add(other(lambda row: row["messages"][2].update(content="no"))["id"])
+    ids.add(other(lambda row: row["tools"][0]["function"].update(description="x"))["id"])
+    assert len(ids) == 4
+    found = checked(OPENAI)
+    assert content_id(found.turns, found.tools) != content_id(found.turns)
+
+
+def test_twins_have_the_same_calls_and_the_same_tools(nothing_shared):
+    shared = SharedText(20, np.zeros(0, np.uint32))
+    row = conversation(OPENAI)
+    more = {"type": "function", "function": {"name": "other"}}
+    rows = [
+        row,
+        other(lambda row: function(row).update(arguments={"room": "attic", "level": 7})),
+        other(lambda row: row["tools"].append(more)),
+        conversation(LLAMA_FACTORY),
+    ]
+    first, call, tools, same = evidence_of(rows, shared)
+    assert evidence_similarity(first, same) == 1
+    assert evidence_similarity(first, call) < 0.8
+    assert evidence_similarity(first, tools) == 0.5
+    lines = [orjson.dumps(row) for row in rows]
+    exact = features(lines, 0.8, nothing_shared).exact.tolist()
+    assert len(set(exact)) == 3 and exact[0] == exact[3]
+
+
+def test_a_base_without_the_pieces_refuses_rows_with_functions(
+    config, tokenizer_path, nothing_shared
+):
+    line = orjson.dumps(conversation(OPENAI))
+    with pytest.raises(UserError, match=r"a.jsonl:3: .* take function_gemma_instruct_270m"):
+        format_lines([line], config, str(tokenizer_path), nothing_shared, 400)
+
+
+def test_a_base_without_the_pieces_takes_them_for_text(config, tokenizer_path, nothing_shared):
+    turns = [("human", "What is <escape>?"), ("gpt", "A <start_function_call>.")]
+    line = orjson.dumps(canonical(turns, None, SOURCE))
+    formatted = format_lines([line], config, str(tokenizer_path), nothing_shared, 400)
+    assert json.loads(formatted.lines[0])["messages"][0]["content"] == "What is <escape>?"
+
+
+def test_function_gemma_refuses_them_in_a_plain_row(
+    config, function_tokenizer_path, nothing_shared
+):
+    line = orjson.dumps(canonical([("human", "<escape>"), ("gpt", "x")], None, SOURCE))
+    with pytest.raises(UserError, match=r"a.jsonl:3: content holds the control piece <escape>"):
+        format_lines([line], config, str(function_tokenizer_path), nothing_shared, 400)
+
+
+def test_a_formatted_row_has_messages_tools_and_their_text(
+    config, function_tokenizer_path, nothing_shared
+):
+    plain_row = canonical([("system", "Be brief."), ("human", "Hi"), ("gpt", "x")], None, SOURCE)
+    lines = [orjson.dumps(conversation(MOBILE_ACTIONS)), orjson.dumps(plain_row)]
+    formatted = format_lines(lines, config, str(function_tokenizer_path), nothing_shared, 999)
+    row, second = map(json.loads, formatted.lines)
+    assert row["tools"] == [{"type": "function", "function": TOOL}]
+    assert row["messages"][2]["tool_calls"] == [{"type": "function", "function": CALL[0]}]
+    assert row["text"].endswith(
+        "<start_of_turn>user\nHall light<end_of_turn>\n<start_of_turn>model\n"
+        "<start_function_call>call:set_light{level:1,room:<escape>hall<escape>}<end_function_call>"
+        "<start_function_response>"
+    )
+    assert second["tools"] == []
+    assert second["text"].startswith("<start_of_turn>developer\nBe brief.<end_of_turn>\n")
+
+
+def test_a_long_conversation_is_cut_between_exchanges_never_at_a_call(function_tokenizer_path):
+    tokenizer = GemmaTokenizer(function_tokenizer_path)
+    row = conversation(OPENAI)
+    row["conversations"] = row["conversations"] * 3
+    pieces = split_conversation(row, 1, tokenizer)
+    assert [piece["conversations"] for piece in pieces] == [TURNS] * 3
+    assert all(piece["tools"] == [TOOL] for piece in pieces)
