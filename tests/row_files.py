@@ -1,4 +1,4 @@
-"""Rows as files of every kind, and packed in every way."""
+"""Rows as files of every kind, packed in every way; and the rows that are read from them."""
 
 import bz2
 import csv
@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 from backports import zstd
+
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+ROWS = [{"instruction": "Grüße", "output": 'a, "b"\nc'}, {"instruction": "2", "output": "NA"}]
 
 
 def to_csv(rows, **options):
@@ -61,3 +64,13 @@ PACKERS = {
     ".xz": lzma.compress,
     ".zst": zstd.compress,
 }
+
+
+def values(placed):
+    """The rows alone, of [(file, number, row), …]."""
+    return [value for _, _, value in placed]
+
+
+def numbered(placed):
+    """The rows with their numbers, of [(file, number, row), …]."""
+    return [(number, value) for _, number, value in placed]

@@ -3,11 +3,13 @@
 import shutil
 
 import numpy as np
+import orjson
 import pytest
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.evidence import SharedText
+from gemma_finetune.data.readers import read_file
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +40,19 @@ def config(write_params):
     """The data section of the default parameters."""
     write_params({})
     return load_section("data", DataConfig)
+
+
+@pytest.fixture
+def read_content(tmp_path):
+    """Writes a file, and returns its rows: [(file, number, value), …]."""
+
+    def write_and_read(content, name="data.jsonl"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        found = read_file(path)
+        return [
+            (file.removeprefix(f"{tmp_path.as_posix()}/"), number, orjson.loads(row))
+            for file, number, row in found
+        ]
+
+    return write_and_read

@@ -126,3 +126,10 @@ def test_json_lines_may_begin_with_a_broken_row(tmp_path):
         path.write_bytes(first + b'\n{"text": "x"}\n{"text": "y"}\n')
         assert [row.rstrip() for _, row in read_rows(path)][0] == first.rstrip()
         assert len(list(read_rows(path))) == 3
+
+
+def test_a_table_by_columns_is_named(read_content):
+    with pytest.raises(UserError, match="table by columns.*orient=.records"):
+        read_content(
+            '{"instruction": {"0": "a", "1": "b"}, "output": {"0": "c", "1": "d"}}', "a.json"
+        )

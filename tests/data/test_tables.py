@@ -1,0 +1,173 @@
+"""Rows of CSV, Parquet and Arrow: their types, their numbers, and damage named by its record."""
+
+import datetime
+import json
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from gemma_finetune.data import tables
+from gemma_finetune.utils.cli import UserError
+from row_files import TURNS, WRITERS, numbered, to_arrow, to_arrow_file, to_csv, to_parquet, values
+
+# CSV
+
+
+def test_csv_counts_records_not_lines(read_content):
+    content = 'text,label\n"a\nb\n\nc",1\r\n\n"d ""e""",\n007,NA\n'
+    assert numbered(read_content(content, "a.csv")) == [
+        (1, {"text": "a\nb\n\nc", "label": "1"}),
+        (2, {"text": 'd "e"', "label": None}),
+        (3, {"text": "007", "label": "NA"}),
+    ]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_csv_of_other_programs(read_content, separator, mark, end):
+    content = f'{mark}"prompt"{separator}completion{end}a{separator}"b{end}c"{end}'
+    assert values(read_content(content, "a.csv")) == [{"prompt": "a", "completion": f"b{end}c"}]
+
+
+def test_excel_names_its_separator(read_content):
+    assert values(read_content("sep=;\r\na;b,c\r\n1;2\r\n", "a.csv")) == [{"a": "1", "b,c": "2"}]
+
+
+def test_one_column_and_an_index_column(read_content):
+    assert values(read_content("text\nHi\n", "a.csv")) == [{"text": "Hi"}]
+    assert values(read_content(",text\n0,Hi\n", "a.csv")) == [{"column 1": "0", "text": "Hi"}]
+
+
+def test_lists_in_cells_are_json(read_content):
+    content = to_csv(
+        [{"messages": json.dumps(TURNS), "text": "[1]"}, {"messages": "[", "text": "x"}]
+    )
+    assert values(read_content(content, "a.csv")) == [
+        {"messages": TURNS, "text": "[1]"},
+        {"messages": "[", "text": "x"},
+    ]
+
+
+def test_long_cells(read_content):
+    assert (
+        len(values(read_content(f'text,label\n"{"x" * 1_000_000}",1\n', "a.csv"))[0]["text"])
+        == 1_000_000
+    )
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('a,b\n1,2\n"x\ny",2,3\n4\n', "2 of 3 records .* 2 cells .*record 2 on line 4 has 3"),
+        ('a,b\n1,2\n"x" y,2\n', "record 2, which ends on line 3: .* quotes"),
+        ('a,b\n1,2\n"x,2\n3,4\n', "record 2, which ends on line 4: .* quotes"),
+        ("a,b,a\n1,2,3\n", "has the column 'a' twice"),
+    ],
+)
+def test_damaged_csv_is_named_by_record(read_content, content, message):
+    with pytest.raises(UserError, match=f"a.csv: {message}"):
+        read_content(content, "a.csv")
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "a,b\n", "\ufeff"])
+def test_csv_without_records(read_content, content):
+    assert read_content(content, "a.csv") == []
+
+
+# Parquet and Arrow
+
+
+def test_types_of_arrow_become_what_json_has(read_content):
+    row = {
+        "number": 1,
+        "nan": float("nan"),
+        "price": Decimal("1.50"),
+        "count": Decimal("3"),
+        "day": datetime.date(2026, 1, 2),
+        "time": datetime.datetime(2026, 1, 2, 3, 4, 5),
+        "length": datetime.timedelta(seconds=90),
+        "bytes": "é".encode(),
+        "image": {"bytes": b"\xff\xd8", "path": None},
+        "none": None,
+    }
+    expected = {
+        "number": 1,
+        "nan": None,
+        "price": 1.5,
+        "count": 3,
+        "day": "2026-01-02",
+        "time": "2026-01-02T03:04:05",
+        "length": 90.0,
+        "bytes": "é",
+        "image": {"bytes": "/9g="},
+        "none": None,
+    }
+    assert values(read_content(to_parquet([row]), "a.parquet")) == [expected]
+    assert values(read_content(to_arrow([row]), "a.arrow")) == [expected]
+
+
+def test_null_fields_of_structs_are_left_out(read_content):
+    rows = [
+        {"messages": [{"role": "user", "content": "Hi"}]},
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+    ]
+    assert values(read_content(to_parquet(rows), "a.parquet")) == [
+        {"messages": [{"role": "user", "content": "Hi"}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]},
+    ]
+
+
+def test_null_arguments_of_calls_are_kept(read_content):
+    """A function may require a null; those that Arrow filled in are dropped by its schema."""
+    calls = [{"arguments": {"a": None, "b": [{"c": None, "d": 1}]}}, {"arguments": {"e": 2}}]
+    rows = [{"messages": [{"tool_calls": [{"function": call}]}]} for call in calls]
+    first, second = values(read_content(to_parquet(rows), "a.parquet"))
+    assert first["messages"][0]["tool_calls"][0]["function"] == {
+        "arguments": {"a": None, "b": [{"c": None, "d": 1}], "e": None}
+    }
+    assert second["messages"][0]["tool_calls"][0]["function"]["arguments"]["e"] == 2
+
+
+def test_maps_and_repeated_texts(read_content):
+    table = pa.table(
+        {
+            "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+            "text": pa.array(["x", "x"]).dictionary_encode(),
+        }
+    )
+    assert values(read_content(to_parquet(None, table), "a.parquet")) == [
+        {"map": {"a": 1}, "text": "x"},
+        {"map": None, "text": "x"},
+    ]
+
+
+def test_classes_of_datasets_have_their_names(read_content):
+    features = {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}, "text": {"_type": "V"}}
+    table = pa.table({"text": ["a", "b", "c"], "label": [1, 0, None]})
+    table = table.replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    assert values(read_content(to_parquet(None, table), "a.parquet")) == [
+        {"text": "a", "label": "good"},
+        {"text": "b", "label": "bad"},
+        {"text": "c", "label": None},
+    ]
+
+
+def test_rows_are_counted_over_batches_and_row_groups(read_content, monkeypatch):
+    monkeypatch.setattr(tables, "BATCH_ROWS", 7)
+    rows = [{"a": n} for n in range(50)]
+    expected = list(enumerate(rows, 1))
+    assert numbered(read_content(to_parquet(rows, row_group_size=20), "a.parquet")) == expected
+    assert numbered(read_content(to_arrow(rows), "a.arrow")) == expected
+    assert numbered(read_content(to_arrow_file(rows), "a.feather")) == expected
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.arrow", "data.feather"])
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_a_table_that_is_cut_short_is_an_error(read_content, name, part):
+    content = WRITERS[name]([{"text": f"{n} {'x' * 50}"} for n in range(500)])
+    with pytest.raises(UserError, match="damaged after row .* fetch the file again"):
+        read_content(content[: int(len(content) * part)], name)
