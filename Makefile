@@ -39,7 +39,7 @@ browser:  ## Install Chromium, Firefox and npm for the tests, if you are root on
 	&& command -v apt-get > /dev/null; then \
 	timeout 120 apt-get update -qq; \
 	timeout 600 apt-get install -qq -y --no-install-recommends $$missing || \
-	echo "$$missing could not be installed; the tests in browsers will fail"; fi
+	echo "$$missing could not be installed; the tests in Chromium will fail, those in Firefox are skipped"; fi
 
 lint: .venv/installed-dev  ## Check style and types
 	ruff check . && ruff format --check . && mypy

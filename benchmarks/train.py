@@ -52,9 +52,8 @@ class Batch(NamedTuple):
     places: int
 
 
-Trainer = tuple[
-    Callable[[Any], float], list[Batch]
-]  # a step, which gives the loss, and its batches
+# A step, which returns the loss, and its batches
+Trainer = tuple[Callable[[Any], float], list[Batch]]
 
 
 def main():
@@ -98,7 +97,8 @@ def measure(args):
         1 - tokens / places,
         first,
         peak,
-        sum(losses) / len(losses),
+        sum(loss * batch.supervised for loss, batch in zip(losses, batches, strict=True))
+        / supervised,
     )
     return dict(zip(COLUMNS, figures, strict=True))
 

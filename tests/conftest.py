@@ -120,8 +120,8 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        if config.getoption("numprocesses", None):  # threads of two processes wait for each other
-            os.environ["OMP_NUM_THREADS"] = "1"
+        if config.getoption("numprocesses", None):  # so that they do not fight for the cores
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -99,9 +99,14 @@ def write_command(path, code=""):
 
 @pytest.mark.parametrize(
     "there, asked_for",
-    [((), "chromium npm"), (("npm",), "chromium"), (("chromium",), "npm")],
+    [
+        ((), "chromium firefox-esr npm"),
+        (("npm", "firefox-esr"), "chromium"),
+        (("chromium", "firefox"), "npm"),
+        (("chromium", "npm"), "firefox-esr"),
+    ],
 )
-def test_root_on_debian_gets_what_is_missing_of_chromium_and_npm(
+def test_root_on_debian_gets_what_is_missing_of_browsers_and_npm(
     debian, tmp_path, there, asked_for
 ):
     """Only that: Debian's npm conflicts with other packages of Node.js."""
@@ -113,9 +118,9 @@ def test_root_on_debian_gets_what_is_missing_of_chromium_and_npm(
     assert told == [*"install -qq -y --no-install-recommends".split(), *asked_for.split()]
 
 
-def test_nothing_is_installed_where_both_are_there(debian, tmp_path):
+def test_nothing_is_installed_where_all_are_there(debian, tmp_path):
     settings, log = debian
-    for name in ("chromium", "npm"):
+    for name in ("chromium", "firefox-esr", "npm"):
         write_command(tmp_path / name)
     make("browser", *settings)
     assert not log.exists()

@@ -57,6 +57,7 @@ def test_a_call_as_text_is_refused_where_there_are_functions(text):
 @pytest.mark.parametrize("text", [
     '{"name": "play", "arguments": {}}', '{"name": "set_light", "room": 1}', "[1]", "{x}",
     "Use <b>tool_call</b>, or function_call().",
+    "std::vector<function=…> is none",
 ])  # fmt: skip
 def test_an_answer_that_only_looks_like_a_call_is_kept(text):
     row = changed(lambda row: row["messages"][3].update(content=text))

@@ -99,6 +99,22 @@ def test_a_null_is_kept_where_only_a_reference_requires_it():
     declared["parameters"]["$defs"] = {"point": point | {"required": ["x"]}}
     assert call(declared, a={"x": None}) == {"a": {"x": None}}
     assert call(declared, a={"x": 1}, b=None) == {"a": {"x": 1}}
+    # As Arrow fills them in: of this function and of others
+    assert call(declared, a={"x": None}, b=None, city=None) == {"a": {"x": None}}
+
+
+@pytest.mark.parametrize("reference", ["#/required/x", "#/required/0", "#/properties/a/$ref"])
+def test_a_reference_to_what_is_no_schema_is_a_rejection(reference):
+    declared = tool(a={"$ref": reference})
+    declared["parameters"]["required"] = ["a"]
+    with pytest.raises(Rejection, match="has a schema that cannot be followed"):
+        call(declared, a=1)
+
+
+def test_a_message_does_not_hold_a_whole_value():
+    with pytest.raises(Rejection) as found:
+        call(tool(a={"type": "integer"}), a="x" * 5000)
+    assert len(str(found.value)) < 400
 
 
 def test_a_null_that_a_schema_requires_is_kept_and_others_are_dropped():

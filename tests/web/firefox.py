@@ -84,10 +84,12 @@ def open_firefox() -> Iterator[Page]:
             )
         try:
             page = Page(_address(said, process))
-            yield page
-            page.close()
+            try:
+                yield page
+            finally:
+                page.close()
         finally:
-            process.terminate()
+            process.kill()
             process.wait(timeout=SECONDS)
 
 

@@ -4,6 +4,7 @@ A format is named as in `data.format` and in the metrics: sharegpt, alpaca, chat
 conversation may hold is decided in `converter`.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -23,8 +24,8 @@ CALL_ROLES = {"function_call": "function_call", "observation": "observation", "t
 TEXT_PARTS = ("text", "input_text", "output_text")  # as OpenAI's two interfaces call them
 # What a text part may hold besides, as Anthropic's and MCP's do.
 TEXT_PART_KEYS = {"type", "text", "id", "annotations", "cache_control", "_meta"}
-# Parts that are no text, as OpenAI, Anthropic, MCP and Hugging Face call them, and the keys of
-# which one holds their content: what a function returns may have such a `type`, too.
+# Parts that are no text, as OpenAI, Anthropic, MCP and Hugging Face call them -> the keys that can
+# hold the content. One is required, because a function's own data may have such a `type`.
 _FILE_KEYS = {"source", "data", "base64", "url", "path", "file_id"}
 MEDIA_PARTS = {
     "image": {"image", "image_url", *_FILE_KEYS},
@@ -40,6 +41,8 @@ MEDIA_PARTS = {
     "document": {"source"},
     "resource": {"resource"},
 }
+_OBJECTS = {"source", "resource", "file", "input_audio"}  # keys whose content is an object
+_PLACES = {"url", "path"}  # keys that are content only where a part has nothing else
 OPTIONAL = ("system", "system_prompt", "split", "history", "tools")
 
 
@@ -196,7 +199,7 @@ def _tidy(turn: Any) -> Any:
 
 
 def _is_json(value: Any) -> bool:
-    """Whether a value of a turn is no text; True is an integer, too."""
+    """Whether it is JSON other than text and null (a bool is an int)."""
     return isinstance(value, dict | list | int | float)
 
 
@@ -211,7 +214,9 @@ def _with_json_text(turn: dict) -> dict:
         if is_content and isinstance(value, dict) and _is_media(value):
             value = [value]
         is_json = is_content and _is_json(value) and not _is_parts(value)
-        texts[key] = orjson.dumps(value).decode() if is_json else value
+        is_number = isinstance(value, float)  # spelt as Python does, which reads it again
+        dump = json.dumps if is_number else lambda v: orjson.dumps(v).decode()
+        texts[key] = dump(value) if is_json else value
     return texts
 
 
@@ -232,7 +237,11 @@ def _is_media(part: Any) -> bool:
     """Whether an object is a content part with an image, a recording or a file in it."""
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         return False
-    return bool(MEDIA_PARTS.get(part["type"], set()) & _full_keys(part))
+    full = _full_keys(part)
+    content = MEDIA_PARTS.get(part["type"], set()) & full
+    if full - _PLACES - {"type"}:
+        content -= _PLACES
+    return any(key not in _OBJECTS or isinstance(part[key], dict) for key in content)
 
 
 def _full_keys(part: dict) -> set[str]:

@@ -18,11 +18,11 @@ from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.tool_match import InTurn, match_responses
 from gemma_finetune.data.tool_names import check_case, check_name, check_strings
 from gemma_finetune.data.tool_rows import read_tools, to_json
-from gemma_finetune.data.tool_schema import argument_error, check_schema
+from gemma_finetune.data.tool_schema import ALTERNATIVES, argument_error, check_schema
 
 # Calls as Hermes, Glaive, Mistral, Llama, Phi, DeepSeek and Gemma 3 write them into a text.
 _CALL_AS_TEXT = re.compile(
-    r"<\|?tool_calls?(?:_begin)?\|?>|<\|?functions?_?calls?\|?>|<function=|\[TOOL_CALLS\]"
+    r"<\|?tool_calls?(?:_begin)?\|?>|<\|?functions?_?calls?\|?>|<function=\w|\[TOOL_CALLS\]"
     r"|<\|python_tag\|>|<｜tool▁calls?▁begin｜>|```tool_code"
 )
 
@@ -162,8 +162,10 @@ def _check_call(call: dict, declared: dict[str, dict], where: str) -> dict:
     schema = declared[name].get("parameters", {})
     arguments = _without_nulls(call["arguments"], schema)
     error = argument_error(arguments, schema, name)
-    if error and not argument_error(call["arguments"], schema, name):
-        arguments, error = call["arguments"], None  # a null is required, behind a `$ref` or `anyOf`
+    if error:  # a null may be required behind a `$ref` or `anyOf`
+        with_nulls = _without_nulls(call["arguments"], schema, behind=True)
+        if not argument_error(with_nulls, schema, name):
+            arguments, error = with_nulls, None
     check_strings(arguments, where)
     _check_keys(arguments, f"{where}, a call of {name},")
     if error:
@@ -184,16 +186,21 @@ def _check_keys(value: Any, where: str) -> None:
             _check_keys(item, where)
 
 
-def _without_nulls(arguments: Any, schema: Any) -> Any:
-    """Arguments without null for what the schema does not require."""
+def _without_nulls(arguments: Any, schema: Any, behind: bool = False) -> Any:
+    """Arguments without null for what the schema does not require.
+
+    behind: keep what alternatives of the schema may require.
+    """
     schema = schema if isinstance(schema, dict) else {}
+    if behind and any(key in schema for key in ALTERNATIVES):
+        return arguments
     if isinstance(arguments, list):
-        return [_without_nulls(item, schema.get("items")) for item in arguments]
+        return [_without_nulls(item, schema.get("items"), behind) for item in arguments]
     if not isinstance(arguments, dict):
         return arguments
     required, properties = schema.get("required", ()), schema.get("properties", {})
     kept = {}
     for key, value in arguments.items():
         if value is not None or key in required:
-            kept[key] = _without_nulls(value, properties.get(key))
+            kept[key] = _without_nulls(value, properties.get(key), behind)
     return kept

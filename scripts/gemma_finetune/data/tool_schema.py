@@ -21,6 +21,7 @@ from referencing.exceptions import Unresolvable
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.tool_rows import DATA_KEYS, NAMED_SCHEMAS, to_json
 
+MESSAGE = 200  # characters of a library's message, at most
 PATTERN_S = 1.0  # the longest search for one pattern: some never end
 # Bounds that Gemini writes as text, as JSON has no integers of 64 bits.
 COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
@@ -40,14 +41,22 @@ def argument_error(arguments: dict, schema: dict, tool: str) -> str | None:
     validator = _validator(to_json(schema), tool)
     try:
         error = next(validator.iter_errors(arguments), None)
-    except (Unresolvable, RecursionError) as problem:
-        raise Rejection("tool", f"the tool {tool} has a schema that cannot be followed: {problem}")
     except re.error:  # a pattern beside `unevaluatedProperties`, which only Python's module reads
         return None
+    except (Unresolvable, RecursionError, ValueError, AttributeError, TypeError) as problem:
+        # The last three: a `$ref` to what is no schema
+        raise Rejection(
+            "tool", f"the tool {tool} has a schema that cannot be followed: {_short(str(problem))}"
+        )
     if error is None:
         return None
     place = ".".join(map(str, error.absolute_path))
-    return f"{f', at {place}' if place else ''}: {error.message}"
+    return f"{f', at {place}' if place else ''}: {_short(error.message)}"
+
+
+def _short(message: str) -> str:
+    """A message of a library, which may hold a whole value or schema."""
+    return message if len(message) <= MESSAGE else message[:MESSAGE] + "…"
 
 
 @lru_cache(4096)
@@ -64,7 +73,8 @@ def _validator(schema: str, tool: str) -> Draft202012Validator:
         place = ".".join(map(str, error.absolute_path))
         raise Rejection(
             "tool",
-            f"the tool {tool} has parameters that are no JSON Schema: {place}: {error.message}",
+            f"the tool {tool} has parameters that are no JSON Schema: {place}: "
+            f"{_short(error.message)}",
         )
     return _Validator(parsed, registry=Registry())
 
