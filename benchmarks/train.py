@@ -158,9 +158,9 @@ def ours(args, dtype, examples) -> Trainer:
     packed = Batches(pack(examples, args.length), max(args.tokens // args.length, 1), seed=0)
     batches = []
     for index in range(len(packed)):
-        x, _, weights = packed[index]
+        data = x, _, weights = packed[index]
         real = int((x["segment_ids"] > 0).sum())
-        batches.append(Batch(packed[index], int(weights.sum()), real, x["token_ids"].size))
+        batches.append(Batch(data, int(weights.sum()), real, x["token_ids"].size))
     return lambda data: float(model.train_on_batch(*data, return_dict=True)["loss"]), batches
 
 

@@ -120,3 +120,10 @@ def two_calls(*observed):
     ]
     messages = [OPENAI["messages"][0], {"role": "assistant", "tool_calls": calls}, *observed]
     return copy.deepcopy({"tools": tools, "messages": [*messages, OPENAI["messages"][3]]})
+
+
+def assert_refused(change, reason, message):
+    """The OpenAI row, changed, is refused for this reason and with these words."""
+    found = refusal(changed(change))
+    assert found.reason == reason
+    assert message in found.message

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from function_rows import USER, changed, checked, conversation, function, refusal
+from function_rows import USER, assert_refused, changed, checked, conversation, function
 from gemma_finetune.data.rejection import Rejection
 
 CALLS_AS_TEXT = [
@@ -34,9 +34,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("change, reason, message", REFUSED)
 def test_what_does_not_fit_is_refused_by_name(change, reason, message):
-    found = refusal(changed(change))
-    assert found.reason == reason
-    assert message in found.message
+    assert_refused(change, reason, message)
 
 
 def test_nulls_that_arrow_filled_in_are_dropped():

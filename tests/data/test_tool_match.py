@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from function_rows import changed, checked, conversation, refusal, two_calls
+from function_rows import assert_refused, changed, checked, conversation, two_calls
 from gemma_finetune.data.rejection import Rejection
 
 
@@ -31,9 +31,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("change, reason, message", REFUSED)
 def test_a_response_without_its_call_is_refused(change, reason, message):
-    found = refusal(changed(change))
-    assert found.reason == reason
-    assert message in found.message
+    assert_refused(change, reason, message)
 
 
 def test_a_response_with_the_id_of_one_call_and_the_name_of_another_is_refused():

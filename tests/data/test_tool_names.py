@@ -2,7 +2,7 @@
 
 import pytest
 
-from function_rows import OPENAI, changed, checked, function, refusal
+from function_rows import OPENAI, assert_refused, changed, checked, function
 from gemma_finetune.config import FUNCTION_PIECES
 from gemma_finetune.data.rejection import Rejection
 
@@ -30,9 +30,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("change, reason, message", REFUSED)
 def test_what_cannot_be_a_name_is_refused(change, reason, message):
-    found = refusal(changed(change))
-    assert found.reason == reason
-    assert message in found.message
+    assert_refused(change, reason, message)
 
 
 @pytest.mark.parametrize("piece", [*FUNCTION_PIECES, "<end_of_turn>"])

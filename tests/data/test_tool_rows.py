@@ -13,11 +13,11 @@ from function_rows import (
     OPENAI,
     TOOL,
     TURNS,
+    assert_refused,
     changed,
     checked,
     conversation,
     function,
-    refusal,
 )
 from gemma_finetune.data.converter import to_sharegpt
 from gemma_finetune.data.rejection import Rejection
@@ -124,9 +124,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("change, reason, message", REFUSED)
 def test_what_cannot_be_read_is_refused_by_name(change, reason, message):
-    found = refusal(changed(change))
-    assert found.reason == reason
-    assert message in found.message
+    assert_refused(change, reason, message)
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)

@@ -214,10 +214,14 @@ def _with_json_text(turn: dict) -> dict:
         if is_content and isinstance(value, dict) and _is_media(value):
             value = [value]
         is_json = is_content and _is_json(value) and not _is_parts(value)
-        is_number = isinstance(value, float)  # spelt as Python does, which reads it again
-        dump = json.dumps if is_number else lambda v: orjson.dumps(v).decode()
-        texts[key] = dump(value) if is_json else value
+        texts[key] = _json_text(value) if is_json else value
     return texts
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, float):
+        return json.dumps(value)  # `tool_rows` takes a number in another spelling for text
+    return orjson.dumps(value).decode()
 
 
 def _is_parts(value: Any) -> bool:

@@ -16,7 +16,7 @@ from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.converter import ANSWERS, CALLS, Turns
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.tool_match import InTurn, match_responses
-from gemma_finetune.data.tool_names import check_case, check_name, check_strings
+from gemma_finetune.data.tool_names import check_case, check_name, check_strings, objects
 from gemma_finetune.data.tool_rows import read_tools, to_json
 from gemma_finetune.data.tool_schema import ALTERNATIVES, argument_error, check_schema
 
@@ -167,7 +167,8 @@ def _check_call(call: dict, declared: dict[str, dict], where: str) -> dict:
         if not argument_error(with_nulls, schema, name):
             arguments, error = with_nulls, None
     check_strings(arguments, where)
-    _check_keys(arguments, f"{where}, a call of {name},")
+    for item in objects(arguments):
+        _check_keys(item, f"{where}, a call of {name},")
     if error:
         raise Rejection(
             "tool_call", f"{where} calls {name} with arguments against its schema{error}"
@@ -175,15 +176,10 @@ def _check_call(call: dict, declared: dict[str, dict], where: str) -> dict:
     return {"name": name, "arguments": arguments}
 
 
-def _check_keys(value: Any, where: str) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _check_keys(item, where)
-    elif isinstance(value, dict):
-        check_case(value, where)
-        for key, item in value.items():
-            check_name(key, "tool_call", f"{where} an argument")
-            _check_keys(item, where)
+def _check_keys(value: dict, where: str) -> None:
+    check_case(value, where)
+    for key in value:
+        check_name(key, "tool_call", f"{where} an argument")
 
 
 def _without_nulls(arguments: Any, schema: Any, behind: bool = False) -> Any:

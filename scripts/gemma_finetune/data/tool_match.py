@@ -1,10 +1,9 @@
 """Which response belongs to which call: by the id of the call, by its name, or in order."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.tool_names import check_case, check_strings
+from gemma_finetune.data.tool_names import check_case, check_strings, objects
 from gemma_finetune.data.tool_rows import as_object
 
 KEYS = ("id", "name")  # of calls and responses: which belong together
@@ -36,7 +35,8 @@ def match_responses(calls: list[dict], responses: Sequence[InTurn], where: str) 
         response, its_turn = answer
         matched.append({"name": call["name"], "response": as_object(response["response"])})
         check_strings(matched[-1], its_turn)
-        _check_keys(matched[-1]["response"], its_turn)
+        for item in objects(matched[-1]["response"]):
+            check_case(item, its_turn)
     return matched
 
 
@@ -48,16 +48,6 @@ def _check_name(response: dict, calls: list[dict], place: int, where: str) -> No
             "tool_response",
             f"{where} has the id of a call of {others[place][:40]}, and the name {name[:40]}",
         )
-
-
-def _check_keys(value: Any, where: str) -> None:
-    if isinstance(value, list):
-        for item in value:
-            _check_keys(item, where)
-    elif isinstance(value, dict):
-        check_case(value, where)
-        for item in value.values():
-            _check_keys(item, where)
 
 
 def _split_list(calls: list[dict], responses: Sequence[InTurn]) -> Sequence[InTurn]:

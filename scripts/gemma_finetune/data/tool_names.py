@@ -58,3 +58,13 @@ def _strings(value: Any) -> Iterator[str]:
         for key, item in value.items():
             yield key
             yield from _strings(item)
+
+
+def objects(value: Any) -> Iterator[dict]:
+    """All objects in a JSON value, at every depth."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from objects(item)
