@@ -7,7 +7,7 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu
 # Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH it was started with.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export NO_BROWSER CHROMIUM
+export NO_BROWSER CHROMIUM FIREFOX
 
 .PHONY: help repro test quick chat web browser lint bench faults verify readme lock clean
 
@@ -33,13 +33,15 @@ web: .venv/installed  ## Chat with it in a browser, at port 8000 or PORT
 # Elsewhere the tests themselves say what is missing.
 browser:  ## Install Chromium, Firefox and npm for the tests, if you are root on Debian
 	@missing="$$(command -v $(or $(CHROMIUM),chromium) > /dev/null || echo chromium)"; \
-	missing="$$missing $$(command -v firefox-esr firefox > /dev/null || echo firefox-esr)"; \
+	missing="$$missing $$(command -v $(or $(FIREFOX),firefox-esr firefox) > /dev/null || echo firefox-esr)"; \
 	missing="$$missing $$(command -v npm > /dev/null || echo npm)"; \
 	if [ -z "$(NO_BROWSER)" ] && [ "$$missing" != "  " ] && [ "$$(id -u)" = 0 ] \
 	&& command -v apt-get > /dev/null; then \
 	timeout 120 apt-get update -qq; \
-	timeout 600 apt-get install -qq -y --no-install-recommends $$missing || \
-	echo "$$missing could not be installed; the tests in Chromium will fail, those in Firefox are skipped"; fi
+	for name in $$missing; do \
+	timeout 600 apt-get install -qq -y --no-install-recommends $$name || \
+	echo "$$name could not be installed; the tests in Chromium will fail, those in Firefox are skipped"; \
+	done; fi
 
 lint: .venv/installed-dev  ## Check style and types
 	ruff check . && ruff format --check . && mypy

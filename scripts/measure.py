@@ -50,7 +50,8 @@ def main() -> None:
     tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
     test = load_test_set(config, tokenizer)
     check_models(name, test)
-    print(plan(test, tokenizer.vocabulary_size, work(name), MEASURED), flush=True)
+    todo = work(name, config.max_tokens)
+    print(plan(test, tokenizer.vocabulary_size, todo, MEASURED), flush=True)
 
     hidden = require(HIDDEN, "measure_float")
     outcome = compare(name, test, load_reference(hidden, MERGED, test.sequences))
@@ -80,11 +81,18 @@ def check_models(name: str, test: TestSet) -> None:
     identity.check_bundles(TFLITE, BUNDLE, MERGED, [name])
 
 
-def work(name: str) -> Work:
+def work(name: str, max_tokens: int) -> Work:
     """What main computes, for the plan."""
     size = (TFLITE / f"{name}.tflite").stat().st_size
     merged = (MERGED / "model.safetensors").stat().st_size
-    return Work(passes=[], steps=[size], answers=[size] * 2, memory=merged + 2 * size, disk=1e7)
+    return Work(
+        passes=[],
+        steps=[size],
+        answers=[size] * 2,
+        max_tokens=max_tokens,
+        memory=merged + 2 * size,
+        disk=1e7,
+    )
 
 
 def compare(name: str, test: TestSet, reference: Reference) -> Outcome:

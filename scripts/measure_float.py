@@ -64,7 +64,8 @@ def main() -> None:
     tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
     test = load_test_set(config, tokenizer)
     check_models(test, tokenizer)
-    print(plan(test, tokenizer.vocabulary_size, work(test), MEASURED), flush=True)
+    todo = work(test, config.max_tokens)
+    print(plan(test, tokenizer.vocabulary_size, todo, MEASURED), flush=True)
 
     reference = merged_reference(test)
     outcomes = {}
@@ -94,14 +95,15 @@ def check_models(test: TestSet, tokenizer: GemmaTokenizer) -> None:
     identity.check_cache(FLOAT32, test.sequences)
 
 
-def work(test: TestSet) -> Work:
+def work(test: TestSet, max_tokens: int) -> Work:
     """What main computes, for the plan."""
     size, exported = WEIGHTS["merged"].stat().st_size, FLOAT32.stat().st_size
     width = read_json(MERGED / "config.json")["hidden_size"]
     return Work(
         passes=[size] * 4,
         steps=[exported],
-        answers=[size / torch_rung.BATCH] * 2,
+        answers=[torch_rung.COST * size] * 2,
+        max_tokens=max_tokens,
         memory=2.5 * size,
         disk=4 * width * sum(len(tokens.positions) for tokens in test.sequences),
     )

@@ -163,7 +163,7 @@ def chosen_settings(model: ModelConfig, config: TrainingConfig) -> dict[str, Any
 
 def load_examples(path: Path, sequence_length: int, tokens: Path) -> Examples:
     """The tokenized conversations of a split; its tokens are kept in the folder `tokens`."""
-    with made_by("format", path):
+    with made_by("format", path), working(f"tokenize {path}"):
         return tokenize(path, BASE / "tokenizer.model", sequence_length, tokens / path.stem)
 
 

@@ -1,6 +1,7 @@
 """A real Firefox without a window. It speaks WebDriver BiDi itself, so no driver is needed."""
 
 import asyncio
+import os
 import shutil
 import subprocess
 import tempfile
@@ -17,7 +18,9 @@ SECONDS = 60  # for each step
 
 
 def find_firefox() -> str | None:
-    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+    """The program that FIREFOX names, or else the system's."""
+    chosen = os.environ.get("FIREFOX")
+    return next(filter(None, map(shutil.which, [chosen] if chosen else PROGRAMS)), None)
 
 
 class Page:

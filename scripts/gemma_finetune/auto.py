@@ -32,9 +32,10 @@ KEPT_ROWS = 0.99  # share of the rows that an automatic sequence length keeps
 SHORTEST_ROW, LONGEST_ROW = 128, 2048  # tokens
 PREFILL_LENGTHS = (8, 128, 512, 2048)
 PAST_WINDOW = 32  # tokens of the evaluation's probe beyond the sliding window
-# How much of the test split is measured: of a real Gemma, what two cores do in about 20 minutes.
+# How much of the test split is measured: of a real Gemma, what two cores do in about 20 minutes,
+# even where no model ends its answers by itself.
 SMALL_POSITIONS, SMALL_ANSWERS = 6000, 300
-MOST_POSITIONS, MOST_ANSWERS = 3000, 150
+MOST_POSITIONS, MOST_ANSWERS, MOST_ANSWER_TOKENS = 3000, 150, 8192
 SHORTEST_ANSWER = 96  # tokens that an answer in the evaluation may have at least
 
 
@@ -102,10 +103,10 @@ def choose(
     memory = tokens_in_memory(base, chosen["model"]["dtype"], params["train"]["memory_gb"])
     _choose_batch(train, base, rows, memory)
 
-    _choose_budget(evaluate, base)
     answer = max(round_up(lengths.longest_answer * 3 // 2, 32), SHORTEST_ANSWER)
     if evaluate["max_tokens"] == AUTO:
         evaluate["max_tokens"] = answer
+    _choose_budget(evaluate, base)
     if export["cache_length"] == AUTO:  # not by evaluate.max_tokens: it must not change the model
         room = round_up(max(2 * rows + answer, shortest_cache(base, rows)), 256)
         export["cache_length"] = min(room, base.max_positions)
@@ -117,11 +118,12 @@ def choose(
 
 
 def _choose_budget(evaluate: dict[str, Any], base: Base) -> None:
-    """How much the evaluation measures, where it is `auto`."""
+    """How much the evaluation measures, where it is `auto`. `max_tokens` is chosen."""
     if evaluate["max_positions"] == AUTO:
         evaluate["max_positions"] = SMALL_POSITIONS if base.is_small else MOST_POSITIONS
     if evaluate["max_answers"] == AUTO:
-        evaluate["max_answers"] = SMALL_ANSWERS if base.is_small else MOST_ANSWERS
+        affordable = max(min(MOST_ANSWERS, MOST_ANSWER_TOKENS // evaluate["max_tokens"]), 1)
+        evaluate["max_answers"] = SMALL_ANSWERS if base.is_small else affordable
 
 
 def shortest_cache(base: Base, rows: int) -> int:

@@ -11,6 +11,8 @@ CALLS_AS_TEXT = [
     "<tool_call>{}</tool_call>", "<|tool_call|>[]", "<function_calls>", "<function=f>{}",
     "[TOOL_CALLS] []", "<|python_tag|>f()", "```tool_code\nf()\n```",
     "<\uff5ctool\u2581calls\u2581begin\uff5c>",
+    "Sure.<tool_call>\n{}", "Sure. <tool_call>f\n<arg_key>room", "Sure. [TOOL_CALLS]f{}",
+    "Sure. <|python_tag|>light.set(1)", "Sure. <function=f>{}", "Sure.\n<tool_call>",
     json.dumps({"name": "set_light", "arguments": {}}),
     json.dumps([{"name": "set_light", "parameters": {}}]),
 ]  # fmt: skip
@@ -55,6 +57,8 @@ def test_a_call_as_text_is_refused_where_there_are_functions(text):
 @pytest.mark.parametrize("text", [
     '{"name": "play", "arguments": {}}', '{"name": "set_light", "room": 1}', "[1]", "{x}",
     "Use <b>tool_call</b>, or function_call().",
+    "Read about <tool_call> tags (in the manual).", "A line that holds `<tool_call>` is none.",
+    "Between [TOOL_CALLS] and the end.", "Hermes ends it with <tool_call>",
     "std::vector<function=…> is none",
 ])  # fmt: skip
 def test_an_answer_that_only_looks_like_a_call_is_kept(text):

@@ -21,6 +21,7 @@ from gemma_finetune.config import load_section
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.training import resume
+from gemma_finetune.training.callbacks import MetricsLogger, Progress
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.data_pipeline import pack
 from gemma_finetune.training.examples import Example
@@ -283,9 +284,9 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
     assert not (project / ".resume").exists()
 
 
-def test_ctrl_c_ends_it_with_one_line(project, write_params):
-    # It must not be done before the key is pressed.
-    write_params(SETTINGS | {"train.max_steps": 100_000})
+def test_ctrl_c_ends_it_with_one_line_and_nothing_is_lost(project, write_params):
+    # It must not be done before the key is pressed, nor save for another reason.
+    write_params(SETTINGS | {"train.max_steps": 100_000, "train.save_every_steps": 100_000})
     process = start(project)
     wait_for(project, process, "metrics/training_log.csv", size=200)  # some steps
     process.send_signal(signal.SIGINT)
@@ -293,7 +294,10 @@ def test_ctrl_c_ends_it_with_one_line(project, write_params):
     assert process.returncode == 130, errors
     assert "stopping after this step" in errors and "Traceback" not in errors, errors
     assert errors.endswith("interrupted\n")
-    assert list((project / ".resume").glob("train-*.npz"))
+
+    (saved,) = (project / ".resume").glob("train-*.npz")
+    rows = json.loads(str(np.load(saved)["facts"]))["rows"]
+    assert len(rows) == len((project / "metrics/training_log.csv").read_text().splitlines()) - 1
 
 
 def test_a_second_ctrl_c_ends_it_at_once(project, write_params):
@@ -304,6 +308,31 @@ def test_a_second_ctrl_c_ends_it_at_once(project, write_params):
     assert any("stopping after" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     # If the step was over in between, it has ended in order.
-    assert process.wait(timeout=600) in (-signal.SIGINT, 130)
+    assert process.wait(timeout=600) in (-signal.SIGKILL, 130)
     process.stderr.close()
     process.stdout.close()
+
+
+@pytest.mark.parametrize("when", ["at the last step of an epoch", "in its validation"])
+def test_ctrl_c_before_an_epoch_ends_waits_for_its_end(
+    when, here, base_dir, train_config, monkeypatch
+):
+    """4 steps an epoch. The press comes from a callback, as a key does from outside."""
+    callback, name = {
+        "at the last step of an epoch": (MetricsLogger, "on_train_batch_end"),
+        "in its validation": (Progress, "on_test_batch_end"),
+    }[when]
+    original = getattr(callback, name)
+
+    def press(self, batch, logs=None):
+        original(self, batch, logs)
+        if batch == (3 if callback is MetricsLogger else 0):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(callback, name, press)
+    rows, file = make_rows(48, 0), RunFile("interrupted")
+    trainer = make_trainer(base_dir, train_config, save_every_steps=100)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(rows, make_rows(9, 1), file)
+    _, facts = file.read()
+    assert len(facts["rows"]) == 4 and facts["val_loss"] == pytest.approx(facts["best"][0])

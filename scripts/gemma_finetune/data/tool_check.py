@@ -20,11 +20,14 @@ from gemma_finetune.data.tool_names import check_case, check_name, check_strings
 from gemma_finetune.data.tool_rows import read_tools, to_json
 from gemma_finetune.data.tool_schema import ALTERNATIVES, argument_error, check_schema
 
-# Calls as Hermes, Glaive, Mistral, Llama, Phi, DeepSeek and Gemma 3 write them into a text.
-_CALL_AS_TEXT = re.compile(
-    r"<\|?tool_calls?(?:_begin)?\|?>|<\|?functions?_?calls?\|?>|<function=\w|\[TOOL_CALLS\]"
-    r"|<\|python_tag\|>|<｜tool▁calls?▁begin｜>|```tool_code"
+# Calls as Hermes, Glaive, Mistral, Llama, Phi, DeepSeek and Gemma 3 write them into a text: their
+# mark begins a line, or a call is behind it. "Read about <tool_call> tags" is none.
+_MARK = (
+    r"(?:<\|?tool_calls?(?:_begin)?\|?>|<\|?functions?_?calls?\|?>|\[TOOL_CALLS\]"
+    r"|<\|python_tag\|>|<｜tool▁calls?▁begin｜>|```tool_code)"
 )
+_CALL = r"(?=\s*(?:[\[{<]|\w[\w.-]*[({<\n]))"
+_CALL_AS_TEXT = re.compile(rf"^\s*{_MARK}|{_MARK}{_CALL}|<function=\w", re.MULTILINE)
 
 
 def settle_calls(
@@ -101,7 +104,7 @@ def _check_text(role: str, text: str, declared: list[dict], where: str) -> None:
 def _call_as_text(text: str, declared: list[dict]) -> str | None:
     """How a text that should be words shows that it holds a call; None if it holds none."""
     if found := _CALL_AS_TEXT.search(text):
-        return found.group()
+        return found.group().strip()
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:

@@ -1,7 +1,7 @@
 """What measuring will take, said before it starts: time, memory and disk.
 
 The rates are those of two cores that do nothing else (benchmarks/README.md); a machine with more is
-faster. Answers are taken to be as long as their references.
+faster. Answers are as long as their references, or at most as long as they may be.
 """
 
 import shutil
@@ -25,7 +25,8 @@ class Work:
 
     passes: bytes of each float32 model that reads whole sequences.
     steps: bytes of each .tflite, which reads all of them for every scored token.
-    answers: bytes that each model reads for every token of its answers.
+    answers: bytes that each model reads for every token of its answers, or the same in time.
+    max_tokens: of an answer.
     memory: bytes of what is in memory at once.
     disk: bytes that are written.
     """
@@ -33,6 +34,7 @@ class Work:
     passes: Sequence[float]
     steps: Sequence[float]
     answers: Sequence[float]
+    max_tokens: int
     memory: float
     disk: float
 
@@ -46,18 +48,20 @@ def plan(test: TestSet, vocabulary: int, work: Work, folder: Path) -> str:
             f"{folder}: the disk has {_size(free)} free, and measuring writes about "
             f"{_size(work.disk)}; free some space, or lower evaluate.max_positions"
         )
-    asked = len(test.asked_turns)
+    lengths = [test.turns[number].length for number in test.asked_turns]
+    likely = seconds(test, vocabulary, work, sum(lengths))
+    longest = seconds(test, vocabulary, work, len(lengths) * work.max_tokens)
     return (
         f"{len(test.conversations)} of {test.found} test conversations: {test.positions:,} "
-        f"positions of each model, {asked:,} answers\n"
-        f"about {_time(seconds(test, vocabulary, work))} on two cores, "
+        f"positions of each model, {len(lengths):,} answers\n"
+        f"about {_time(likely)} on two cores, up to {_time(longest)} if no answer ends before "
+        f"evaluate.max_tokens = {work.max_tokens}; "
         f"{_size(work.memory + SPACE)} of memory, {_size(work.disk)} of disk"
     )
 
 
-def seconds(test: TestSet, vocabulary: int, work: Work) -> float:
+def seconds(test: TestSet, vocabulary: int, work: Work, answer_tokens: int) -> float:
     tokens = sum(len(sequence.ids) for sequence in test.sequences)
-    answer_tokens = sum(test.turns[number].length for number in test.asked_turns)
     models = len(work.passes) + len(work.steps)
     passing = tokens * sum(work.passes) / 4 * 2 / FLOPS  # 2 operations a weight
     stepping = test.positions * sum(work.steps) / DECODE

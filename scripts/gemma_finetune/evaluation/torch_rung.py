@@ -19,6 +19,7 @@ from gemma_finetune.utils.quiet import quiet_torchao
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 BATCH, BATCH_TOKENS = 16, 16_384  # answers generated at once, and tokens with their prompts
+COST = 1 / 6  # of a token in such a batch, which computes more than it reads; of one alone: 1
 
 
 def _transformers() -> Any:

@@ -41,6 +41,7 @@ class Projection(keras.layers.Layer):
 
     def __init__(self, dense: keras.layers.EinsumDense):
         super().__init__(dtype=dense.dtype_policy, name=dense.name)
+        assert dense.bias is None and dense.activation is keras.activations.linear
         x_axes, kernel_axes, y_axes = re.split(",|->", dense.equation)
         outputs = [kernel_axes.index(axis) for axis in y_axes if axis in kernel_axes]
         inputs = [kernel_axes.index(axis) for axis in x_axes if axis in kernel_axes]

@@ -7,8 +7,9 @@ import csv
 import math
 import os
 import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, TextIO
 
 import jax
@@ -132,36 +133,69 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class StopOnInterrupt(keras.callbacks.Callback):
-    """In a `with` block, Ctrl-C ends `fit` between two steps: inside of one it can crash XLA.
+    """In a `with` block, Ctrl-C ends `fit` after a step: an exception inside a step can crash XLA.
 
-    A second Ctrl-C kills the process.
+    Before that it calls `save`, if that is set. The last step of an epoch, and a validation in
+    `fit`, end with the epoch, whose end is saved anyway. A second Ctrl-C kills the process, even
+    in a step.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.pressed = False
+        self.save: Callable[[], None] | None = None
+        self._in_fit = False
 
     def __enter__(self) -> "StopOnInterrupt":
         self._previous = signal.getsignal(signal.SIGINT)
-        if self._previous is not signal.SIG_IGN:  # as in a shell's background job
-            signal.signal(signal.SIGINT, self._note)
+        is_main = threading.current_thread() is threading.main_thread()
+        self._listens = is_main and self._previous is not signal.SIG_IGN  # as in the background
+        if self._listens:
+            reader, self._writer = os.pipe()
+            os.set_blocking(self._writer, False)
+            signal.signal(signal.SIGINT, lambda *_: None)
+            signal.set_wakeup_fd(self._writer)
+            threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        signal.signal(signal.SIGINT, self._previous)
+        if self._listens:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, self._previous)
+            os.close(self._writer)
         if kind is None:
             self._stop()
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._in_fit = True
+
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.pressed and batch < self.params["steps"] - 1:
+            if self.save:
+                self.save()
+            self._stop()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._stop()
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        self._stop()
+        if not self._in_fit:
+            self._stop()
 
-    def _note(self, signal_number: int, frame: FrameType | None) -> None:
-        self.pressed = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.write(2, b"\nstopping after this step; press Ctrl-C again to stop at once\n")
+    def _listen(self, reader: int) -> None:
+        """Hears each signal at once. Python's own handler waits until a step has ended."""
+        with open(reader, "rb", buffering=0) as signals:
+            while number := signals.read(1):
+                if number[0] != signal.SIGINT:
+                    continue
+                if self.pressed:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                self.pressed = True
+                os.write(
+                    2,
+                    b"\nstopping after this step, or after the validation that follows it; "
+                    b"press Ctrl-C again to stop at once\n",
+                )
 
     def _stop(self) -> None:
         if self.pressed:

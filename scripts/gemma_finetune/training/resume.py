@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
-from gemma_finetune.training.callbacks import Logs, LoRASave, MetricsLogger, StopOnInterrupt
+from gemma_finetune.training.callbacks import Logs, LoRASave, MetricsLogger
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.distribution import is_first_process
 from gemma_finetune.utils.files import aside, remove_left_behind, sha256
@@ -140,11 +140,9 @@ class RunFile:
 
 
 class SaveState(keras.callbacks.Callback):
-    """Writes a checkpoint every `every` steps or `minutes`, after each validated epoch, and before
-    an interrupt ends training.
+    """Writes a checkpoint every `every` steps or `minutes`, and after each validated epoch.
 
-    `variables` are all that a step changes. Put it between `best` and `log`, and `interrupt`, in
-    the list of callbacks.
+    `variables` are all that a step changes. Put it after `best` and `log` in the list of callbacks.
     """
 
     def __init__(
@@ -155,22 +153,24 @@ class SaveState(keras.callbacks.Callback):
         variables: list[keras.Variable],
         best: LoRASave,
         log: MetricsLogger,
-        interrupt: StopOnInterrupt,
     ) -> None:
         super().__init__()
         self.file, self.every, self.minutes, self.variables = file, every, minutes, variables
-        self.best, self.log, self.interrupt = best, log, interrupt
+        self.best, self.log = best, log
         self.saved_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         ends_epoch = batch == self.params["steps"] - 1  # saved after its validation
         is_late = time.monotonic() - self.saved_at >= 60 * self.minutes
-        is_due = is_late or len(self.log.rows) % self.every == 0 or self.interrupt.pressed
-        if is_due and not ends_epoch:
-            self.model.jax_state_sync()
-            self._save()
+        if (is_late or len(self.log.rows) % self.every == 0) and not ends_epoch:
+            self.save()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._save()
+
+    def save(self) -> None:
+        """Writes a checkpoint within an epoch."""
+        self.model.jax_state_sync()
         self._save()
 
     def _save(self) -> None:

@@ -71,8 +71,8 @@ class GemmaTrainer:
 
         Validates before the first epoch and after each. With a `file`, saves checkpoints there and
         resumes from the one that an earlier run left. With a `log_file`, writes the log there as
-        training goes. UserError if the loss is not finite. Ctrl-C ends it after a step, whose state
-        is saved: KeyboardInterrupt.
+        training goes. UserError if the loss is not finite. Ctrl-C ends it after a step, with a
+        checkpoint: KeyboardInterrupt.
         """
         config = self.config
         if config.early_stopping_patience and not validation:
@@ -90,7 +90,10 @@ class GemmaTrainer:
         with StopOnInterrupt() as interrupt:
             base_loss = self._validate_base(held_out, interrupt) if held_out else None
             log = MetricsLogger(cosine_schedule(config, steps), base_loss)
-            state = [self._restored_state(file, best, log, interrupt)] if file else []
+            state = []
+            if file:
+                state.append(self._restored_state(file, best, log))
+                interrupt.save = state[0].save
             if log_file and is_first_process():
                 log.open(log_file)
 
@@ -154,9 +157,7 @@ class GemmaTrainer:
                 ),
             )
 
-    def _restored_state(
-        self, file: RunFile, best: LoRASave, log: MetricsLogger, interrupt: StopOnInterrupt
-    ) -> SaveState:
+    def _restored_state(self, file: RunFile, best: LoRASave, log: MetricsLogger) -> SaveState:
         """The callback that saves checkpoints, after it has restored the last one."""
         self.model.optimizer.build(self.model.trainable_variables)
         variables = [*self.model.trainable_variables, *self.model.optimizer.variables]
@@ -165,7 +166,7 @@ class GemmaTrainer:
                 variables.append(layer.seed_generator.state)
 
         every = self.config.save_every_steps, self.config.save_every_minutes
-        state = SaveState(file, *every, variables, best, log, interrupt)
+        state = SaveState(file, *every, variables, best, log)
         restored = state.restore()
         check_same_everywhere(str(len(log.rows)), f"what {file.path.parent}/ holds")
         if restored and is_first_process():

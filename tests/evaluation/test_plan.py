@@ -1,0 +1,40 @@
+"""What is said before measuring starts."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from gemma_finetune.evaluation.plan import Work, plan
+from gemma_finetune.utils.cli import UserError
+
+REAL = 1e9  # bytes, of a 270M in float32
+WORK = Work(
+    passes=[REAL] * 4,
+    steps=[REAL],
+    answers=[REAL / 6] * 2,
+    max_tokens=384,
+    memory=2.5 * REAL,
+    disk=1e7,
+)
+
+
+def times(said):
+    """The two times of a plan, in seconds."""
+    found = re.findall(r"(\d+) (seconds|minutes)", said)
+    return [int(number) * {"seconds": 1, "minutes": 60}[unit] for number, unit in found]
+
+
+def test_it_says_what_endless_answers_take(test_set, tmp_path):
+    likely, longest = times(plan(test_set, 262_144, WORK, tmp_path))
+    answers = len(test_set.asked_turns)
+    more = answers * 384 - sum(turn.length for turn in test_set.turns)
+    assert longest - likely == pytest.approx(2 * more * REAL / 6 / 12e9, abs=61)
+    assert longest > likely
+    (same, still) = times(plan(test_set, 262_144, replace(WORK, answers=[]), tmp_path))
+    assert same == still < likely
+
+
+def test_a_disk_without_room_is_named_before_anything_is_measured(test_set, tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path}: the disk has .* free, and measuring writes"):
+        plan(test_set, 262_144, replace(WORK, disk=1e18), tmp_path)
