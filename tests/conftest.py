@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -18,6 +19,10 @@ import exported
 import gemma_finetune.config  # noqa: F401 - sets Keras's backend before a test imports Keras
 import parameters
 from clones import SECRETS, SMALLER, clone_working_tree, commit_stand_ins, run
+
+# Triton, which comes with torch's CUDA build and is not needed, crashes when TensorFlow is loaded
+# already. The stages load torch's part that looks for it first; tests run in any order.
+sys.modules.setdefault("triton", None)
 
 # A shell's background jobs ignore Ctrl-C, and their children inherit that; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
