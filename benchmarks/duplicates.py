@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import dedup as stage  # noqa: E402
+from gemma_finetune.data.converter import content_id  # noqa: E402
 from gemma_finetune.data.dedup import find_twins  # noqa: E402
 from gemma_finetune.data.evidence import (  # noqa: E402
     SharedText,
@@ -92,8 +93,9 @@ class Writer:
 
 
 def conversation(question: str, answer: str) -> dict:
+    name = content_id([("human", question), ("gpt", answer)])
     turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-    return {"conversations": turns}
+    return {"id": name, "conversations": turns}
 
 
 def changed(row: dict, change: Callable[[str], str]) -> dict:
@@ -165,6 +167,13 @@ def look_alikes(writer: Writer) -> None:
         question = f"{before} {writer.words[number * 50]} {after}"
         rows.append(conversation(question, ("yes", "no")[number % 2]))
     print(f"| a slot of one word in a sentence of 60 | 200 | {removed(rows)[0].sum()} |")
+    lines = [writer.text(4) for _ in range(8)]
+    answer = "\n".join(sorted(lines))
+    rows = []
+    for _ in range(200):
+        writer.rng.shuffle(lines)
+        rows.append(conversation("Sort these:\n" + "\n".join(lines), answer))
+    print(f"| the same eight lines in other orders | 200 | {removed(rows)[0].sum()} |")
 
 
 def banking77(writer: Writer, path: Path) -> None:

@@ -66,10 +66,10 @@ def main() -> None:
 def find_shared_text(file: BinaryIO, size: int) -> SharedText:
     """The text that many different rows of the file share; `size`: its bytes."""
     counter = SharedTextCounter(words=size // BYTES_A_WORD)
-    seen: set[int] = set()  # hashes of whole texts: copies of one row are not many rows
-    for exact, prefixes, rows in map_ordered(partial(count_text, bits=counter.bits), chunks(file)):
-        is_new = np.zeros(len(exact), bool)
-        for number, text in enumerate(exact.tolist()):
+    seen: set[int] = set()  # hashes of whole rows: copies of one row are not many rows
+    for copies, prefixes, rows in map_ordered(partial(count_text, bits=counter.bits), chunks(file)):
+        is_new = np.zeros(len(copies), bool)
+        for number, text in enumerate(copies.tolist()):
             is_new[number] = text not in seen
             seen.add(text)
         counter.add(prefixes[is_new[rows]])

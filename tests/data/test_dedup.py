@@ -1,7 +1,8 @@
 """Which twin stays, what is said of the removed one, and that no twins are left."""
 
 import json
-from itertools import combinations
+import zlib
+from itertools import combinations, cycle
 
 import numpy as np
 import pytest
@@ -22,7 +23,10 @@ def _shared_text(nothing_shared):
 
 
 def chat(text):
-    return {"conversations": [{"from": "human", "value": text}]}
+    """A row with one turn, or with those of "user | assistant | user | assistant"."""
+    roles, said = cycle(("human", "gpt")), text.split(" | ")
+    turns = [{"from": role, "value": part} for role, part in zip(roles, said, strict=False)]
+    return {"id": f"{zlib.crc32(text.encode()):016x}", "conversations": turns}
 
 
 def evidence(text):
@@ -52,6 +56,40 @@ def test_of_equal_texts_the_first_stays():
 
 def test_of_near_twins_the_longest_stays():
     assert twins([LONG, f"{LONG} more", LONG.upper()]) == ([1, -1, 1], [0.99, 1.0, 0.99])
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        # Cut at another place
+        ["The cat sat | on the mat.", "The cat sat on | the mat.", "The cat sat on the | mat."],
+        ["Hi | Hello. | How are you? | Well.", "Hi Hello. How | are you? Well."],
+        # Another order, or another number
+        ["Smoke? | Yes. | Drink? | No.", "Smoke? | No. | Drink? | Yes."],
+        ["Turn it:\n0 1 0\n1 1 1\n0 1 0 | up", "Turn it:\n1 1 1\n0 1 0\n0 1 0 | up"],
+        [
+            "Sort:\nfig\nkiwi\napple | apple, fig, kiwi",
+            "Sort:\nkiwi\napple\nfig | apple, fig, kiwi",
+        ],
+        ["A: 2\nB: 1 | Winner: A. Loser: B.", "A: 1\nB: 2 | Winner: B. Loser: A."],
+        ["A man sleeps.\nA man rests. | yes", "A man rests.\nA man sleeps. | yes"],
+        ["Laugh | ha ha ha", "Laugh | ha ha ha ha ha"],
+    ],
+)
+def test_the_same_words_in_other_places_are_no_twins(texts):
+    assert twins(texts)[0] == [-1] * len(texts)
+
+
+def test_rows_with_other_answers_trained_on_are_no_twins():
+    """As an export writes them that has one row for each trained answer."""
+    rows = [chat("a | b | c | d") for _ in range(3)]
+    rows[0]["conversations"][1]["train"] = False
+    rows[1]["conversations"][3]["train"] = False
+    index = features([json.dumps(row).encode() for row in rows], 0.9, SHARED_TEXT)
+    twin, _ = find_twins(
+        index, lambda numbers: evidence_of([rows[n] for n in numbers], NOTHING_SHARED), 0.9
+    )
+    assert twin.tolist() == [-1, -1, -1]
 
 
 def test_a_test_row_is_not_removed_for_a_training_row():
@@ -106,12 +144,12 @@ def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, th
         assert evidence_similarity(sets[a], sets[b]) < threshold
 
 
-def test_summary_counts_every_row_once():
-    texts = ["good night", "Good night", LONG, f"{LONG} more", LONG, "x"]
+def test_summary_counts_every_row_once_and_other_case_as_near():
+    texts = ["good night", "Good night", LONG, f"{LONG} more", LONG, "x", "good night"]
     index = index_of(texts)
     twin, _ = find_twins(index, lambda rows: [evidence(texts[row]) for row in rows], 0.9)
-    assert twin.tolist() == [-1, 0, 3, -1, 3, -1]
+    assert twin.tolist() == [-1, 0, 3, -1, 3, -1, 0]
     assert summarize(index, twin) == {
-        "rows": 6, "kept": 3, "removed_exact": 1, "removed_near": 2, "most_removed_for_one": 2,
+        "rows": 7, "kept": 3, "removed_exact": 1, "removed_near": 3, "most_removed_for_one": 2,
     }  # fmt: skip
-    assert summarize(index, np.full(6, -1))["most_removed_for_one"] == 0
+    assert summarize(index, np.full(7, -1))["most_removed_for_one"] == 0

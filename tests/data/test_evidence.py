@@ -106,6 +106,15 @@ def test_an_edited_copy_stays_a_near_duplicate():
     assert similarity(a, b) == pytest.approx(95 / 101)
 
 
+def test_a_sentence_added_left_out_or_moved():
+    sentences = [f"One{n} two{n} three{n} four{n} five{n}." for n in range(40)]
+    text = " ".join(sentences)
+    assert similarity(chat(text), chat(" ".join(sentences[:20] + sentences[21:]))) == 117 / 120
+    assert similarity(chat(text), chat(" ".join([*sentences, "And so on it goes."]))) == 120 / 123
+    moved = " ".join([*sentences[30:], *sentences[:30]])
+    assert similarity(chat(text), chat(moved)) == 90 / 150
+
+
 def test_copies_of_one_row_do_not_make_its_text_shared(tmp_path):
     """They are counted once: scripts/dedup.py adds rows with new text only."""
     sentences = split_sentences([chat("one two three four five")] * 50)

@@ -9,7 +9,6 @@ from gemma_finetune.data.shingles import (
     ASCII_WORD,
     WORD,
     shingle_hashes,
-    turn_texts,
     words,
 )
 from shingle_sets import shingle_set, similarity
@@ -61,14 +60,6 @@ def test_texts_of_a_chunk_do_not_run_into_each_other():
     flat, offsets = shingle_hashes(texts)
     parts = [set(part.tolist()) for part in np.split(flat, offsets[1:-1])]
     assert parts == [set(shingle_set(text)) for text in texts]
-
-
-def test_system_text_is_left_out():
-    conversation = {
-        "system": "S",
-        "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}],
-    }
-    assert turn_texts(conversation) == "a\nb"
 
 
 @settings(derandomize=True, deadline=None)

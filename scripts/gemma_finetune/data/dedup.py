@@ -21,7 +21,7 @@ from gemma_finetune.data.evidence import (
     split_sentences,
 )
 from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
-from gemma_finetune.data.shingles import turn_texts
+from gemma_finetune.data.shingles import turn_text
 from gemma_finetune.data.tool_rows import to_json
 from gemma_finetune.data.twin_index import TwinIndex
 
@@ -31,9 +31,10 @@ UNNAMED = len(PRIORITY)
 
 
 class Features(NamedTuple):
-    """What is kept in memory of each row: 21 bytes, and 8 for each band."""
+    """What is kept in memory of each row: 29 bytes, and 8 for each band."""
 
-    exact: np.ndarray  # uint64 (rows,): hash of the text without case, white space collapsed
+    exact: np.ndarray  # uint64 (rows,): the id, a hash of the content
+    folded: np.ndarray  # uint64 (rows,): hash of the turns without case, white space collapsed
     bands: np.ndarray  # uint64 (rows, bands): MinHash band keys
     length: np.ndarray  # int32 (rows,): characters
     priority: np.ndarray  # int8 (rows,)
@@ -43,37 +44,45 @@ class Features(NamedTuple):
 def count_text(lines: list[bytes], bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is counted to find shared text in a chunk of conversations, given as JSON lines.
 
-    Returns uint64 (rows,), the hashes of whole texts, by which copies are known; and what
-    `countable` returns.
+    Returns `Features.folded`, by which copies are known, and what `countable` returns.
     """
     rows = [orjson.loads(line) for line in lines]
-    exact = np.array([_hash(_normalized(row)) for row in rows], np.uint64)
-    return exact, *countable(split_sentences(rows), bits)
+    folded = np.array([_hash(_folded(row)) for row in rows], np.uint64)
+    return folded, *countable(split_sentences(rows), bits)
 
 
 def features(lines: list[bytes], threshold: float, shared_text: str) -> Features:
     """The features of a chunk of conversations; `shared_text` is the path of what they share."""
     rows = [orjson.loads(line) for line in lines]
-    normalized = [_normalized(row) for row in rows]
+    folded = [_folded(row) for row in rows]
     shared = load_shared_text(shared_text)
     shingles, offsets = compared_shingles(split_sentences(rows), shared, len(rows))
     return Features(
-        exact=np.array([_hash(text) for text in normalized], np.uint64),
+        exact=np.array([int(row["id"], 16) for row in rows], np.uint64),
+        folded=np.array([_hash(turns) for turns in folded], np.uint64),
         bands=band_keys(shingles, offsets, threshold),
-        length=np.array([len(text) for text in normalized], np.int32),
+        length=np.array([sum(len(turn[-1]) for turn in turns) for turns in folded], np.int32),
         priority=np.array([PRIORITY.get(row.get("split"), UNNAMED) for row in rows], np.int8),
         size=np.array([len(line) for line in lines], np.int64),
     )
 
 
-def _normalized(conversation: dict) -> str:
-    """What was said, without case, each run of white space as one space; and the tools."""
-    said = " ".join(turn_texts(conversation).casefold().split())
-    return said + to_json(conversation["tools"]) if "tools" in conversation else said
+def _folded(conversation: dict) -> list[tuple[str, bool, str]]:
+    """Who says it, whether it is trained on, and what is said, without case, each run of white
+    space as one space. The tools come last.
+    """
+    turns = []
+    for turn in conversation["conversations"]:
+        said = " ".join(turn_text(turn).casefold().split())
+        turns.append((turn["from"], turn.get("train", True), said))
+    if "tools" in conversation:
+        turns.append(("tools", False, to_json(conversation["tools"])))
+    return turns
 
 
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+def _hash(turns: list[tuple[str, bool, str]]) -> int:
+    digest = hashlib.blake2b(repr(turns).encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")
 
 
 def find_twins(
@@ -85,13 +94,13 @@ def find_twins(
     have a twin.
 
     Returns int64 (rows,), the row of the twin or -1 where the row stays, and float64 (rows,), the
-    similarity of the two (`evidence_similarity`), 1 for exact duplicates.
+    similarity of the two (`evidence_similarity`), 1 where they differ in case and space alone.
     """
     # Of twins, the first in this order stays. Below, rows are known by their place in the order.
     order = np.lexsort((-index.length, index.priority))
 
-    # Clusters of exact duplicates: each row's leader is the first row with the same text.
-    _, first, cluster = np.unique(index.exact[order], return_index=True, return_inverse=True)
+    # Clusters of copies: each row's leader is the first row with the same turns.
+    _, first, cluster = np.unique(index.folded[order], return_index=True, return_inverse=True)
     leader = first[cluster]
     is_leader = leader == np.arange(len(order))
     leaders = np.flatnonzero(is_leader)
@@ -139,6 +148,7 @@ def _near_twins(
 def summarize(index: Features, twin: np.ndarray) -> dict:
     """How many rows were kept and removed, and how many were removed for one row at most."""
     removed = twin >= 0
+    # What differs in case, white space or the system text counts as near.
     exact = removed & (index.exact == index.exact[twin])
     return {
         "rows": len(twin),

@@ -7,12 +7,18 @@ template. It is left out of a comparison where both rows have it; where only one
 difference. Shingles are taken within sentences, so that a shared sentence leaves no trace in the
 sentences beside it. System texts are left out.
 
+Order counts, and how often a thing is said: sorted lines are no copy of unsorted ones, and "yes,
+no" is none of "no, yes".
+
 Calls are part of the answers, responses of the questions. Conversations with functions to call are
-only as similar as their sets of functions are.
+only as similar as their sets of functions are. Where other answers are trained on, nothing is a
+copy: removing one would lose an answer.
 """
 
 import re
 import unicodedata
+from bisect import bisect_left
+from collections import deque
 from functools import lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
@@ -202,16 +208,18 @@ def countable(sentences: Sentences, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Evidence(NamedTuple):
-    """A conversation as sets of shingle hashes, a pair of sets each: the user's and the
-    assistant's.
+    """A conversation as shingle hashes, in pairs: the user's and the assistant's.
 
-    whole: all shingles; shared: those of them in sentences that many rows share, and in the frame
-    of a sentence that many rows fill. tools: a hash of each function that may be called.
+    order: all shingles as they come; whole: the same as sets; shared: those of them in sentences
+    that many rows share, and in the frame of a sentence that many rows fill. tools: a hash of each
+    function that may be called. untrained: the turns that are not trained on.
     """
 
+    order: tuple[list[int], list[int]]
     whole: tuple[frozenset[int], frozenset[int]]
     shared: tuple[frozenset[int], frozenset[int]]
     tools: frozenset[int] = NO_TOOLS
+    untrained: tuple[int, ...] = ()
 
     def compared(self) -> frozenset[int]:
         """One set for the search of candidates: what is not shared, or all of a side that is."""
@@ -258,10 +266,17 @@ def evidence_of(conversations: list[dict], shared: SharedText) -> list[Evidence]
     for conversation, (start, end) in zip(conversations, pairwise(starts.tolist()), strict=True):
         shingles, gpt = sentences.shingles[start:end], is_gpt[start:end]
         common = in_shared[start:end]
-        whole = _as_set(shingles[~gpt]), _as_set(shingles[gpt])
+        order = shingles[~gpt].tolist(), shingles[gpt].tolist()
+        whole = frozenset(order[0]), frozenset(order[1])
         shared_sets = _as_set(shingles[~gpt & common]), _as_set(shingles[gpt & common])
-        found.append(Evidence(whole, shared_sets, _tool_hashes(conversation)))
+        tools, untrained = _tool_hashes(conversation), _untrained(conversation)
+        found.append(Evidence(order, whole, shared_sets, tools, untrained))
     return found
+
+
+def _untrained(conversation: dict) -> tuple[int, ...]:
+    turns = enumerate(conversation["conversations"])
+    return tuple(place for place, turn in turns if not turn.get("train", True))
 
 
 def _tool_hashes(conversation: dict) -> frozenset[int]:
@@ -277,17 +292,49 @@ def evidence_similarity(a: Evidence, b: Evidence) -> float:
     """How similar two conversations are, 0 to 1: on the side on which they are less similar, or by
     their functions if these are less similar.
 
-    The Jaccard similarity of a side's shingles, without the shared text that both rows have.
-    Shared text that only one of them has counts as a difference.
+    The Jaccard similarity of a side's shingles, as a set or in their order, whichever is less,
+    without the shared text that both rows have. Shared text that only one of them has counts as a
+    difference. 0 where other answers are trained on.
     """
+    if a.untrained != b.untrained:
+        return 0.0
     if not any(a.whole) and not any(b.whole):
-        return 0.0  # no words at all: only equal text, which `Features.exact` finds, is a copy
+        return 0.0  # no words at all: only equal turns, by `Features.folded`, are copies
     lowest = 1.0
     for side in range(len(SIDES)):
-        dropped = len(a.shared[side] & b.shared[side])
-        common = len(a.whole[side] & b.whole[side]) - dropped
-        either = len(a.whole[side] | b.whole[side]) - dropped
+        dropped = a.shared[side] & b.shared[side]
+        common = len(a.whole[side] & b.whole[side]) - len(dropped)
+        either = len(a.whole[side] | b.whole[side]) - len(dropped)
         lowest = min(lowest, common / either if either else 1.0)
+        if common:
+            lowest = min(lowest, _similarity_in_order(a.order[side], b.order[side], dropped))
     if a.tools or b.tools:
         lowest = min(lowest, len(a.tools & b.tools) / len(a.tools | b.tools))
     return lowest
+
+
+def _similarity_in_order(a: list[int], b: list[int], dropped: frozenset[int]) -> float:
+    """The Jaccard similarity of two sequences: what is common comes in the same order in both.
+
+    The most that does is the longest increasing subsequence of places in `b`, found by patience
+    sorting.
+    """
+    if a == b:
+        return 1.0
+    places: dict[int, deque[int]] = {}
+    for place, shingle in enumerate(b):
+        if shingle not in dropped:
+            places.setdefault(shingle, deque()).append(place)
+    in_b = sum(map(len, places.values()))
+
+    in_a = 0
+    ends: list[int] = []  # ends[n]: the smallest place at which n + 1 in order can end
+    for shingle in a:
+        if shingle in dropped:
+            continue
+        in_a += 1
+        if left := places.get(shingle):
+            place = left.popleft()
+            n = bisect_left(ends, place)
+            ends[n : n + 1] = [place]
+    return len(ends) / (in_a + in_b - len(ends))

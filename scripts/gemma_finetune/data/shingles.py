@@ -29,11 +29,6 @@ ASCII_WORD = re.compile(r"""\w+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{}\-]""", re.
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def turn_texts(conversation: dict) -> str:
-    """What the user and the assistant of a canonical conversation said, one text a line."""
-    return "\n".join(turn_text(turn) for turn in conversation["conversations"])
-
-
 def turn_text(turn: dict) -> str:
     """What was said in a turn of a canonical conversation; calls and responses as JSON."""
     value = turn["value"]
