@@ -170,10 +170,9 @@ def look_alikes(writer: Writer) -> None:
     lines = [writer.text(4) for _ in range(8)]
     answer = "\n".join(sorted(lines))
     rows = []
-    for _ in range(200):
-        writer.rng.shuffle(lines)
-        rows.append(conversation("Sort these:\n" + "\n".join(lines), answer))
-    print(f"| the same eight lines in other orders | 200 | {removed(rows)[0].sum()} |")
+    for order in itertools.islice(itertools.permutations(lines), 0, None, 200):
+        rows.append(conversation("Sort these:\n" + "\n".join(order), answer))
+    print(f"| the same eight lines in other orders | {len(rows)} | {removed(rows)[0].sum()} |")
 
 
 def banking77(writer: Writer, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which text is evidence that a row is a copy, and how similar two rows are by it."""
 
+import itertools
 import random
 
 import numpy as np
@@ -113,6 +114,12 @@ def test_a_sentence_added_left_out_or_moved():
     assert similarity(chat(text), chat(" ".join([*sentences, "And so on it goes."]))) == 120 / 123
     moved = " ".join([*sentences[30:], *sentences[:30]])
     assert similarity(chat(text), chat(moved)) == 90 / 150
+
+
+def test_the_order_of_text_that_many_rows_share_counts():
+    lines = [f"Step{n} of a recipe that all of them have." for n in range(4)]
+    rows = [chat("\n".join(order), "ok") for order in itertools.permutations(lines)]
+    assert most_similar(rows) < 0.9
 
 
 def test_copies_of_one_row_do_not_make_its_text_shared(tmp_path):

@@ -292,9 +292,9 @@ def evidence_similarity(a: Evidence, b: Evidence) -> float:
     """How similar two conversations are, 0 to 1: on the side on which they are less similar, or by
     their functions if these are less similar.
 
-    The Jaccard similarity of a side's shingles, as a set or in their order, whichever is less,
-    without the shared text that both rows have. Shared text that only one of them has counts as a
-    difference. 0 where other answers are trained on.
+    Of a side, the Jaccard similarity of its shingles, as a set or in their order, whichever is
+    less, without the shared text that both rows have. Shared text that only one row has counts as a
+    difference, and so does another order of shared text. 0 where other answers are trained on.
     """
     if a.untrained != b.untrained:
         return 0.0
@@ -306,35 +306,50 @@ def evidence_similarity(a: Evidence, b: Evidence) -> float:
         common = len(a.whole[side] & b.whole[side]) - len(dropped)
         either = len(a.whole[side] | b.whole[side]) - len(dropped)
         lowest = min(lowest, common / either if either else 1.0)
-        if common:
-            lowest = min(lowest, _similarity_in_order(a.order[side], b.order[side], dropped))
+        if lowest and a.order[side] != b.order[side]:
+            pair = a.order[side], b.order[side]
+            lowest = min(lowest, _in_order(*_own(*pair, dropped)))
+            lowest = min(lowest, _in_order(*_within_frame(*pair, dropped)))
     if a.tools or b.tools:
         lowest = min(lowest, len(a.tools & b.tools) / len(a.tools | b.tools))
     return lowest
 
 
-def _similarity_in_order(a: list[int], b: list[int], dropped: frozenset[int]) -> float:
+Pair = tuple[list[int], list[int]]
+
+
+def _own(a: list[int], b: list[int], dropped: frozenset[int]) -> Pair:
+    """Both without the shared text that both have."""
+    return [s for s in a if s not in dropped], [s for s in b if s not in dropped]
+
+
+def _within_frame(a: list[int], b: list[int], dropped: frozenset[int]) -> Pair:
+    """Both without the shared text that both begin or end with: instructions, signatures."""
+    start, left = 0, min(len(a), len(b))
+    while start < left and a[start] == b[start] and a[start] in dropped:
+        start += 1
+    end = 0
+    while end < left - start and a[-1 - end] == b[-1 - end] and a[-1 - end] in dropped:
+        end += 1
+    return a[start : len(a) - end], b[start : len(b) - end]
+
+
+def _in_order(a: list[int], b: list[int]) -> float:
     """The Jaccard similarity of two sequences: what is common comes in the same order in both.
 
     The most that does is the longest increasing subsequence of places in `b`, found by patience
     sorting.
     """
-    if a == b:
+    if not a and not b:
         return 1.0
     places: dict[int, deque[int]] = {}
     for place, shingle in enumerate(b):
-        if shingle not in dropped:
-            places.setdefault(shingle, deque()).append(place)
-    in_b = sum(map(len, places.values()))
+        places.setdefault(shingle, deque()).append(place)
 
-    in_a = 0
     ends: list[int] = []  # ends[n]: the smallest place at which n + 1 in order can end
     for shingle in a:
-        if shingle in dropped:
-            continue
-        in_a += 1
         if left := places.get(shingle):
             place = left.popleft()
             n = bisect_left(ends, place)
             ends[n : n + 1] = [place]
-    return len(ends) / (in_a + in_b - len(ends))
+    return len(ends) / (len(a) + len(b) - len(ends))
