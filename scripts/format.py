@@ -62,8 +62,8 @@ def main() -> None:
 
         # From here on only what fits: (formatted rows,), and the rows that they are of.
         fits = facts["tokens"] <= limit
+        refuse_untrainable(facts["split"], fits)
         facts = {name: values[fits] for name, values in facts.items()}
-        refuse_untrainable(facts["split"])
         numbers, first = np.unique(facts.pop("row"), return_index=True)
         splits = facts["split"][first]  # (rows,)
         refuse_leaks(splits, bands[numbers], lambda n: row(numbers[n]), config.dedup_threshold)
@@ -165,9 +165,16 @@ def length_that_keeps(tokens: np.ndarray, share: float) -> int:
     return -(-length // 16) * 16
 
 
-def refuse_untrainable(splits: np.ndarray) -> None:
-    """UserError if there is nothing to train on."""
-    if SPLITS.index("train") not in splits:
+def refuse_untrainable(splits: np.ndarray, fits: np.ndarray) -> None:
+    """UserError if there is nothing to train on. splits, fits: (rows,), of all rows."""
+    in_train = splits == SPLITS.index("train")
+    if len(splits) and not in_train.any():
+        raise UserError(
+            f"no row is left to train on: all {len(splits):,} are in validation or test, as the "
+            "names of their files or folders or their `split` say, or by chance among few rows; "
+            "rename the files, or lower data.validation_fraction and data.test_fraction"
+        )
+    if not (in_train & fits).any():
         raise UserError(
             "no row is left to train on; "
             "see metrics/validate.json, metrics/dedup.json and data.overlong"

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_byte_order_mark_crlf_and_blank_lines(rows):
         (1, {"a": 1}),
         (4, {"b": 2}),
     ]
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2])
+def test_byte_order_marks_of_joined_files(rows, mark):
+    expected = [(1, {"a": 1}), (2, {"b": 2}), (3, {"c": 3})]
+    lines = b'%b{"a": 1}\n{"b": 2}\n%b{"c": 3}\n%b'
+    assert parsed(rows(lines.replace(b"%b", mark))) == expected
+    objects = lines.replace(b"%b", mark).replace(b'{"', b'{\n"')
+    assert [row for _, row in parsed(rows(objects))] == [row for _, row in expected]
+    text = "<|im_start|>user\nHi<|im_end|>"
+    content = mark + text.encode() + b"\n\n" + mark + text.encode()
+    assert parsed(rows(content, "a.txt")) == [(1, text), (4, text)]
 
 
 def test_line_separators_inside_strings_do_not_end_a_row(rows):
@@ -191,6 +204,12 @@ def test_other_files_stop_the_run(tmp_path, name, message):
     (tmp_path / name).touch()
     with pytest.raises(UserError, match=f"{name}: {message}"):
         find_files(str(tmp_path))
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.jsonl")).touch()
+    with pytest.raises(UserError, match=r"caf\\udce9.jsonl': its name is not UTF-8; rename"):
+        survey(str(tmp_path))
 
 
 def test_files_that_seem_to_be_missing():

@@ -69,7 +69,7 @@ def test_cells_of_csv_come_back(tmp_path_factory, records, separator, end):
     )
     writer = csv.writer(text, delimiter=separator, lineterminator=end, quoting=quoting)
     writer.writerows([("question", "answer"), *records])
-    rows = [{"question": a or None, "answer": b or None} for a, b in records]
+    rows = [{"question": a or None, "answer": b or None} for a, b in records if (a + b).strip()]
     check(tmp_path_factory, "a.csv", text.getvalue().encode(), rows)
 
 

@@ -1,6 +1,7 @@
 """Files that are not what they should be are told by their bytes, with what to do."""
 
 import gzip
+import json
 
 import pytest
 
@@ -129,7 +130,47 @@ def test_json_lines_may_begin_with_a_broken_row(tmp_path):
 
 
 def test_a_table_by_columns_is_named(read_content):
-    with pytest.raises(UserError, match="table by columns.*orient=.records"):
+    with pytest.raises(UserError, match="orient=.columns.; .*orient=.records"):
         read_content(
             '{"instruction": {"0": "a", "1": "b"}, "output": {"0": "c", "1": "d"}}', "a.json"
         )
+
+
+TABLE = {"prompt": ["q0", "q1"], "completion": ["a0", "a1"]}
+
+
+@pytest.mark.parametrize(
+    "orient, content",
+    [
+        ("columns", {key: {"r1": a, "r2": b} for key, (a, b) in TABLE.items()}),
+        ("index", {"0": {"prompt": "q0"}, "1": {"prompt": "q1"}}),
+        ("index", {"r1": {"prompt": "q0"}, "r2": {"prompt": "q1"}}),
+        ("split", {"columns": ["prompt"], "index": [0], "data": [["q0"]]}),
+        ("split", {"columns": ["prompt"], "data": [["q0"]]}),
+        ("list", TABLE),
+        ("list", {"prompt": ["q" * (1 << 20)], "completion": ["a"]}),
+    ],
+)
+def test_orients_of_pandas_are_named(read_content, orient, content):
+    with pytest.raises(UserError, match=f"with orient='{orient}'; .*orient=.records"):
+        read_content(json.dumps(content), "a.json")
+
+
+@pytest.mark.parametrize("row", [
+    {"chosen": {"role": "a", "content": "b"}, "rejected": {"role": "a", "content": "c"}},
+    {"usage": {"in": 1}, "limits": {"in": 2}, "prompt": "a", "completion": "b"},
+    {"data": ["Hi"], "prompt": "a"},
+])  # fmt: skip
+def test_rows_that_are_no_tables(read_content, row):
+    assert [value for _, _, value in read_content(json.dumps(row), "a.json")] == [row]
+
+
+@pytest.mark.parametrize("header", ["[id]", "{id}"])
+def test_a_column_may_begin_with_a_bracket(read_content, header):
+    content = f"{header};prompt\n1;q\n"
+    assert read_content(content, "a.csv") == [("a.csv", 1, {header: "1", "prompt": "q"})]
+
+
+def test_a_chat_with_dates_in_brackets_is_plain_text(tmp_path):
+    content = b"[12/03/2024, 10:00] Bob: Hi\n[12/03/2024, 10:01] Al: x\n"
+    assert "is plain text, neither" in refusal(tmp_path, content, "chat.txt")

@@ -181,7 +181,7 @@ def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):
 def test_only_overlong_rows_stop_the_run(params):
     write_raw([LONG])
     params({"data.max_lost_fraction": 1.0})
-    with pytest.raises(UserError, match="no row is left to train on"):
+    with pytest.raises(UserError, match="left to train on; see .* data.overlong"):
         run()
     assert not Path("data/formatted").exists()
 
@@ -238,8 +238,8 @@ def test_a_leak_stops_the_run(params, capsys):
 
 
 def test_nothing_to_train_on_stops_the_run(params):
-    write_raw([conversation(1, "test")])
-    with pytest.raises(UserError, match="no row is left to train on"):
+    write_raw([conversation(1, "test"), conversation(2, "dev")])
+    with pytest.raises(UserError, match="left to train on: all 2 are in validation or test"):
         run()
 
 

@@ -8,6 +8,10 @@ import pyarrow as pa
 import pytest
 
 from gemma_finetune.data import tables
+from gemma_finetune.data.readers import read_rows
+from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.row_json import parse_row
+from gemma_finetune.data.validation import check
 from gemma_finetune.utils.cli import UserError
 from row_files import TURNS, WRITERS, numbered, to_arrow, to_arrow_file, to_csv, to_parquet, values
 
@@ -71,6 +75,25 @@ def test_damaged_csv_is_named_by_record(read_content, content, message):
         read_content(content, "a.csv")
 
 
+def test_empty_records_of_excel_are_blank_lines(read_content):
+    content = "a;b;\n1;2;\n;;\n ;;\n;;;;\n3;;\n"
+    first, second = {"a": "1", "b": "2", "column 3": None}, {"a": "3", "b": None, "column 3": None}
+    assert numbered(read_content(content, "a.csv")) == [(1, first), (2, second)]
+
+
+@pytest.mark.parametrize("header", ["prompt,completion", '"prompt","completion"', ",prompt"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_header_of_a_joined_file_is_rejected_by_name(tmp_path, header, mark):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{mark}{header}\nq1,a1\n{mark}{header}\nq2,a2\n", encoding="utf-8")
+    (_, first), (number, second), (_, third) = read_rows(path)
+    assert number == 2
+    with pytest.raises(Rejection, match="repeats the header"):
+        parse_row(second, "auto")
+    assert list(parse_row(first, "auto").values()) == ["q1", "a1"]
+    assert list(parse_row(third, "auto").values()) == ["q2", "a2"]
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "a,b\n", "\ufeff"])
 def test_csv_without_records(read_content, content):
     assert read_content(content, "a.csv") == []
@@ -101,7 +124,7 @@ def test_types_of_arrow_become_what_json_has(read_content):
         "time": "2026-01-02T03:04:05",
         "length": 90.0,
         "bytes": "é",
-        "image": {"bytes": "/9g="},
+        "image": {"bytes": {"bytes that are not UTF-8": "/9g="}},
         "none": None,
     }
     assert values(read_content(to_parquet([row]), "a.parquet")) == [expected]
@@ -163,6 +186,20 @@ def test_rows_are_counted_over_batches_and_row_groups(read_content, monkeypatch)
     assert numbered(read_content(to_parquet(rows, row_group_size=20), "a.parquet")) == expected
     assert numbered(read_content(to_arrow(rows), "a.arrow")) == expected
     assert numbered(read_content(to_arrow_file(rows), "a.feather")) == expected
+
+
+def test_two_columns_of_one_name_are_named(read_content):
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["prompt", "prompt"])
+    with pytest.raises(UserError, match="a.parquet: has the column 'prompt' twice"):
+        read_content(to_parquet(None, table), "a.parquet")
+
+
+def test_bytes_that_are_not_text_are_no_answer(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(to_parquet([{"prompt": b"q", "completion": b"a\xff"}]))
+    ((_, row),) = read_rows(path)
+    with pytest.raises(Rejection, match="^completion: .* found {'bytes that are not UTF-8': "):
+        check(row, "auto", ())
 
 
 @pytest.mark.parametrize("name", ["data.parquet", "data.arrow", "data.feather"])

@@ -65,6 +65,15 @@ def test_features_of_a_table_are_not_rows(read_content):
     assert values(read_content(content, "a.json")) == [{"a": 1}]
 
 
+@pytest.mark.parametrize("before", [[], [None, "x"]])
+def test_elements_that_are_no_objects_are_rows_of_their_array(read_content, before):
+    rows = [*before, ROWS[0], "x", None, 5, ROWS[1], True]
+    content = json.dumps({"ids": [1, 2], "test": rows, "train": ROWS})
+    found = read_content(content, "a.json")
+    expected = [("a.json#test", number, row) for number, row in enumerate(rows, 1)]
+    assert found == [*expected, ("a.json#train", 1, ROWS[0]), ("a.json#train", 2, ROWS[1])]
+
+
 @pytest.mark.parametrize("content", ['{"data": [{"a": 1}, {"b"', '{"data": [{"a": 1}]'])
 def test_an_object_that_is_cut_short_is_an_error(read_content, content):
     with pytest.raises(UserError, match="cut short: it does not end after row 1"):

@@ -53,6 +53,15 @@ def test_a_damaged_zip_archive_is_named(read_content):
         read_content(broken, "a.zip")
 
 
+def test_two_members_of_one_name_are_refused(read_content):
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("a.jsonl", to_jsonl(ROWS[:1]))
+        archive.writestr("a.jsonl", to_jsonl(ROWS[1:]))
+    with pytest.raises(UserError, match="a.zip: holds two files named 'a.jsonl'"):
+        read_content(sink.getvalue(), "a.zip")
+
+
 @pytest.mark.parametrize("pack", [".bz2", ".xz"])
 def test_packed_files_that_are_cut_short_are_errors(read_content, pack):
     packed = PACKERS[pack](to_jsonl([{"text": str(n)} for n in range(5000)]))

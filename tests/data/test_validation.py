@@ -245,3 +245,29 @@ def test_any_json_is_a_record_that_converts_or_a_rejection(value, format, column
 @given(st.binary() | st.text().map(lambda t: orjson.dumps({"text": t})))
 def test_any_bytes_are_a_record_or_a_rejection(data):
     assert check_rows([("f", 1, data)], "auto", REPAIRS).counts["rows"]["read"] == 1
+
+
+@pytest.mark.parametrize("row", [
+    {"row_idx": 0, "row": {"prompt": "Hi", "completion": "Hello"}, "truncated_cells": []},
+    {"messages": {"role": ["user", "assistant"], "content": ["Hi", "Hello"]}},
+    {"Conversations": {"from": ["human", "gpt"], "value": ["Hi", "Hello"], "id": [1, None]}},
+])  # fmt: skip
+def test_rows_in_the_shapes_of_hugging_face(row):
+    assert check(json.dumps(row).encode(), "auto", ()).turns == [("human", "Hi"), ("gpt", "Hello")]
+
+
+def test_a_row_that_the_viewer_cut_is_no_row():
+    row = {"row_idx": 0, "row": {"prompt": "H", "completion": "H"}, "truncated_cells": ["prompt"]}
+    assert "viewer of Hugging Face cut its cells" in reason(json.dumps(row).encode())[1]
+
+
+@pytest.mark.parametrize("data, around", [
+    (b'{"prompt": "caf\xe9", "completion": "b"}', r'{"prompt": "caf\xe9", "c'),
+    (rb'{"prompt": "caf\udce9\ud83d\ude00"}', r'{"prompt": "caf\xe9\xf0\x9f\x98\x80"'),
+])  # fmt: skip
+def test_bytes_that_are_not_utf8_are_shown(data, around):
+    assert f"is not UTF-8: b'{around}'; convert the file with `iconv" in reason(data)[1]
+
+
+def test_a_list_without_names_of_columns_has_advice():
+    assert "a row must be an object; of a table, pandas" in reason(b'["q", "a"]')[1]

@@ -56,6 +56,7 @@ def survey(raw: str) -> Survey:
             raise UserError(f"{path}: {problem}")
     if not files:
         raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
+    _require_names(files)
     tracked.require_watched(files)
     tracked.require_out_of_git(root)
 
@@ -65,6 +66,13 @@ def survey(raw: str) -> Survey:
         names += members
         not_data += others
     return Survey(files, names, sorted(not_data))
+
+
+def _require_names(files: Iterable[Path]) -> None:
+    """UserError for a file whose name is not UTF-8: no message and no row could name it."""
+    for path in files:
+        if os.fsencode(path) != str(path).encode("utf-8", "replace"):
+            raise UserError(f"{str(path)!a}: its name is not UTF-8; rename the file or folder")
 
 
 def _walk(root: Path) -> tuple[list[Path], list[str]]:

@@ -93,8 +93,7 @@ def _read_content(name: str, open_file: Callable[[], Any]) -> Iterator[Placed]:
         text_kind = sniff.text_kind(head, len(head) < BUFFER, suffix)
         watch = texts.Utf8Watch(stream)
         text: io.BufferedReader = io.BufferedReader(watch, BUFFER)  # type: ignore[assignment]
-        if head.startswith(b"\xef\xbb\xbf"):
-            text.read(3)
+        text.read(len(head) - len(texts.without_marks(head)))
         if text_kind == "members":
             yield from _read_members(name, text)
         else:
@@ -117,6 +116,8 @@ def _read_table(head: bytes, file: Any) -> Iterator[Row]:
         reader = tables.read_parquet if head.startswith(PARQUET) else tables.read_arrow
         for number, row in reader(file):
             yield number, row
+    except tables.DoubledColumnError:
+        raise
     except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
         reason = str(error).partition("\n")[0] or "too large for the memory"
         raise ValueError(f"damaged after row {number} ({reason}); fetch the file again")

@@ -15,6 +15,7 @@ MOST_KEYS = 12  # names that a message lists
 
 # The first key that a row has says what it looks like.
 LOOKS = {
+    "truncated_cells": "the viewer of Hugging Face cut its cells; fetch the dataset's own files",
     "role": "this looks like one turn; a row must hold a whole conversation",
     "from": "this looks like one turn; a row must hold a whole conversation",
     "contents": "this looks like Gemini's format; a row needs `messages` with `role` and `content`",

@@ -1,6 +1,7 @@
 """One raw row, as bytes, to the object that it holds."""
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -9,20 +10,53 @@ from gemma_finetune.data.loader import MAX_ROW_BYTES
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.turn_list import is_turn_list
 
+# How the readers of tables and of plain text hand on a byte that is not UTF-8.
+_ESCAPED_BYTE = re.compile(rb"\\udc[89a-f][0-9a-f]")
+
 
 def parse_row(data: bytes, format: str) -> dict:
     """The row as an object: a string is `<|im_start|>` text, a list of turns is ChatML.
 
-    Rejection if it is too long, not JSON, anything else, or has a key twice.
+    Rejection if it is too long, not JSON, anything else, has a key twice, or repeats a header.
     """
     row = _parse(data)
+    if isinstance(row, dict):
+        return _as_written(row)
     if isinstance(row, str):
         return {"text": row}
     if is_turn_list(row):
         return {"conversations" if format == "sharegpt" else "messages": row}
-    if not isinstance(row, dict):
-        raise Rejection("not_an_object", f"is a JSON {_kind(row)}; a row must be an object")
+    advice = ""
+    if isinstance(row, list) and row:
+        advice = "; of a table, pandas writes them by to_json(…, orient='records', lines=True)"
+    raise Rejection("not_an_object", f"is a JSON {_kind(row)}; a row must be an object{advice}")
+
+
+def _as_written(row: dict) -> dict:
+    """The row as its author wrote it, before the viewer of Hugging Face or `datasets` changed it.
+
+    {"row_idx": 0, "row": {…}, "truncated_cells": []}    ->  {…}
+    {"messages": {"role": ["user"], "content": ["Hi"]}}  ->  {"messages": [{"role": "user", …}]}
+    """
+    if "row_idx" in row and isinstance(row.get("row"), dict) and not row.get("truncated_cells"):
+        row = row["row"]
+    repeats = True  # whether every value is its own key
+    for key, value in row.items():
+        repeats = repeats and value == key
+        if isinstance(value, dict) and _is_lists_of_turns(value):
+            turns = zip(*value.values(), strict=True)
+            row[key] = [dict(zip(value, turn, strict=True)) for turn in turns]
+    if repeats and len(row) > 1:
+        raise Rejection("header", "repeats the header, as joined files do; remove the line")
     return row
+
+
+def _is_lists_of_turns(value: dict) -> bool:
+    """Whether an object holds the roles of all turns, the texts of all turns, and so on."""
+    if not isinstance(value.get("role", value.get("from")), list):
+        return False
+    parts = value.values()
+    return all(isinstance(part, list) for part in parts) and len(set(map(len, parts))) == 1
 
 
 def _parse(data: bytes) -> Any:
@@ -51,6 +85,8 @@ def _explain_json(data: bytes, error: orjson.JSONDecodeError) -> str:
     def refuse(name: str) -> None:
         raise Rejection("invalid_json", name)
 
+    if not_utf8 := _explain_bytes(data):
+        return not_utf8
     if b"NaN" in data or b"Infinity" in data:
         try:
             json.loads(data, parse_constant=refuse)
@@ -61,6 +97,21 @@ def _explain_json(data: bytes, error: orjson.JSONDecodeError) -> str:
     if data.lstrip().startswith((b"{'", b"[{'")):
         return "is written as Python, not as JSON; write it with json.dumps"
     return f"is not valid JSON: {str(error)[:200]}"
+
+
+def _explain_bytes(data: bytes) -> str | None:
+    """Where JSON text is not UTF-8. None if it is."""
+    try:
+        data.decode("utf-8")
+        if _ESCAPED_BYTE.search(data):
+            text = json.dumps(json.loads(data), ensure_ascii=False)
+            text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        around = error.object[max(0, error.start - 15) : error.end + 5]
+        return f"is not UTF-8: {around!r}; convert the file with `iconv -f ENCODING -t UTF-8`"
+    except (ValueError, RecursionError):
+        return None
+    return None
 
 
 def _refuse_duplicate_keys(data: bytes) -> None:

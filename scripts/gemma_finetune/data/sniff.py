@@ -6,6 +6,7 @@ from typing import Any
 
 from gemma_finetune.data.row_keys import ROW_KEYS
 from gemma_finetune.data.split import split_in_name
+from gemma_finetune.data.turn_list import known_name
 
 # Keys under which files hold their rows. Other keys do, too, where the file is one object.
 CONTAINERS = {"data", "rows", "examples", "items", "records", "samples"}
@@ -41,8 +42,13 @@ _PAGE = re.compile(
     rb"<(!doctype|html|head|body|\?xml|error)\b", re.IGNORECASE
 )  # a page, or an error of a storage service
 _COLUMNS = re.compile(r'\{\s*"[^"]*"\s*:\s*\{\s*"0"\s*:')  # pandas' to_json as it is by default
+_INDEX = re.compile(r'\{\s*"\d+"\s*:\s*\{')
+_SPLIT = re.compile(r'\{\s*"columns"\s*:\s*\[[^\[\]]*\]\s*,\s*"(index|data)"\s*:\s*\[\s*[^{\s]')
+_LIST = re.compile(r'\{\s*"(instruction|prompt|question|query)"\s*:\s*\[\s*"', re.IGNORECASE)
 _HEADER = re.compile(r'[ "\w.-]{1,40}([,;\t][ "\w.-]{1,40})+')
 _JSON_STARTS = ("{", "[", '"', "<|im_start|>")
+# The same where the name says otherwise: not a chat's `[12/03/2024, 10:00]`, nor a column `[id]`.
+_JSON_START = re.compile(r"""\s*([\[{]\s*([\[{"'\]}]|$)|"|<\|im_start\|>)""")
 _decoder = json.JSONDecoder()
 
 
@@ -99,12 +105,14 @@ def text_kind(head: bytes, complete: bool, suffix: str) -> str:
     text = head.decode("utf-8", "replace").lstrip("\ufeff \r\n\t\v\f")
     if text.startswith("<|im_start|>"):
         return "im_text"
+    if suffix in (".csv", ".tsv") and not (text[:1] in ("[", "{") and _JSON_START.match(text)):
+        return "csv"
+    if suffix == ".txt" and not any(map(_JSON_START.match, text.splitlines())):
+        _refuse_other_text(text, suffix)
     if text.startswith("["):
         return _array_kind(text)
     if text.startswith("{"):
         return _object_kind(text, complete, suffix)
-    if suffix in (".csv", ".tsv"):
-        return "csv"
     _refuse_other_text(text, suffix)
     return "lines"
 
@@ -113,7 +121,7 @@ def _refuse_other_text(text: str, suffix: str) -> None:
     """ValueError for a table or prose under the name of JSON or of `<|im_start|>` text."""
     first, _, rest = text.partition("\n")
     lines = [line.lstrip() for line in text[:65536].splitlines() if line.strip()]
-    if any(line.startswith(_JSON_STARTS) for line in lines):
+    if any(map(_JSON_START.match, lines)):
         return
     if _HEADER.fullmatch(first.strip()) and rest.strip():
         raise ValueError("looks like a table (CSV or TSV); name it .csv or .tsv")
@@ -142,10 +150,10 @@ def _object_kind(text: str, complete: bool, suffix: str) -> str:
     end = _end(text)
     alone = complete and end is not None and not text[end:].strip()
     if alone or end is None:
-        if _COLUMNS.match(text):
+        if orient := _orient(text, alone):
             raise ValueError(
-                'is a table by columns; write it by rows: pandas\' to_json(…, orient="records", '
-                "lines=True)"
+                f"is a table as pandas writes it with orient={orient!r}; write it by rows: "
+                'df.to_json(…, orient="records", lines=True)'
             )
         keys = _keys_of_rows(text)
         # One object in a file for one row a line, or an object that is broken, is a row.
@@ -155,6 +163,30 @@ def _object_kind(text: str, complete: bool, suffix: str) -> str:
     if end is None:
         return "objects" if text.partition("\n")[0].rstrip() == "{" else "lines"
     return "objects" if "\n" in text[:end].strip() else "lines"
+
+
+def _orient(text: str, alone: bool) -> str | None:
+    """The orient of pandas in which an object is a table. None if it is none.
+
+    alone: whether the whole object is known, and not only its beginning.
+    """
+    if _COLUMNS.match(text):
+        return "columns"
+    if _INDEX.match(text):
+        return "index"
+    if _SPLIT.match(text):
+        return "split"
+    if _LIST.match(text):
+        return "list"
+    table = _decode(text) if alone else None
+    if not isinstance(table, dict) or len(table) < 2:
+        return None
+    parts = list(table.values())
+    if any(not isinstance(part, dict) or not part or is_turn(part) for part in parts):
+        return None
+    if any(part.keys() != parts[0].keys() for part in parts):
+        return None
+    return "columns" if known_name(next(iter(table)), ROW_KEYS) in ROW_KEYS else "index"
 
 
 _KEY = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:\s*', re.DOTALL)

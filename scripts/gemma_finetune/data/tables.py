@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH_ROWS = 1000
+NOT_TEXT = "bytes that are not UTF-8"
 SEPARATORS = ",;\t|"
 # Columns that hold lists. A cell of CSV holds them as JSON.
 LISTS = ("messages", "conversations", "conversation", "history")
+
+
+class DoubledColumnError(ValueError):
+    """A table has two columns of one name."""
 
 
 def read_csv(stream: io.BufferedReader) -> Iterator[Row]:
@@ -40,11 +45,14 @@ def read_csv(stream: io.BufferedReader) -> Iterator[Row]:
     number = wrong = 0
     first_wrong = ""
     try:
-        header = _check_header(next((record for record in reader if record), []))
+        first = next((record for record in reader if record), [])
+        header = _check_header(first)
         for record in reader:
-            if not record:  # a blank line
+            if not any(map(str.strip, record)):  # a blank line, or Excel's empty cells
                 continue
             number += 1
+            if record[1:] == first[1:] and _is_same_cell(record[0], first[0]):
+                record = header  # of a joined file; `row_json` rejects it by name
             if len(record) == len(header):
                 yield number, _dump(dict(zip(header, map(_cell, header, record), strict=True)))
                 continue
@@ -82,8 +90,13 @@ def _check_header(header: list[str]) -> list[str]:
 def _check_unique(names: list[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"has the column {name[:40]!r} twice; rename one of them")
+            raise DoubledColumnError(f"has the column {name[:40]!r} twice; rename one of them")
     return names
+
+
+def _is_same_cell(cell: str, first: str) -> bool:
+    """Whether a record begins like the header; the one of a joined file may have a mark."""
+    return cell.lstrip("﻿").strip('"') == first.strip('"')
 
 
 def _cell(column: str, text: str) -> Any:
@@ -162,7 +175,8 @@ def _label(value: Any, names: list[str]) -> Any:
 
 
 def plain(value: Any, keep_nulls: bool = False) -> Any:
-    """A value of Arrow as JSON has it: NaN is null, times are ISO text, bytes are text.
+    """A value of Arrow as JSON has it: NaN is null, times are ISO text, bytes are text
+    where they are UTF-8.
 
     Fields of structs that are null are left out: Arrow gives every struct all fields. Not so in the
     arguments of a call: there a null may be what the function requires, and `tool_check` decides.
@@ -190,8 +204,8 @@ def plain(value: Any, keep_nulls: bool = False) -> Any:
         case bytes():
             try:
                 return value.decode("utf-8")
-            except UnicodeDecodeError:
-                return base64.b64encode(value).decode("ascii")
+            except UnicodeDecodeError:  # an object, so that nothing takes it for text
+                return {NOT_TEXT: base64.b64encode(value).decode("ascii")}
         case int():
             return value
     return str(value)

@@ -8,12 +8,23 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain, groupby, islice
+from operator import itemgetter
 
 from gemma_finetune.data.unpack import BUFFER
 
 MAX_ROW_BYTES = 16 << 20  # no conversation is longer; `validation` rejects what is cut here
 
+MARK = b"\xef\xbb\xbf"  # the byte order mark; joined files have it in the middle, too
+
 Row = tuple[int, bytes]  # (number, bytes)
+
+
+def without_marks(data: bytes) -> bytes:
+    """The bytes without byte order marks at their start."""
+    while data.startswith(MARK):
+        data = data[len(MARK) :]
+    return data
 
 
 def read_lines(stream: io.BufferedReader) -> Iterator[Row]:
@@ -24,6 +35,8 @@ def read_lines(stream: io.BufferedReader) -> Iterator[Row]:
         rest = row
         while rest and not rest.endswith(b"\n"):  # skip the rest of a line that is too long
             rest = stream.readline(BUFFER)
+        if row.startswith(MARK):
+            row = without_marks(row) or b"\n"
         if not row.isspace():
             yield number, row
 
@@ -56,6 +69,8 @@ def _blocks(stream: io.BufferedReader, begins: Callable[[bytes, bytes], bool]) -
     block: list[bytes] = []
     room = 0  # bytes that the block may still take
     for line in iter(lambda: stream.readline(BUFFER), b""):
+        if line.startswith(MARK) and before.endswith(b"\n"):
+            line = without_marks(line) or b"\n"
         if block and begins(line, before):
             yield start, b"".join(block)
             block = []
@@ -77,21 +92,23 @@ def read_array(stream: io.BufferedReader) -> Iterator[Row]:
 
 # Top-level keys whose arrays describe the rows.
 _ABOUT_ROWS = {"features", "schema", "columns", "fields", "index"}
+_LOOKED_AT = 100  # elements of an array by which it is known to hold rows
 
 
 def read_members(stream: io.BufferedReader) -> Iterator[tuple[str, int, bytes]]:
     """(key, number, row): the rows of arrays under the keys of one JSON object.
 
-    `{"version": 1, "data": [{…}, …]}`, or `{"train": [{…}, …], "test": [{…}, …]}`. What is not an
-    array of objects or of lists is skipped.
+    `{"version": 1, "data": [{…}, …]}`, or `{"train": [{…}, …], "test": [{…}, …]}`. An array
+    that begins with neither objects nor lists is skipped. Of others, every element is a row.
     """
-    key, number = "", 0
-    for found, row in _elements(stream, level=2):
-        if found in _ABOUT_ROWS or not row.startswith((b"{", b"[")):
+    for key, elements in groupby(_elements(stream, level=2), key=itemgetter(0)):
+        numbered = enumerate(elements, 1)
+        first = list(islice(numbered, _LOOKED_AT))
+        has_rows = any(row.startswith((b"{", b"[")) for _, (_, row) in first)
+        if key in _ABOUT_ROWS or not has_rows:
             continue
-        number = number + 1 if found == key else 1
-        key = found
-        yield key, number, row
+        for number, (_, row) in chain(first, numbered):
+            yield key, number, row
 
 
 # All that decides where an element of an array ends: whole strings, brackets and commas. The

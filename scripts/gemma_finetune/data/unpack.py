@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -96,4 +97,9 @@ def list_members(path: Path) -> tuple[list[str], list[str]]:
     for name in names:
         parts = [PurePosixPath(part) for part in PurePosixPath(name).parts]
         (others if any(map(is_not_data, parts)) else data).append(name)
+    if doubled := [name for name, after in pairwise(data) if name == after]:
+        raise UserError(
+            f"{path}: holds two files named {doubled[0]!r}; unpack it, and put the files "
+            "into data.raw under different names"
+        )
     return data, others
