@@ -8,6 +8,7 @@ honoured instead. Other keys, such as id, topic or source, are ignored and count
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 from gemma_finetune.data import loss_mask, reasoning, schemas
 from gemma_finetune.data.blank import is_missing, is_nothing
@@ -92,7 +93,8 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     if _is_named(row, columns):
         refused = {key: reason for key, reason in refused.items() if reason != "preference"}
     for key, name, value in _extras(row, refused, ""):
-        _refuse_bad(key, value, "")
+        if name in loss_mask.MARKS:
+            _refuse_bad(key, name, value, "")
         if _is_disliked(name, value):
             raise Rejection(
                 "preference", f"has `{key}` {value!r:.20}: an answer that people did not like (KTO)"
@@ -116,8 +118,8 @@ def _is_disliked(name: str, value: object) -> bool:
     return loss_mask.to_flag(value) is False or str(value).strip().lower() in UNLIKED
 
 
-def _refuse_bad(key: str, value: object, where: str) -> None:
-    if loss_mask.is_marked_bad(small(key), value):
+def _refuse_bad(key: str, name: str, value: object, where: str) -> None:
+    if loss_mask.is_marked_bad(name, value):
         raise Rejection(
             "untrained", f"{where}has `{key}` {value!r:.20}: people set it aside; remove the row"
         )
@@ -155,7 +157,12 @@ def _is_part(row: schemas.Row, name: str) -> bool:
         return False
     if name in LETTERS:
         return len(LETTERS.intersection(map(small, row.model_extra or {}))) > 1
-    return name in PARTS_OF_A_QUESTION or NUMBERED_PART.fullmatch(name) is not None
+    return name in PARTS_OF_A_QUESTION or _is_numbered_part(name)
+
+
+@lru_cache(1000)
+def _is_numbered_part(name: str) -> bool:
+    return NUMBERED_PART.fullmatch(name) is not None
 
 
 def _repeats(row: schemas.Row, value: object) -> bool:
@@ -195,7 +202,8 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
         raise Rejection("weight", f"{place} is to be trained on, but only answers can be")
 
     for key, name, value in _extras(turn, REFUSED_IN_TURNS, f"{where} "):
-        _refuse_bad(key, value, f"{place} ")
+        if name in loss_mask.MARKS:
+            _refuse_bad(key, name, value, f"{place} ")
         if is_answer and _is_disliked(name, value):
             raise Rejection("preference", f"{place} has `{key}` {value!r}")
         if is_answer and name == "channel" and value in ("analysis", "commentary"):

@@ -35,6 +35,7 @@ GOOD = frozenset(
 )
 BAD = frozenset("deleted is_deleted discarded is_discarded was_cancelled".split())
 STATES = frozenset(("status", "record_status", "response_status", "annotation_status"))
+MARKS = GOOD | BAD | STATES
 BAD_STATES = frozenset(("deleted", "discarded", "rejected"))
 
 

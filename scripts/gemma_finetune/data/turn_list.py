@@ -1,6 +1,7 @@
 """Names of keys, and how to know the list of a conversation's turns, whatever key holds it."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from gemma_finetune.data.blank import is_nothing
@@ -25,6 +26,7 @@ def known_name(key: str, names: frozenset[str]) -> str:
     return found if found in names else key
 
 
+@lru_cache(1000)
 def small(key: str) -> str:
     """A key as the lists of known names have it: they hold in any case."""
     return key.strip().lower()
@@ -34,8 +36,8 @@ def renamed(row: dict, names: Mapping[str, str]) -> dict:
     """The row under other names: {key: name}. A name that holds something stays as it is, and the
     key that would have taken it, too: `extra_keys` refuses that key.
     """
-    result = {key: value for key, value in row.items() if names[key] == key}
-    for key, name in names.items():
-        if name != key:
-            result[name if is_nothing(result.get(name)) else key] = row[key]
+    other = {key: name for key, name in names.items() if name != key}
+    result = {key: value for key, value in row.items() if key not in other}
+    for key, name in other.items():
+        result[name if is_nothing(result.get(name)) else key] = row[key]
     return result
