@@ -41,7 +41,7 @@ def test_pairs_of_columns(question, answer):
 def test_alpaca_stays_alpaca():
     for row in (
         {"instruction": "Hi", "output": "Hello"},
-        {"instruction": "Hi", "input": "", "output": "Hello", "text": "Below is ..."},
+        {"instruction": "Hi", "input": "", "output": "Hello", "text": "Below is Hi: Hello"},
         {"Instruction": "Hi", "Output": "Hello"},
         {"instruction": "", "input": "Hi", "output": "Hello"},
     ):
@@ -150,7 +150,16 @@ def test_named_columns_that_occur_are_counted():
 
 @pytest.mark.parametrize("row, reason, part", [
     ({"conversations": [USER, ANSWER], "instruction": "a", "output": "b"}, "ambiguous", "instruct"),
-    ({"conversations": [USER, ANSWER], "messages": [USER, ANSWER]}, "ambiguous", "messages"),
+    ({"conversations": [USER, ANSWER], "messages": [ANSWER, ANSWER, USER, {"role": "gpt",
+     "content": "Ho"}]}, "ambiguous", "messages"),
+    ({"prompt": "a", "Chosen": "b", "Rejected": "c"}, "preference", "has no answer"),
+    ({"instruction": "a", "output": "[]", "response": "c"}, "ambiguous", "has `response`"),
+    ({"instruction": "a", "input": [], "output": "c"}, "schema",
+     "input: input should be a valid string; found []; write it as text"),
+    ({"question": "a", "answer": {"text": "b"}}, "schema", "; write it as text"),
+    ({"conversations": ["Hi", "Hello"]}, "schema",
+     "conversations.0: input should be a turn, an object with `role` and `content`; found 'Hi'"),
+    ({"text": "Great", "sentiment": "positive"}, "unknown_format", "this looks like plain text"),
     ({"prompt": "a", "question": "b", "answer": "c"}, "ambiguous", "has `question`"),
     ({"instruction": "a", "output": "b", "response": "c"}, "ambiguous", "has `response`"),
     ({"question": "a", "input": "b", "context": "c", "answer": "d"}, "ambiguous", "has `context`"),
@@ -170,10 +179,11 @@ def test_named_columns_that_occur_are_counted():
     ({"role": "user", "content": "Hi"}, "unknown_format", "this looks like one turn"),
     ({"contents": [{"role": "user", "parts": []}]}, "unknown_format", "Gemini's format"),
     ({"x": "a", "y": "b"}, "unknown_format", "its keys are x, y"),
-    ({"question": "a", "answer": 4}, "schema", "answer: input should be a valid string; found 4"),
+    ({"question": "a", "answer": [4]}, "schema", "answer: input should be a valid string; found"),
+    ({"question": "a", "answer": 10**20}, "schema", "found 1e+20"),
     ({"question": "a", "answer": None}, "empty_turn", "turn 2 (gpt) has no text"),
     ({"question": "\u200b", "answer": "a"}, "empty_turn", "turn 1 (human) has no text"),
-    ({"messages": "[{'role': 'user'}]"}, "schema", "messages: input should be a valid list"),
+    ({"messages": "[{'role': 'user'}]"}, "schema", "this is written as Python"),
 ])  # fmt: skip
 def test_what_is_refused_and_why(row, reason, part):
     found, message = rejected(row)
@@ -181,8 +191,102 @@ def test_what_is_refused_and_why(row, reason, part):
 
 
 def test_other_columns_are_named_as_the_row_has_them():
-    message = rejected({"frage": 5, "antwort": "Hello"}, COLUMNS)[1]
-    assert message == "frage: input should be a valid string; found 5"
+    message = rejected({"Frage": [5], "antwort": "Hello"}, COLUMNS | {"user": "Frage"})[1]
+    assert message == "Frage: input should be a valid string; found [5]; write it as text"
+
+
+LOST = "text article Paragraph code sql_context chat_history option_a Choice1 opa text2 aspect"
+
+
+@pytest.mark.parametrize("name", LOST.split())
+def test_a_part_of_the_question_is_not_lost(name):
+    for row in ({"question": "Q", "answer": "R"}, {"text": "Q", "label": "R"}):
+        row = {name: "The tower is 324 m tall."} | row
+        if row[name] != "Q":
+            reason, message = rejected(row)
+            assert reason == "lost_text" and f"has `{name}`, which would be lost" in message
+        assert checked(row | {name: row.get("question", "Q")}).turns == [
+            ("human", "Q"),
+            ("gpt", "R"),
+        ]
+
+
+def test_options_in_columns_of_one_letter():
+    row = {"id": 0, "prompt": "Which is a star?", "A": "Mars", "B": "Sun", "answer": "B"}
+    assert rejected(row)[0] == "lost_text"
+    one = {"prompt": "Which is a star?", "A": "Mars", "answer": "B"}
+    assert checked(one).ignored_keys == {"A"}
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", "[1]"])
+def test_json_as_text_is_text(text):
+    turns = [("human", f"How many?\n\n{text}"), ("gpt", text)]
+    assert checked({"instruction": "How many?", "input": text, "output": text}).turns == turns
+    assert checked({"question": "How many?", "context": text, "answer": text}).turns == turns
+    assert checked({"query": text, "response": "A"}).turns == [("human", text), ("gpt", "A")]
+
+
+@pytest.mark.parametrize("value, text", [
+    (4, "4"), (3.5, "3.5"), (True, "true"), (False, "false"), (0, "0"), (-1.5e-7, "-1.5e-07"),
+])  # fmt: skip
+def test_numbers_and_booleans_are_text_as_json_writes_them(value, text):
+    row = {"instruction": "Which?", "input": value, "output": value}
+    assert checked(row).turns == [("human", f"Which?\n\n{text}"), ("gpt", text)]
+    assert checked({"question": value, "answer": "A"}).turns == [("human", text), ("gpt", "A")]
+
+
+@pytest.mark.parametrize("turn", [
+    {"role": "user", "Content": "Hi"}, {"Role": "User", "content": "Hi"},
+    {"role": "user", "Content": "Hi", "content": None}, {"From": "human", "Value": "Hi"},
+])  # fmt: skip
+def test_keys_of_turns_in_any_case(turn):
+    assert checked({"Messages": [turn, ANSWER]}).turns == TURNS
+
+
+TURN_PAIR = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+ALPACA_TEXT = "Below is ...\n\n### Instruction:\nHi\n\n### Response:\nHello"
+PUBLIC = {
+    "alpaca": {"instruction": "Hi", "input": "", "output": "Hello", "text": ALPACA_TEXT},
+    "python-alpaca": {"instruction": "Hi", "input": "", "output": "Hello", "prompt": ALPACA_TEXT},
+    "dolly": {"instruction": "Hi", "context": "", "response": "Hello", "category": "open_qa"},
+    "sharegpt": {"id": "a_1", "conversations": TURN_PAIR},
+    "slim-orca": {"conversations": [TURN_PAIR[0] | {"weight": None}, TURN_PAIR[1] | {"weight": 1}]},
+    "no-robots": {"prompt": "Hi", "prompt_id": 9, "messages": [USER, ANSWER], "category": "Chat"},
+    "ultrachat": {"prompt": "Hi", "messages": [USER, ANSWER], "data": ["Hi", "Hello"]},
+    "magpie": {"uuid": "1", "instruction": "Hi", "response": "Hello", "conversations": TURN_PAIR,
+               "gen_input_configs": {"temperature": 1.0}, "knowledge": "To solve this ...",
+               "difficulty": "easy", "quality_explanation": "Clear.", "intent": "A greeting."},
+    "hermes": {"conversations": TURN_PAIR, "title": None, "custom_instruction": None, "idx": None,
+               "system_prompt": None, "skip_prompt_formatting": False, "source": "x", "views": 3.0},
+    "metamath": {"type": "GSM_Rephrased", "query": "Hi", "original_question": "Ho",
+                 "response": "Hello"},
+    "gsm8k": {"question": "Hi", "answer": "Hello"},
+    "numina": {"source": "x", "problem": "Hi", "solution": "Hello", "messages": [USER, ANSWER]},
+    "banking": {"text": "Hi", "label": "Hello"},
+    "sentiment-text": {"text": "Hi", "label": "Hello", "id": 4, "title": "A greeting"},
+    "helpsteer": {"prompt": "Hi", "response": "Hello", "helpfulness": 4, "correctness": 0},
+    "support": {"flags": "BQZ", "instruction": "Hi", "category": "ORDER", "intent": "cancel_order",
+                "response": "Hello"},
+    "mathinstruct": {"source": "data/CoT/a.json", "instruction": "Hi", "output": "Hello"},
+    "openai": {"messages": [USER, ANSWER | {"weight": 1, "refusal": None}], "tools": None,
+               "parallel_tool_calls": False},
+    "oasst": {"text": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n",
+              "lang": "en", "deleted": False, "review_result": True, "synthetic": False},
+    "argilla": {"question": "Hi", "answer": "Hello", "status": "completed", "url": "http://x",
+                "explanation": "It greets.", "topic": "x", "lang": "en", "score": 0, "rank": 0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", PUBLIC.values(), ids=PUBLIC)
+def test_public_data_is_read(row):
+    assert checked(row).turns == TURNS
+
+
+def test_public_data_with_system_texts_and_contexts():
+    orca = {"id": "t0", "system_prompt": "S", "question": "Hi", "response": "Hello"}
+    assert checked(orca).turns == [("system", "S"), *TURNS]
+    squad = {"id": "5", "title": "Tower", "context": "C", "question": "Hi", "answer": "Hello"}
+    assert checked(squad).turns == [("human", "Hi\n\nC"), ("gpt", "Hello")]
 
 
 @pytest.mark.parametrize("data, name", [

@@ -14,11 +14,13 @@ from gemma_finetune.data.converter import (
     to_turns,
 )
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.row_keys import prepare
 
 TURNS = [("human", "Hi"), ("gpt", "Hello")]
 
 
 def turns_of(row, format="auto"):
+    row = prepare(row)
     return to_turns(schemas.read(row, schemas.detect(row) if format == "auto" else format))
 
 
@@ -42,8 +44,11 @@ def test_system_beside_and_first():
     assert turns_of(beside) == turns_of(first) == [("system", "Be brief."), ("human", "Hi")]
 
 
-def test_a_system_prompt_is_a_system_text():
-    row = {"system_prompt": "Be brief.", "instruction": "Hi", "output": "Hello"}
+@pytest.mark.parametrize(
+    "name", ["system_prompt", "systemPrompt", "System_Message", "system_instruction", "preprompt"]
+)
+def test_a_system_prompt_is_a_system_text(name):
+    row = {name: "Be brief.", "system": None, "instruction": "Hi", "output": "Hello"}
     assert turns_of(row) == [("system", "Be brief."), *TURNS]
 
 

@@ -8,19 +8,20 @@ from gemma_finetune.data import schemas
 from gemma_finetune.data.converter import UNTRAINED, to_turns
 from gemma_finetune.data.extra_keys import MOST, OTHERS, check_extra_keys, keep_most_common
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.row_keys import prepare
 
 HUMAN, GPT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 
 
 def check(human=(), gpt=(), **row):
     row = {"messages": [HUMAN | dict(human), GPT | dict(gpt)], **row}
-    return check_extra_keys(schemas.read(row, "chatml"))
+    return check_extra_keys(schemas.read(prepare(row), "chatml"))
 
 
 def test_metadata_is_named():
     ignored = check(id=7, topic="x", gpt={"name": "Bot"}, human={"name": "Ada"})
     assert ignored == {"id", "topic", "turn.name"}
-    alpaca = schemas.read({"instruction": "a", "output": "b", "text": "whole"}, "alpaca")
+    alpaca = schemas.read({"instruction": "a", "output": "b", "text": "whole: a b"}, "alpaca")
     assert check_extra_keys(alpaca) == {"text"}
     im_text = schemas.read({"text": "<|im_start|>", "meta": {"a": 1}}, "chatml")
     assert check_extra_keys(im_text) == {"meta"}
@@ -44,7 +45,10 @@ def test_tools_that_hold_nothing_are_none(tools):
 
 
 def test_a_text_that_repeats_the_conversation_is_counted():
-    assert check(prompt="Hi", answer="Hello", text="Hi Hello") == {"prompt", "answer", "text"}
+    repeats = {"prompt": "Hi", "answer": "Hello", "text": "Hi Hello", "instruction": "Hi",
+               "dialog": [HUMAN, GPT], "query": [HUMAN], "context": "User: Hi Assistant: Hello",
+               "conversations": [{"from": "human", "value": "Hi"}]}  # fmt: skip
+    assert check(**repeats) == repeats.keys()
 
 
 def test_what_looks_like_a_flag_but_is_metadata_is_counted():
@@ -53,7 +57,9 @@ def test_what_looks_like_a_flag_but_is_metadata_is_counted():
 
 
 def test_a_row_that_is_trained_on_may_say_so():
-    assert check(weight=1, train="true", label=True) == {"weight", "train", "label"}
+    said = {"weight": 1, "train": "true", "label": True, "Keep": True, "deleted": False,
+            "status": "submitted", "is_correct": "yes", "training": ""}  # fmt: skip
+    assert check(**said) == said.keys() - {"training"}
 
 
 @pytest.mark.parametrize(
@@ -66,10 +72,20 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"human": {"images": ["cat.png"]}}, "non_text_part", "turn 1"),
         ({"human": {"image_url": "cat.png"}}, "non_text_part", "turn 1"),
         ({"gpt": {"reasoning_content": "Well ..."}}, "reasoning", "turn 2"),
+        ({"gpt": {"Thinking": "Well ..."}}, "reasoning", "turn 2 has `Thinking`"),
+        ({"Functions": [{"name": "f"}]}, "tool_call", "has `Functions`"),
+        ({"gpt": {"functionCall": {"name": "f"}}}, "tool_call", "turn 2 has `functionCall`"),
+        ({"Image": "cat.png"}, "non_text_part", "has `Image`"),
+        ({"human": {"Attachments": ["cat.png"]}}, "non_text_part", "turn 1 has `Attachments`"),
+        ({"Chosen": GPT}, "preference", "has `chosen`"),
+        ({"human": {"Content": "Other"}}, "ambiguous", "turn 1 has `Content`"),
+        ({"instructions": "Be brief."}, "lost_text", "name it as `system` in data.columns"),
+        ({"Persona": "A cat"}, "lost_text", "has `Persona`"),
         ({"gpt": {"value": "Other"}}, "ambiguous", "turn 2 has `content`"),
         ({"gpt": {"from": "gpt"}}, "ambiguous", "turn 2 has `role`"),
         ({"system": "A", "system_prompt": "B"}, "ambiguous", "has `system_prompt`"),
-        ({"conversations": [{"from": "human", "value": "Hi"}]}, "ambiguous", "has `conversations`"),
+        ({"conversations": [{"from": "human", "value": "Ho"}]}, "ambiguous", "has `conversations`"),
+        ({"dialog": [GPT | {"weight": 0}]}, "ambiguous", "has `dialog`"),
         ({"gpt": {"weight": 0.5}}, "weight", r"turn 2 \(assistant\) has `weight` 0.5"),
         ({"gpt": {"loss_weight": 2}}, "weight", "turn 2"),
         ({"gpt": {"train": "some"}}, "weight", "turn 2"),
@@ -86,6 +102,24 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"masked": True}, "untrained", "has `masked` True"),
         ({"weight": 0.5}, "weight", "has `weight` 0.5"),
         ({"mask": True}, "weight", "has `mask` True"),
+        ({"Weight": 0}, "untrained", "has `Weight` 0"),
+        ({"train": "no"}, "untrained", "has `train` 'no'"),
+        ({"weight": "0.5"}, "weight", "has `weight` '0.5'"),
+        ({"Loss_Weight": "2"}, "weight", "has `Loss_Weight`"),
+        ({"weights": [0, 1]}, "weight", "has `weights` .*write `weight` 0 or 1 into each turn"),
+        ({"trainable": [False, True]}, "weight", "has `trainable`"),
+        ({"loss_mask": "[0, 1]"}, "weight", "has `loss_mask`"),
+        ({"gpt": {"WEIGHT": 0.5}}, "weight", "turn 2"),
+        ({"deleted": True}, "untrained", "has `deleted` True: people set it aside"),
+        ({"is_correct": False}, "untrained", "has `is_correct` False"),
+        ({"Status": "Discarded"}, "untrained", "has `Status` 'Discarded'"),
+        ({"was_cancelled": "True"}, "untrained", "has `was_cancelled`"),
+        ({"accepted": 0}, "untrained", "has `accepted` 0"),
+        ({"skip": True}, "untrained", "has `skip` True"),
+        ({"gpt": {"approved": False}}, "untrained", r"turn 2 \(assistant\) has `approved`"),
+        ({"gpt": {"label": 0}}, "preference", "turn 2"),
+        ({"label": "rejected"}, "preference", "has `label`"),
+        ({"thumbs_up": False}, "preference", "has `thumbs_up`"),
         ({"label": False}, "preference", "has `label` False"),
         ({"label": "false"}, "preference", "has `label`"),
         ({"kto_tag": False}, "preference", "has `kto_tag`"),
@@ -96,11 +130,12 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"gpt": {"thinking": "Well ..."}}, "reasoning", "turn 2 has `thinking`"),
         ({"gpt": {"channel": "analysis"}}, "reasoning", "has `channel`"),
         ({"human": {"thinking": "Well ..."}}, "reasoning", "only an answer"),
-        ({"instruction": "Hi"}, "ambiguous", "has `instruction`"),
+        ({"instruction": "Translate"}, "ambiguous", "has `instruction`"),
+        ({"instruction": "[]"}, "ambiguous", "has `instruction`"),
         ({"prompt": "Something else"}, "ambiguous", "has `prompt`"),
-        ({"Response": "Something else"}, "ambiguous", "has `Response`"),
+        ({"Response": "Something else"}, "ambiguous", "has `response`"),
         ({"history": [["a", "b"]]}, "ambiguous", "has `history`"),
-        ({"dialog": [HUMAN, GPT]}, "ambiguous", "has `dialog`"),
+        ({"dialog": [GPT, GPT, HUMAN | {"content": "Ho"}]}, "ambiguous", "has `dialog`"),
         (
             {"gpt": {"content": [{"text": "Hello", "image_url": "a.png"}]}},
             "non_text_part",
@@ -118,6 +153,8 @@ def test_what_changes_the_meaning_is_refused_by_name(changes, reason, where):
     {"weight": 0}, {"weight": 0.0}, {"weight": "0"}, {"loss_weight": 0}, {"train": False},
     {"training": False}, {"trainable": False}, {"loss": False}, {"masked": True}, {"loss_mask": 0},
     {"train": "False"}, {"weight": 0, "train": False}, {"ignore": True}, {"no_loss": 1},
+    {"Weight": 0}, {"TRAIN": "no"}, {"Masked": True}, {"use_loss": False}, {"mask_loss": True},
+    {"skip": True}, {"lossWeight": 0},
 ])  # fmt: skip
 def test_an_answer_that_is_not_trained_on_is_honoured(mask):
     row = {"messages": [HUMAN, GPT | mask, HUMAN, GPT]}

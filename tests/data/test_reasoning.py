@@ -60,9 +60,13 @@ def test_no_reasoning_is_no_reasoning(rule):
 
 @pytest.mark.parametrize("answer, left", [
     ("<think>a</think>b", "b"),
-    ("<think>a</think> b <think>c</think> d", "b  d"),
+    ("<think>a</think> b\n <think>c</think> d", "b\n  d"),
+    ("<think>use `</think></think>b", "b"),
+    ("<think>a</think><think>b</think>c", "c"),
+    ("a `<think>`\n</think>\nb", "b"),
+    ("a</think>\nb", "b"),
     ("<THINKING>a</THINKING>\nb", "b"),
-    ("a</think>b", "b"),  # it began in the prompt
+    ("a\n</think>b", "b"),  # it began in the prompt
     ("<think>a<think>b</think>c", "c"),
     ("[THINK]a[/THINK]b", "b"),
     ("<|begin_of_thought|>a<|end_of_thought|>b", "b"),
@@ -76,6 +80,8 @@ def test_what_is_left_without_reasoning(answer, left):
 
 
 @pytest.mark.parametrize("answer", [
+    "The tag `<think>` opens reasoning, and `</think>` closes it.",
+    "```xml\n<think>a</think>\n```",
     "a < b", "I think so.", "Use <thinker>.", "Give your <reasoning>here</reasoning>.", "[x] THINK",
 ])  # fmt: skip
 def test_what_only_looks_like_reasoning(answer):
@@ -83,9 +89,17 @@ def test_what_only_looks_like_reasoning(answer):
     assert without_reasoning(answer, "turn 2") is answer
 
 
-def test_reasoning_that_does_not_end_is_named():
-    with pytest.raises(Rejection, match="turn 2 opens '<think>Well' and never closes it"):
-        checked(chat("<think>Well"), "drop")
+@pytest.mark.parametrize("answer, message", [
+    ("<think>Well", "turn 2 opens '<think>Well' and never closes it"),
+    ("The tag <think> opens it, and </think> closes it.", "turn 2 has '<think>' inside a line"),
+    ("<think>a</think> b <think>c</think> d", "turn 2 has '<think>' inside a line"),
+    ("It ends with </think> here.", "turn 2 has '</think>' inside a line"),
+])  # fmt: skip
+def test_reasoning_that_is_unclear_is_not_dropped(answer, message):
+    with pytest.raises(Rejection, match=message) as rejection:
+        checked(chat(answer), "drop")
+    assert rejection.value.reason == "reasoning"
+    assert checked(chat(answer), "keep").turns == [("human", "Hi"), ("gpt", answer)]
 
 
 def test_an_answer_of_reasoning_alone_is_empty():
@@ -109,6 +123,7 @@ def test_a_users_words_about_reasoning_stay():
 def test_many_tags_take_linear_time():
     assert without_reasoning("<think>a</think>" * 100_000 + "b", "turn 2") == "b"
     assert without_reasoning("<think>" * 100_000 + "</think>b", "turn 2") == "b"
+    assert without_reasoning("a\n</think>\n" * 100_000 + "b", "turn 2") == "b"
 
 
 @settings(derandomize=True, deadline=None)

@@ -19,6 +19,11 @@ def is_blank(text: str) -> bool:
     return not _VISIBLE.search(text)
 
 
+def is_missing(value: object) -> bool:
+    """Whether a column of text holds nothing: null or blank. `"[]"` is text that someone wrote."""
+    return value is None or (isinstance(value, str) and is_blank(value))
+
+
 def is_nothing(value: object) -> bool:
     """Whether a JSON value holds nothing: null, blank text, `"[]"`, a list or object of these."""
     if isinstance(value, str):

@@ -1,20 +1,22 @@
 """Keys of a row that its format does not know.
 
-A key that changes the meaning of the row is refused by name: dropping it would train on something
-that the row does not say. `loss_mask` and `reasoning` say which of their keys are honoured instead.
-Other keys, such as id, topic or source, are ignored and counted.
+A key that changes the meaning of the row is refused by name, in any case: dropping it would train
+on something that the row does not say. `loss_mask` and `reasoning` say which of their keys are
+honoured instead. Other keys, such as id, topic or source, are ignored and counted.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 from gemma_finetune.data import loss_mask, reasoning, schemas
-from gemma_finetune.data.blank import is_nothing
-from gemma_finetune.data.converter import numbered, role_of
+from gemma_finetune.data.blank import is_missing, is_nothing
+from gemma_finetune.data.converter import UNTRAINED, numbered, role_of, to_turns
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_guess import PREFERENCES
-from gemma_finetune.data.row_keys import NO_COLUMNS, TEXT_KEYS, Columns
-from gemma_finetune.data.turn_list import is_turn_list
+from gemma_finetune.data.row_keys import COLUMNS, NO_COLUMNS, SYSTEMS, TEXT_KEYS, Columns
+from gemma_finetune.data.turn_list import is_turn_list, small
 
 WHY = {
     "tool_call": "and calls are read from `tools` and `tool_calls` of rows with turns",
@@ -23,19 +25,18 @@ WHY = {
     "preference": "which is preference data (DPO): keep the better answer alone",
 }
 MEDIA = dict.fromkeys(
-    "image images image_url image_urls image_path image_paths video videos video_path audio "
-    "audios audio_path".split(),
+    "image images image_url imageurl image_urls image_path image_paths img imgs picture pictures "
+    "photo photos video videos video_path audio audios audio_path attachment attachments".split(),
     "non_text_part",
 )
 REFUSED_IN_ROWS = MEDIA | {
     **dict.fromkeys(("tools", "functions", "tool_calls", "function_call"), "tool_call"),
-    **dict.fromkeys(("system", "system_prompt"), "ambiguous"),
     **dict.fromkeys(PREFERENCES, "preference"),
 }
 # What others call the functions and the calls of a turn.
 CALL_KEYS = frozenset(
-    "tools functions tool_call function_call function_calls toolCalls functionCall "
-    "Tool_Calls".split()
+    "tools functions tool_call tool_calls toolcalls function_call function_calls "
+    "functioncall".split()
 )
 REFUSED_IN_TURNS = MEDIA | {
     **dict.fromkeys(CALL_KEYS, "tool_call"),
@@ -45,10 +46,25 @@ REFUSED_IN_TURNS = MEDIA | {
 # What a question may need that is not a column of its own in any format. In a row with turns these
 # are metadata: the turns hold the whole question.
 PARTS_OF_A_QUESTION = frozenset(
-    "choices options passage passages document documents contexts background".split()
+    "text choices options passage passages passage_text document documents document_text "
+    "contexts background article articles body content source_text paragraph paragraphs story "
+    "excerpt snippet abstract transcript email sentence sentences code schema db_schema "
+    "sql_context table tables knowledge evidence facts supporting_facts premise "
+    "hypothesis aspect target dialog dialogs dialogue chat_history chathistory "
+    "conversation_history dialog_history dialogue_history message_history previous_messages "
+    "past_messages previous_turns".split()
 )
+# `option_a`, `choice1`, `opa`, `text2`; columns A, B, C, ... are told by there being more than one.
+NUMBERED_PART = re.compile(
+    r"(option|choice|opt|op|distractor|candidate|ending)s?_?([a-h]|\d+)"
+    r"|(text|sentence|passage|paragraph|document|context|article)_?\d+"
+)
+LETTERS = frozenset("abcdefgh")
+# What a system text is also called, but other things, too.
+LIKE_A_SYSTEM_TEXT = frozenset("instructions persona personality".split())
 # False: the answer is one that people did not like (KTO).
-LIKED = ("label", "kto_tag", "is_desirable", "desirable")
+LIKED = frozenset("label kto_tag is_desirable desirable liked thumbs_up is_chosen".split())
+UNLIKED = ("rejected", "undesirable", "dispreferred")
 MOST = 50  # names that are counted: a file that uses keys for data would give millions
 OTHERS = "(other keys)"
 
@@ -76,15 +92,17 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     refused = REFUSED_IN_ROWS
     if _is_named(row, columns):
         refused = {key: reason for key, reason in refused.items() if reason != "preference"}
-    for key, value in _extras(row, refused, ""):
-        if key in LIKED and str(value).strip().lower() in ("false", "0", "0.0"):
+    for key, name, value in _extras(row, refused, ""):
+        if name in loss_mask.MARKS:
+            _refuse_bad(key, name, value, "")
+        if _is_disliked(name, value):
             raise Rejection(
                 "preference", f"has `{key}` {value!r:.20}: an answer that people did not like (KTO)"
             )
         if reasoning.is_reasoning(key, value):
             _refuse_reasoning(key, "", rule)
             continue
-        _check_text(row, key, value, columns)
+        _check_text(row, key, name, value, columns)
         ignored.add(_printable(key))
     return ignored
 
@@ -94,31 +112,82 @@ def _is_named(row: schemas.Row, columns: Columns) -> bool:
     return "user" in columns and isinstance(row, schemas.Alpaca)
 
 
-def _check_text(row: schemas.Row, key: str, value: object, columns: Columns) -> None:
-    """Rejection if a key holds text of the conversation that is not read."""
+def _is_disliked(name: str, value: object) -> bool:
+    if name not in LIKED:
+        return False
+    return loss_mask.to_flag(value) is False or str(value).strip().lower() in UNLIKED
+
+
+def _refuse_bad(key: str, name: str, value: object, where: str) -> None:
+    if loss_mask.is_marked_bad(name, value):
+        raise Rejection(
+            "untrained", f"{where}has `{key}` {value!r:.20}: people set it aside; remove the row"
+        )
+
+
+def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: Columns) -> None:
+    """Rejection if a key holds text of the conversation that is not read. name: in small letters"""
     if key in (columns.get("system"), columns.get("split"), columns.get("messages")):
         raise Rejection("ambiguous", f"has `{key}`, {WHY['ambiguous']}")
     if _is_named(row, columns):
         return
-    name = key.strip().lower()
-    if isinstance(row, schemas.Alpaca) and name in PARTS_OF_A_QUESTION:
-        hint = ", or name it as `input` in data.columns" if isinstance(value, str) else ""
-        raise Rejection(
-            "lost_text", f"has `{key}`, which would be lost: write it into the question{hint}"
-        )
-    if is_turn_list(value) or (name in TEXT_KEYS and not _repeats(row, name, value)):
+    is_lost = _is_part(row, name) or name in LIKE_A_SYSTEM_TEXT
+    if not (is_lost or name in TEXT_KEYS or is_turn_list(value)) or _repeats(row, value):
+        return
+    if not is_lost or is_turn_list(value):
         raise Rejection(
             "ambiguous",
             f"has `{key}`, which says something else than the keys that are read; "
             "keep one of them, or name those to read in data.columns",
         )
+    place, field = ("question", "input") if _is_part(row, name) else ("system text", "system")
+    is_one = isinstance(value, str) and (name in PARTS_OF_A_QUESTION or field == "system")
+    hint = f", or name it as `{field}` in data.columns" if is_one else ""
+    rest = "; with `user` and `assistant` in data.columns, columns not named there are left out"
+    raise Rejection(
+        "lost_text",
+        f"has `{key}`, which would be lost: write it into the {place}{hint}"
+        f"{rest if isinstance(row, schemas.Alpaca) else ''}",
+    )
 
 
-def _repeats(row: schemas.Row, name: str, value: object) -> bool:
-    """Whether a text only repeats what is read, as the `prompt` beside many `messages` does."""
-    if name == "instruction" or not isinstance(value, str | int | float):
+def _is_part(row: schemas.Row, name: str) -> bool:
+    """Whether a key, in small letters, holds a part of the question of a row without turns."""
+    if not isinstance(row, schemas.Alpaca):
         return False
-    return any(str(value).strip() in text for text in schemas.texts(row))
+    if name in LETTERS:
+        return len(LETTERS.intersection(map(small, row.model_extra or {}))) > 1
+    return name in PARTS_OF_A_QUESTION or _is_numbered_part(name)
+
+
+@lru_cache(1000)
+def _is_numbered_part(name: str) -> bool:
+    return NUMBERED_PART.fullmatch(name) is not None
+
+
+def _repeats(row: schemas.Row, value: object) -> bool:
+    """Whether a value only repeats what is read: a part of it, as the `prompt` beside `messages`;
+    all of it, as the `text` of Alpaca; or turns, as the `conversations` of Magpie.
+    """
+    if is_turn_list(value):
+        return _repeats_turns(row, value)
+    if not isinstance(value, str | int | float):
+        return False
+    text, texts = str(value).strip(), schemas.texts(row)
+    return any(text in read for read in texts) or all(read.strip() in text for read in texts)
+
+
+def _repeats_turns(row: schemas.Row, value: object) -> bool:
+    """Whether each turn of a list has its role and text among those that are read."""
+    try:
+        other = schemas.read({"messages": value}, "chatml")
+        turns = to_turns(other)
+    except Rejection:
+        return False
+    plain = not any(turn.model_extra or turn.tool_calls for turn in schemas.turns(other))
+    known = set(to_turns(row))
+    known |= {("gpt", text) for role, text in known if role == UNTRAINED}
+    return plain and known.issuperset(turns)
 
 
 def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
@@ -132,28 +201,30 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
     if trained and not is_answer:
         raise Rejection("weight", f"{place} is to be trained on, but only answers can be")
 
-    for key, value in _extras(turn, REFUSED_IN_TURNS, f"{where} "):
-        if key in LIKED and value is False:
+    for key, name, value in _extras(turn, REFUSED_IN_TURNS, f"{where} "):
+        if name in loss_mask.MARKS:
+            _refuse_bad(key, name, value, f"{place} ")
+        if is_answer and _is_disliked(name, value):
             raise Rejection("preference", f"{place} has `{key}` {value!r}")
-        if is_answer and key == "channel" and value in ("analysis", "commentary"):
+        if is_answer and name == "channel" and value in ("analysis", "commentary"):
             raise Rejection("reasoning", f"{place} has `channel` {value!r}, which is no answer")
         if reasoning.is_reasoning(key, value):
             if not is_answer:
                 raise Rejection("reasoning", f"{place} has `{key}`, which only an answer can have")
             _refuse_reasoning(key, f"{where} ", rule)
-        elif key == "name" and role_of(turn.role) == "observation":
+        elif name == "name" and role_of(turn.role) == "observation":
             continue  # of the function: `converter` reads it
-        elif key not in loss_mask.KEYS or trained == is_answer:
+        elif name not in loss_mask.KEYS or trained == is_answer:
             ignored.add(f"turn.{_printable(key)}")
     return ignored
 
 
 def _check_part(part: schemas.Part, where: str) -> set[str]:
     ignored = set()
-    for key, value in _extras(part, MEDIA, f"{where} "):
-        if key in loss_mask.KEYS:
+    for key, name, value in _extras(part, MEDIA, f"{where} "):
+        if name in loss_mask.KEYS:
             raise Rejection("weight", f"{where} has `{key}` in a part of its text")
-        if reasoning.is_reasoning(key, value) or (key == "thought" and value is True):
+        if reasoning.is_reasoning(key, value) or (name == "thought" and value is True):
             _refuse_reasoning(key, f"{where} ", "refuse")
         ignored.add(f"part.{_printable(key)}")
     return ignored
@@ -166,14 +237,19 @@ def _refuse_reasoning(key: str, where: str, rule: str) -> None:
 
 def _extras(
     model: schemas.Schema, refused: dict[str, str], where: str
-) -> Iterator[tuple[str, object]]:
-    """The extra keys that hold something, and their values. Rejection at the first refused one."""
+) -> Iterator[tuple[str, str, object]]:
+    """(key, key in small letters, value) of the extra keys that hold something.
+
+    Rejection at the first refused one.
+    """
     for key, value in (model.model_extra or {}).items():
-        if is_nothing(value):
+        name = small(key)
+        is_text = isinstance(value, str) and (name in COLUMNS or name in SYSTEMS)
+        if is_missing(value) if is_text else is_nothing(value):
             continue
-        if key in refused:
-            raise Rejection(refused[key], f"{where}has `{key}`, {WHY[refused[key]]}")
-        yield key, value
+        if name in refused:
+            raise Rejection(refused[name], f"{where}has `{key}`, {WHY[refused[name]]}")
+        yield key, name, value
 
 
 def keep_most_common(counter: Counter) -> Counter:

@@ -7,21 +7,36 @@ from collections.abc import Mapping
 
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.turn_list import small
 
 # True means trained on, as OpenAI, Axolotl, ms-swift, Mistral and others call it.
 TRAINED = frozenset(
-    "weight weights loss_weight sample_weight loss_scale loss_mask loss train training trainable "
-    "is_trainable trained train_on_turn supervised compute_loss calculate_loss".split()
+    "weight weights loss_weight lossweight sample_weight loss_scale loss_mask loss use_loss "
+    "has_loss with_loss enable_loss compute_loss calculate_loss train training trainable "
+    "is_trainable trained train_on trainon train_on_turn supervised".split()
 )
 # True means not trained on: torchtune's name, and those that people choose themselves.
-MASKED = frozenset("masked is_masked ignore ignored ignore_loss no_loss".split())
+MASKED = frozenset(
+    "masked is_masked mask_loss ignore ignored ignore_loss no_loss no_train do_not_train skip "
+    "exclude excluded".split()
+)
 # A mask may mean either; the details are masks of parts of a text.
 REFUSED = frozenset(("mask", "train_detail", "training_detail"))
 # In a whole row, other names often are metadata: `loss` of another model, `training` of a person.
-WEIGHTS = frozenset(("weight", "loss_weight", "sample_weight", "loss_scale"))
+WEIGHTS = frozenset("weight weights loss_weight lossweight sample_weight loss_scale".split())
 
 KEYS = TRAINED | MASKED | REFUSED
-FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+FLAGS = {"true": True, "yes": True, "false": False, "no": False}
+
+# What people say of rows and answers that they checked, as Argilla and Label Studio write it.
+GOOD = frozenset(
+    "correct is_correct accepted is_accepted approved is_approved valid is_valid include keep "
+    "review_result".split()
+)
+BAD = frozenset("deleted is_deleted discarded is_discarded was_cancelled".split())
+STATES = frozenset(("status", "record_status", "response_status", "annotation_status"))
+MARKS = GOOD | BAD | STATES
+BAD_STATES = frozenset(("deleted", "discarded", "rejected"))
 
 
 def wants_training(extra: Mapping[str, object] | None) -> bool | None:
@@ -32,7 +47,7 @@ def wants_training(extra: Mapping[str, object] | None) -> bool | None:
     """
     said = None
     for key, value in (extra or {}).items():
-        if key not in KEYS or is_nothing(value):
+        if small(key) not in KEYS or is_nothing(value):
             continue
         flag = read_flag(key, value)
         if flag is None:
@@ -49,24 +64,61 @@ def wants_training(extra: Mapping[str, object] | None) -> bool | None:
 
 def read_flag(key: str, value: object) -> bool | None:
     """Whether `key` with this value means that the text is trained on; None if unclear."""
-    flag = FLAGS.get(str(value).strip().lower())
-    if flag is None or key in REFUSED:
+    flag = to_flag(value)
+    if flag is None or small(key) in REFUSED:
         return None
-    return flag != (key in MASKED)
+    return flag != (small(key) in MASKED)
+
+
+def to_flag(value: object) -> bool | None:
+    """A boolean, 0 or 1, also as text; None for all else."""
+    number = _number(value)
+    if number is not None:
+        return bool(number) if number in (0, 1) else None
+    return FLAGS.get(str(value).strip().lower())
+
+
+def _number(value: object) -> float | None:
+    """A number, also as text."""
+    if not isinstance(value, str | int | float):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
     """Rejection if the extra keys of a whole row say that it is not trained on, or only in part."""
     for key, value in (extra or {}).items():
-        if key not in KEYS or is_nothing(value):
+        name = small(key)
+        if name not in KEYS or is_nothing(value):
             continue
         flag = read_flag(key, value)
         if flag is False:
             raise Rejection("untrained", f"has `{key}` {value!r:.20}: it is not to be trained on")
-        is_weight = key in WEIGHTS and isinstance(value, int | float)
-        if flag is None and (is_weight or key in REFUSED):
+        if _is_list(value):
+            raise Rejection(
+                "weight",
+                f"has `{key}` {value!r:.20}, which cannot be honoured: "
+                "write `weight` 0 or 1 into each turn",
+            )
+        is_weight = name in WEIGHTS and _number(value) is not None
+        if flag is None and (is_weight or name in REFUSED):
             raise Rejection(
                 "weight",
                 f"has `{key}` {value!r:.20}, which cannot be honoured: all rows count alike; "
                 "remove the key or the row",
             )
+
+
+def _is_list(value: object) -> bool:
+    """Whether it is a list, also as a table holds one: as text."""
+    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
+
+
+def is_marked_bad(name: str, value: object) -> bool:
+    """Whether a key, in small letters, says that people set the row or the answer aside."""
+    if name in STATES:
+        return str(value).strip().lower() in BAD_STATES
+    return (name in BAD and to_flag(value) is True) or (name in GOOD and to_flag(value) is False)

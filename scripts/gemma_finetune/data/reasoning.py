@@ -6,7 +6,9 @@
   answer as `<think>`, a line break, the reasoning, a line break, `</think>` and a blank line.
 
 Reasoning is the text of a key such as `reasoning_content`, or what stands between tags in an
-answer: `<think>` and `<thinking>` anywhere, `<reasoning>` and `<thought>` at its beginning.
+answer: `<think>` and `<thinking>` at the beginning of the answer or of a line, `<reasoning>` and
+`<thought>` only at the beginning of the answer. Tags in `code` are text. Tags inside a line may be
+either: refuse and drop both reject the row.
 """
 
 import re
@@ -14,23 +16,30 @@ from collections.abc import Mapping
 
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.turn_list import small
 
 KEYS = frozenset(
     "reasoning reasoning_content reasoning_text reasoning_details thinking thinking_content "
-    "thinking_blocks thought thoughts think chain_of_thought complex_cot cot rationale "
-    "scratchpad".split()
+    "thinking_blocks reasoningcontent thought thoughts think chain_of_thought complex_cot cot "
+    "rationale scratchpad".split()
 )
 SWITCHES = ("on", "off", "true", "false", "yes", "no", "none", "low", "medium", "high")
 HINT = "data.reasoning says what to do with it: drop or keep"
 
-_TAG = re.compile(r"</?think(?:ing)?>|\[/?THINK\]|<\|(?:begin|end)_of_thought\|>", re.IGNORECASE)
 _FIRST_TAG = re.compile(r"\s*<(thoughts?|reasoning)>", re.IGNORECASE)
-_CLOSING = ("</", "[/", "<|end")
+_CLOSING = re.compile(r"</think(?:ing)?>|\[/THINK\]|<\|end_of_thought\|>", re.IGNORECASE)
+# Code, or else an opening or a closing tag. Code comes first: tags in it are not found.
+_CODE_OR_TAG = re.compile(
+    r"```.*?```|`[^`\n]*`"
+    r"|(?P<open><think(?:ing)?>|\[THINK\]|<\|begin_of_thought\|>)"
+    f"|(?P<close>{_CLOSING.pattern})",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def is_reasoning(key: str, value: object) -> bool:
     """Whether a key holds reasoning. A switch (`"reasoning": "off"`) is none."""
-    if key.lower() not in KEYS or isinstance(value, bool | int | float) or is_nothing(value):
+    if small(key) not in KEYS or isinstance(value, bool | int | float) or is_nothing(value):
         return False
     return not (isinstance(value, str) and value.strip().lower() in SWITCHES)
 
@@ -57,7 +66,8 @@ def with_reasoning(answer: str, reasoning: str | None) -> str:
 def without_reasoning(answer: str, where: str) -> str:
     """The answer without reasoning between tags; the same object if it has none.
 
-    A closing tag alone ends reasoning that began in the prompt. Rejection if a tag is never closed.
+    A closing tag alone ends reasoning that began in the prompt. Rejection if a tag is never closed,
+    or stands inside a line.
     """
     spans = _spans(answer, where)
     if not spans:
@@ -73,28 +83,59 @@ def _spans(answer: str, where: str) -> list[tuple[int, int]]:
     """[start, end) of each piece of reasoning, with its tags. Takes linear time."""
     if "<" not in answer and "[" not in answer:
         return []
-    first = _FIRST_TAG.match(answer)
-    pattern = re.compile(f"</?{first[1]}>", re.IGNORECASE) if first else _TAG
-
     spans: list[tuple[int, int]] = []
-    start = None
-    for tag in pattern.finditer(answer):
-        if not tag.group().lower().startswith(_CLOSING):
-            start = tag.start() if start is None else start
-            continue
-        if start is None:
-            start = spans[-1][1] if spans else 0
-        spans.append((start, tag.end()))
-        start = None
-    if start is not None:
-        raise Rejection(
-            "reasoning", f"{where} opens {answer[start : start + 20]!r} and never closes it"
-        )
+    end = 0
+    if first := _FIRST_TAG.match(answer):
+        closing = re.compile(f"</{first[1]}>", re.IGNORECASE)
+        end = _end_of_reasoning(answer, first, closing, where)
+        spans.append((first.start(), end))
+
+    while tag := _next_tag(answer, end):
+        if not _is_at_edge(answer, end, tag):
+            raise Rejection(
+                "reasoning",
+                f"{where} has {tag.group()!r} inside a line, so it may be reasoning or not; begin "
+                "a line with it, or put it in backticks if the text is about the tag",
+            )
+        if tag["open"]:
+            start, end = tag.start(), _end_of_reasoning(answer, tag, _CLOSING, where)
+        else:
+            start, end = end, tag.end()
+        spans.append((start, end))
     return spans
 
 
+def _end_of_reasoning(answer: str, tag: re.Match, closing: re.Pattern, where: str) -> int:
+    found = closing.search(answer, tag.end())
+    if not found:
+        shown = answer[tag.start() : tag.start() + 20]
+        raise Rejection("reasoning", f"{where} opens {shown!r} and never closes it")
+    return found.end()
+
+
+def _next_tag(answer: str, start: int = 0) -> re.Match | None:
+    """The first tag outside of code."""
+    for found in _CODE_OR_TAG.finditer(answer, start):
+        if found.lastgroup:
+            return found
+    return None
+
+
+def _is_at_edge(answer: str, start: int, tag: re.Match) -> bool:
+    """Whether a tag begins a line, or ends one if it is a closing tag.
+
+    start: the beginning of the answer, or the end of the reasoning before.
+    """
+    before = answer[max(start, answer.rfind("\n", start, tag.start())) : tag.start()]
+    if before.isspace() or not before:
+        return True
+    line_end = answer.find("\n", tag.end())
+    after = answer[tag.end() : line_end if line_end >= 0 else None]
+    return bool(tag["close"]) and (after.isspace() or not after)
+
+
 def has_reasoning(answer: str) -> bool:
-    """Whether an answer holds a tag of reasoning."""
+    """Whether an answer holds a tag of reasoning outside of code."""
     if "<" not in answer and "[" not in answer:
         return False
-    return bool(_TAG.search(answer) or _FIRST_TAG.match(answer))
+    return bool(_FIRST_TAG.match(answer) or _next_tag(answer))

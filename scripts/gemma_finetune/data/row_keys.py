@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from gemma_finetune.data.blank import is_nothing
-from gemma_finetune.data.row_guess import unknown_format
-from gemma_finetune.data.turn_list import known_name
+from gemma_finetune.data.blank import is_missing, is_nothing
+from gemma_finetune.data.row_guess import PREFERENCES, unknown_format
+from gemma_finetune.data.turn_list import known_name, renamed
 
 # The columns of a question, of an answer, and of a text that belongs to the question. In rows with
 # several of a kind the first that holds something counts; `extra_keys` refuses the others unless
@@ -22,8 +22,15 @@ ANSWERS = ("output", "completion", "response", "answer")
 INPUTS = ("input", "context")
 
 CONVERSATIONS = {"conversations": "sharegpt", "messages": "chatml"}
-TEXT_KEYS = frozenset((*CONVERSATIONS, *QUESTIONS, *ANSWERS, *INPUTS, "history"))
-ROW_KEYS = TEXT_KEYS | {"text", "label", "system", "system_prompt", "split", "tools"}
+LISTS = (*CONVERSATIONS, "history")
+COLUMNS = frozenset((*QUESTIONS, *ANSWERS, *INPUTS))
+SYSTEMS = frozenset(
+    "system system_prompt systemprompt system_message systemmessage system_instruction "
+    "system_text sys_prompt sysprompt preprompt".split()
+)
+TEXT_KEYS = COLUMNS | SYSTEMS | frozenset(LISTS)
+ROW_KEYS = TEXT_KEYS | {"text", "label", "split", "tools"}
+KNOWN = ROW_KEYS | PREFERENCES
 
 Columns = Mapping[str, str]  # `data.columns`: {user, assistant, input, system, split, messages}
 NO_COLUMNS: Columns = {}
@@ -34,16 +41,11 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
     """The row under the names that this module knows.
 
     A column that `data.columns` names for system, split or messages takes that name; known keys in
-    capitals get small letters; a list that a table holds as JSON text becomes a list.
+    capitals get small letters, and all names of a system text become `system`; a list that a table
+    holds as JSON text becomes a list.
     """
-    names = {key: _own_name(key, columns) for key in row}
-    prepared = {key: value for key, value in row.items() if names[key] == key}
-    for key, name in names.items():
-        if name != key:
-            # A name that is taken stays: `extra_keys` refuses the other one.
-            prepared[name if is_nothing(prepared.get(name)) else key] = row[key]
-
-    for key in (*CONVERSATIONS, "history"):
+    prepared = renamed(row, {key: _own_name(key, columns) for key in row})
+    for key in LISTS:
         if isinstance(prepared.get(key), str):
             prepared[key] = _unpacked(prepared[key])
     return prepared
@@ -52,7 +54,8 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
 def _own_name(key: str, columns: Columns) -> str:
     """The name that this module has for a key; other keys have their own."""
     if key not in columns.values():
-        return known_name(key, ROW_KEYS)
+        name = known_name(key, KNOWN)
+        return "system" if name in SYSTEMS else name
     fields = [field for field in ("system", "split", "messages") if columns.get(field) == key]
     return fields[0] if fields else key
 
@@ -71,8 +74,12 @@ def detect(row: dict, columns: Columns = NO_COLUMNS) -> str:
     """The format of a prepared row, by its keys. Rejection says what the row looks like."""
     if is_named_pair(row, columns):
         return "columns"
+
     # A table made of several sources has the columns of all of them, most of them empty.
-    for holds in (lambda key: not is_nothing(row.get(key)), lambda key: row.get(key) is not None):
+    def is_full(key: str) -> bool:
+        return not (is_missing if key in COLUMNS else is_nothing)(row.get(key))
+
+    for holds in (is_full, lambda key: row.get(key) is not None):
         found = _detect(row, holds)
         if found:
             return found
@@ -89,7 +96,9 @@ def _detect(row: dict, holds: Holds) -> str | None:
             return "alpaca"
         return "columns" if answer else None
     if holds("text"):
-        return "columns" if _is_labelled_text(row) else "chatml"
+        if _is_labelled_text(row):
+            return "columns"
+        return None if _is_plain_text(row["text"]) and len(row) > 1 else "chatml"
     return None
 
 
@@ -130,7 +139,7 @@ def _question_and_answer(row: dict) -> tuple[str | None, str | None]:
 
 
 def _first_full(row: dict, keys: tuple[str, ...]) -> str | None:
-    return next((key for key in keys if not is_nothing(row.get(key))), None)
+    return next((key for key in keys if not is_missing(row.get(key))), None)
 
 
 def _first(row: dict, keys: tuple[str, ...]) -> str | None:
@@ -139,6 +148,8 @@ def _first(row: dict, keys: tuple[str, ...]) -> str | None:
 
 def _is_labelled_text(row: dict) -> bool:
     """Whether the row is a text to be classified and its label, not `<|im_start|>` text."""
-    text = row.get("text")
-    is_plain = isinstance(text, str) and not text.lstrip().startswith("<|im_start|>")
-    return is_plain and row.get("label") is not None
+    return row.get("label") is not None and _is_plain_text(row.get("text"))
+
+
+def _is_plain_text(text: object) -> bool:
+    return isinstance(text, str) and not text.lstrip().startswith("<|im_start|>")

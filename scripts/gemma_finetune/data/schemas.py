@@ -16,7 +16,7 @@ from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_guess import missing, unknown_format
 from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, pair_keys
 from gemma_finetune.data.split import canonical_split
-from gemma_finetune.data.turn_list import TURN_KEYS, is_turn_list, known_name
+from gemma_finetune.data.turn_list import TURN_KEYS, is_turn_list, known_name, renamed
 
 Split = Annotated[Literal["train", "validation", "test"], BeforeValidator(canonical_split)]
 # Roles of turns that hold calls or their results, in small letters.
@@ -42,8 +42,9 @@ MEDIA_PARTS = {
     "resource": {"resource"},
 }
 _OBJECTS = {"source", "resource", "file", "input_audio"}  # keys whose content is an object
+_USUAL_TURNS = ({"role", "content"}, {"from", "value"})
 _PLACES = {"url", "path"}  # keys that are content only where a part has nothing else
-OPTIONAL = ("system", "system_prompt", "split", "history", "tools")
+OPTIONAL = ("system", "split", "history", "tools")
 
 
 class Schema(BaseModel):
@@ -73,9 +74,7 @@ class Turn(Schema):
 class Row(Schema):
     """What a row of any format may hold next to its turns."""
 
-    system: Annotated[
-        str | None, Field(validation_alias=AliasChoices("system", "system_prompt"))
-    ] = None
+    system: str | None = None
     split: Split | None = None
 
 
@@ -143,10 +142,10 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
         raise unknown_format(row, keys.get("instruction"), keys.get("output"))
 
     used = set(keys.values())
-    data = {key: row[key] for key in ("system", "system_prompt", "split") if key in row}
+    data = {key: row[key] for key in ("system", "split") if key in row}
     extra = {key: value for key, value in row.items() if key not in used and key not in data}
     for field, key in keys.items():
-        data[field] = row[key]
+        data[field] = row[key] if field == "history" else _column_text(key, row[key])
     if is_turn_list(data.get("instruction")) or is_turn_list(data.get("output")):
         return _read_chat_pair(data, extra)
 
@@ -156,6 +155,15 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     assert read.model_extra is not None  # extra keys are allowed
     read.model_extra.update(extra)
     return read
+
+
+def _column_text(key: str, value: Any) -> Any:
+    """Numbers and booleans as JSON writes them. A number in `label` may be a class's, and digits of
+    a long one are lost: `Alpaca` refuses these.
+    """
+    if key == "label" or not isinstance(value, int | float) or abs(value) >= 1e15:
+        return value
+    return _json_text(value)
 
 
 def _read_chat_pair(data: dict, extra: dict) -> Row:
@@ -190,12 +198,10 @@ def _tidy(turn: Any) -> Any:
     """
     if isinstance(turn, dict) and any(map(_is_json, turn.values())):
         turn = _with_json_text(turn)
-    if not isinstance(turn, dict) or (len(turn) == 2 and ("role" in turn or "from" in turn)):
+    if not isinstance(turn, dict) or turn.keys() in _USUAL_TURNS:
         return turn
     tidy = {key: value for key, value in turn.items() if value is not None}
-    if "role" not in tidy and "from" not in tidy:
-        tidy = {known_name(key, TURN_KEYS): value for key, value in tidy.items()}
-    return tidy
+    return renamed(tidy, {key: known_name(key, TURN_KEYS) for key in tidy})
 
 
 def _is_json(value: Any) -> bool:
@@ -300,8 +306,20 @@ def _explain(error: Any, keys: Mapping[str, str]) -> str:
     message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "missing":
         return f"{key}: {message}; found {_short(error['input'])}"
-    hint = "; write the class's name" if key == "label" else ""
-    return f"{key}: {message}; found {_short(error['input'])}{hint}"
+    if error["type"] == "model_type" and error["ctx"]["class_name"] == "Turn":
+        message = "input should be a turn, an object with `role` and `content`"
+    return f"{key}: {message}; found {_short(error['input'])}{_hint(key, error)}"
+
+
+def _hint(key: str, error: Any) -> str:
+    value = error["input"]
+    if key == "label":
+        return "; write the class's name"
+    if isinstance(value, str) and value.lstrip().startswith("[{'"):
+        return "; this is written as Python: write it with json.dumps"
+    if error["type"] == "string_type" and isinstance(value, list | dict) and "." not in key:
+        return "; write it as text"
+    return ""
 
 
 def _short(value: object) -> str:

@@ -1,8 +1,12 @@
-"""How to know the list of a conversation's turns, whatever key of a row holds it."""
+"""Names of keys, and how to know the list of a conversation's turns, whatever key holds it."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-TURN_KEYS = frozenset(("from", "role", "value", "content"))
+from gemma_finetune.data.blank import is_nothing
+
+TURN_KEYS = frozenset("from role value content name tool_calls tool_call_id".split())
 
 
 def is_turn_list(value: Any) -> bool:
@@ -18,5 +22,22 @@ def known_name(key: str, names: frozenset[str]) -> str:
     """The name that a key stands for, in any case and with spaces around it; or the key."""
     if key in names:
         return key
-    small = key.strip().lower()
-    return small if small in names else key
+    found = small(key)
+    return found if found in names else key
+
+
+@lru_cache(1000)
+def small(key: str) -> str:
+    """A key as the lists of known names have it: they hold in any case."""
+    return key.strip().lower()
+
+
+def renamed(row: dict, names: Mapping[str, str]) -> dict:
+    """The row under other names: {key: name}. A name that holds something stays as it is, and the
+    key that would have taken it, too: `extra_keys` refuses that key.
+    """
+    other = {key: name for key, name in names.items() if name != key}
+    result = {key: value for key, value in row.items() if key not in other}
+    for key, name in other.items():
+        result[name if is_nothing(result.get(name)) else key] = row[key]
+    return result
