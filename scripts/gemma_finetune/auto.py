@@ -35,7 +35,7 @@ PAST_WINDOW = 32  # tokens of the evaluation's probe beyond the sliding window
 # How much of the test split is measured: of a real Gemma, what two cores do in about 20 minutes,
 # even where no model ends its answers by itself.
 SMALL_POSITIONS, SMALL_ANSWERS = 6000, 300
-MOST_POSITIONS, MOST_ANSWERS, MOST_ANSWER_TOKENS = 3000, 150, 8192
+MOST_POSITIONS, MOST_ANSWERS, MOST_ANSWER_TOKENS = 3000, 150, 6144
 SHORTEST_ANSWER = 96  # tokens that an answer in the evaluation may have at least
 
 

@@ -42,7 +42,7 @@ _PAGE = re.compile(
     rb"<(!doctype|html|head|body|\?xml|error)\b", re.IGNORECASE
 )  # a page, or an error of a storage service
 _COLUMNS = re.compile(r'\{\s*"[^"]*"\s*:\s*\{\s*"0"\s*:')  # pandas' to_json as it is by default
-_INDEX = re.compile(r'\{\s*"\d+"\s*:\s*\{')
+_INDEX = re.compile(r'\{\s*"\d+"\s*:\s*\{\s*".*?\}\s*,\s*"\d+"\s*:\s*\{\s*"', re.DOTALL)
 _SPLIT = re.compile(r'\{\s*"columns"\s*:\s*\[[^\[\]]*\]\s*,\s*"(index|data)"\s*:\s*\[\s*[^{\s]')
 _LIST = re.compile(r'\{\s*"(instruction|prompt|question|query)"\s*:\s*\[\s*"', re.IGNORECASE)
 _HEADER = re.compile(r'[ "\w.-]{1,40}([,;\t][ "\w.-]{1,40})+')
