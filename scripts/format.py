@@ -28,6 +28,7 @@ from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import SequenceLength
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
+from gemma_finetune.utils.npz import write_arrays
 from gemma_finetune.utils.parallel import chunks, map_ordered
 
 TOKENIZER = "models/base/tokenizer.model"
@@ -69,7 +70,7 @@ def main() -> None:
         refuse_leaks(splits, bands[numbers], lambda n: row(numbers[n]), config.dedup_threshold)
         answers = facts.pop("answer")
         write_lengths(folder, limit, answers, facts["split"])
-        np.savez(folder / "facts.npz", allow_pickle=False, **facts)
+        write_arrays(folder / "facts.npz", facts)
     counts = np.bincount(facts["split"], minlength=len(SPLITS)).tolist()
     shown = ", ".join(f"{n:,} {split}" for split, n in zip(SPLITS, counts, strict=True))
     print(f"{sum(counts):,} conversations: {shown}")

@@ -29,7 +29,7 @@ from rensa import RMinHash
 
 from gemma_finetune.data.shingles import ASCII_WORD, WORD, WORDS_PER_SHINGLE, turn_text
 from gemma_finetune.data.tool_rows import to_json
-from gemma_finetune.utils.npz import read_arrays
+from gemma_finetune.utils.npz import read_arrays, write_arrays
 
 SHARED_BY = 10  # rows; text in more of them than this is shared text
 FRAME = 12  # shingles; a sentence of at least so many is a frame ...
@@ -156,7 +156,7 @@ class SharedText:
         return self.prefixes[places] == wanted
 
     def save(self, path: str | Path) -> None:
-        np.savez(path, bits=np.array(self.bits), prefixes=self.prefixes)
+        write_arrays(path, {"bits": np.array(self.bits), "prefixes": self.prefixes})
 
 
 @lru_cache(1)  # once in each process

@@ -18,7 +18,7 @@ import numpy as np
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, require, sha256
-from gemma_finetune.utils.npz import read_arrays
+from gemma_finetune.utils.npz import read_arrays, write_arrays
 
 FORMAT_VERSION = 3
 
@@ -66,8 +66,8 @@ def save_lora(
     metadata = {"format_version": FORMAT_VERSION, "base_sha256": base_sha256, **asdict(config)}
     arrays = {name: np.asarray(value, "float32") for name, value in sorted(weights.items())}
     arrays = {"metadata": np.asarray(json.dumps(metadata, sort_keys=True)), **arrays}
-    with aside(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # an array may have any name
+    with aside(path) as temporary:
+        write_arrays(temporary, arrays)
 
 
 def load_lora(path: str | Path) -> Adapter:
