@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gemma_finetune.data.evidence import (
     SHARED_BY,
+    Evidence,
     SharedText,
     SharedTextCounter,
     compared_shingles,
@@ -20,6 +21,7 @@ from gemma_finetune.data.evidence import (
     split_sentences,
 )
 
+NONE: frozenset[int] = frozenset()
 NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
 INSTRUCTION = " ".join(f"word{n}" for n in range(200)) + "."
 
@@ -114,6 +116,27 @@ def test_a_sentence_added_left_out_or_moved():
     assert similarity(chat(text), chat(" ".join([*sentences, "And so on it goes."]))) == 120 / 123
     moved = " ".join([*sentences[30:], *sentences[:30]])
     assert similarity(chat(text), chat(moved)) == 90 / 150
+
+
+def test_a_repeated_line_more_is_a_small_difference():
+    lines = [f"value{n} is read from file{n}.\nreturn nothing at all" for n in range(40)]
+    more = ["return nothing at all", *lines]
+    assert similarity(chat("\n".join(lines)), chat("\n".join(more))) > 0.98
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.lists(st.integers(0, 3), max_size=9), st.lists(st.integers(0, 3), max_size=9))
+def test_order_is_compared_by_the_longest_common_subsequence(a, b):
+    longest = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, j in itertools.product(range(len(a)), range(len(b))):
+        skipped = max(longest[i][j + 1], longest[i + 1][j])
+        longest[i + 1][j + 1] = longest[i][j] + 1 if a[i] == b[j] else skipped
+    common = longest[-1][-1]
+    either = len(a) + len(b) - common
+    rows = [Evidence((side, []), (frozenset(side), frozenset()), (NONE, NONE)) for side in (a, b)]
+    sets = len(set(a) & set(b)) / max(len(set(a) | set(b)), 1)
+    expected = min(sets, common / either) if a or b else 0
+    assert evidence_similarity(*rows) == (expected if a and b else 0)
 
 
 def test_the_order_of_text_that_many_rows_share_counts():

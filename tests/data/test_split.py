@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.converter import canonical, content_id
+from gemma_finetune.data.converter import UNTRAINED, canonical, content_id, id_without_masks
 from gemma_finetune.data.dedup import features, find_twins
 from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.split import agreed_split, canonical_split, split_in_name, split_of
+from gemma_finetune.data.tool_rows import to_json
 
 NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
 
@@ -29,6 +30,16 @@ def test_fractions_are_met():
 
 def test_a_row_that_names_its_split_keeps_it():
     assert {split_of(conversation(n, split="test"), 0.1, 0.1) for n in range(100)} == {"test"}
+
+
+def test_rows_with_other_answers_trained_on_belong_to_one_split():
+    call = {"name": "f", "arguments": {"b": 1, "a": "x"}}
+    words = [("system", "Be brief."), ("human", "a"), ("gpt", "b")]
+    calls = [("human", "Hi"), ("function_call", to_json([call])), ("observation", "[]")]
+    for said, tools in ((words, ()), (calls, [{}])):
+        row = canonical([*said, ("human", "?"), ("gpt", "!")], None, {}, tools)
+        masked = canonical([*said, ("human", "?"), (UNTRAINED, "!")], None, {}, tools)
+        assert masked["id"] != row["id"] == id_without_masks(row) == id_without_masks(masked)
 
 
 def test_fractions_of_zero_leave_all_to_training():

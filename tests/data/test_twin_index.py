@@ -37,7 +37,9 @@ def test_no_pair_at_the_threshold_is_missed(texts, threshold, random):
         assert set(candidates.tolist()) <= set(earlier)
         for other in earlier:
             expected = evidence_similarity(sets[row], sets[other])
-            assert index.similarity(row, other) == expected
+            as_found = index.similarity(row, other)
+            # Below the threshold it may be that of the words alone, in any order.
+            assert as_found == expected or expected < as_found < threshold
             assert expected < threshold or other in candidates
 
 

@@ -231,6 +231,20 @@ def content_id(turns: Turns, tools: Sequence[dict] = ()) -> str:
     return digest.hexdigest()
 
 
+def id_without_masks(conversation: dict) -> str:
+    """The id that it would have if every answer were trained on: rows that differ in that alone,
+    which are no twins, belong to one split.
+    """
+    turns = conversation["conversations"]
+    if all(turn.get("train", True) for turn in turns):
+        return conversation["id"]
+    said = [("system", conversation["system"])] if "system" in conversation else []
+    for turn in turns:
+        value = turn["value"]
+        said.append((turn["from"], value if isinstance(value, str) else to_json(value)))
+    return content_id(said, conversation.get("tools", ()))
+
+
 def to_messages(conversation: dict) -> list[dict]:
     """`[{"role": "system|user|assistant|tool", "content": "…"}, …]`, as every runtime takes them.
 

@@ -23,7 +23,7 @@ from gemma_finetune.data.evidence import (
 from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
 from gemma_finetune.data.shingles import turn_text
 from gemma_finetune.data.tool_rows import to_json
-from gemma_finetune.data.twin_index import TwinIndex
+from gemma_finetune.data.twin_index import COMPARED, TwinIndex
 
 # A row that names test is removed only because of another row that names test.
 PRIORITY = {"test": 0, "validation": 1, "train": 2}
@@ -136,7 +136,7 @@ def _near_twins(
     index = TwinIndex(rows, evidence, threshold)
     progress = tqdm(index, total=len(rows), unit=" rows compared", delay=2, disable=None)
     for row, candidates in progress:
-        staying = candidates[twin[candidates] < 0]
+        staying = candidates[twin[candidates] < 0][:COMPARED]
         similarities = [index.similarity(row, candidate) for candidate in staying.tolist()]
         if similarities and max(similarities) >= threshold:
             best = int(np.argmax(similarities))  # the first of equals

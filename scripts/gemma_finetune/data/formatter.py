@@ -21,7 +21,7 @@ import orjson
 from gemma_finetune.config import END_OF_TURN, FUNCTION_PIECES, START_CALL, START_OF_TURN
 from gemma_finetune.data import schemas
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.converter import to_messages, to_openai_tools
+from gemma_finetune.data.converter import id_without_masks, to_messages, to_openai_tools
 from gemma_finetune.data.evidence import compared_shingles, load_shared_text, split_sentences
 from gemma_finetune.data.minhash import band_keys
 from gemma_finetune.data.split import SPLITS, split_of
@@ -67,7 +67,8 @@ def format_lines(
     formatted = []
     facts: dict[str, list[int]] = {name: [] for name in FACTS}
     for number, row in enumerate(rows):
-        split = split_of(row, config.validation_fraction, config.test_fraction)
+        whole = row | {"id": id_without_masks(row)}
+        split = split_of(whole, config.validation_fraction, config.test_fraction)
         pieces = [row]
         if config.overlong == "split":
             pieces = split_conversation(row, limit, tokenizer)

@@ -11,7 +11,7 @@ import numpy as np
 from gemma_finetune.data.evidence import Evidence
 from gemma_finetune.data.minhash import rows_in_shared_buckets
 from gemma_finetune.data.split import SPLITS
-from gemma_finetune.data.twin_index import TwinIndex
+from gemma_finetune.data.twin_index import COMPARED, TwinIndex
 
 
 class Leak(NamedTuple):
@@ -38,7 +38,7 @@ def find_leaks(
     leaks = []
     for row, candidates in index:
         in_other_splits = candidates[splits[candidates] != splits[row]]
-        for candidate in in_other_splits.tolist():
+        for candidate in in_other_splits[:COMPARED].tolist():
             similarity = index.similarity(row, candidate)
             if similarity >= threshold:
                 leaks.append(Leak(row, candidate, similarity))

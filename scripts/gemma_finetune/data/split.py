@@ -26,7 +26,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def split_of(conversation: dict, validation_fraction: float, test_fraction: float) -> str:
-    """The split of a kept conversation."""
+    """The split of a kept conversation with `converter.id_without_masks` for its id."""
     if "split" in conversation:
         return conversation["split"]
     position = int(conversation["id"], 16) / 2**64  # a hash: uniform in [0, 1)

@@ -21,6 +21,9 @@ COUNTED = 10_000  # rows that are looked at to learn which shingles are rare
 BATCH = 256  # rows whose evidence is found at once
 CACHED = 1000  # rows whose evidence is kept in memory
 ROUNDING = 1e-6
+# Candidates that a row is compared with, at most: bit strings, or the same lines in other orders,
+# are all alike as sets.
+COMPARED = 200
 
 
 class TwinIndex:
@@ -54,8 +57,8 @@ class TwinIndex:
             yield row, self._rows[self._candidates(number)]
 
     def similarity(self, a: int, b: int) -> float:
-        """How similar two rows are (`evidence_similarity`)."""
-        return evidence_similarity(self._evidence(a), self._evidence(b))
+        """How similar two rows are (`evidence_similarity`); below the threshold, at most."""
+        return evidence_similarity(self._evidence(a), self._evidence(b), self._threshold)
 
     def _hashes(self, rows: list[int]) -> Iterator[np.ndarray]:
         """What each row is compared by, uint64 (shingles,)."""
