@@ -12,6 +12,7 @@ from gemma_finetune.data.validation import check, check_rows
 ALLOWED = ["line_breaks", "trim", "join_system", "merge_turns", "drop_trailing_user"]
 TURNS = [("human", "Hi"), ("gpt", "Hello")]
 USER, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+TURN_PAIR = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
 
 
 def checked(row, columns=None, format="auto"):
@@ -55,6 +56,8 @@ def test_alpaca_stays_alpaca():
     {"instruction": "Add", "input": "1 2", "context": None, "response": "3"},
     {"question": "Add", "context": "1 2", "answer": "3"},
     {"prompt": "Add", "input": "1 2", "completion": "3"},
+    {"instruction": "Add", "input": "null", "context": "1 2", "response": "3"},
+    {"instruction": "Add", "input": "1 2", "context": 7, "response": "3"},
     {"input": "Add", "context": "1 2", "output": "3"},
 ])  # fmt: skip
 def test_a_context_follows_the_question(row):
@@ -128,6 +131,11 @@ def test_named_columns_win_over_others():
     assert checked(row, {"user": "q", "assistant": "chosen"}).turns == TURNS
 
 
+def test_marks_of_rows_with_named_columns_do_not_count():
+    row = {"q": "Hi", "a": "Hello", "label": False, "is_correct": False, "status": "discarded"}
+    assert checked(row, {"user": "q", "assistant": "a"}).turns == TURNS
+
+
 def test_named_columns_of_rows_in_other_formats():
     row = {"dialog": [USER, ANSWER], "rolle": "S", "fold": "validation", "split": None}
     result = checked(row, {"messages": "dialog", "system": "rolle", "split": "fold"})
@@ -154,6 +162,16 @@ def test_named_columns_that_occur_are_counted():
      "content": "Ho"}]}, "ambiguous", "messages"),
     ({"prompt": "a", "Chosen": "b", "Rejected": "c"}, "preference", "has no answer"),
     ({"instruction": "a", "output": "[]", "response": "c"}, "ambiguous", "has `response`"),
+    ({"instruction": "a", "output": "[]", "Output": "c"}, "ambiguous", "has `Output`"),
+    ({"messages": [USER | {"content": "[]", "Content": "Hi"}, ANSWER]}, "ambiguous",
+     "turn 1 has `Content`"),
+    ({"messages": [USER | {"Value": 3}, ANSWER]}, "ambiguous", "turn 1 has `Value`"),
+    ({"messages": [USER | {"From": "x"}, ANSWER]}, "ambiguous", "turn 1 has `From`"),
+    ({"conversations": [USER, TURN_PAIR[1] | {"Role": "x"}]}, "ambiguous", "turn 2 has `Role`"),
+    ({"prompt": "a", "completion": "b", "Persona": "A cat"}, "lost_text", "has `Persona`"),
+    ({"prompt": "a", "completion": "b", "option_a": 4}, "lost_text", "has `option_a`"),
+    ({"prompt": "a", "completion": "b", "A": 0.1, "B": "c"}, "lost_text", "has `A`"),
+    ({"prompt": "a", "completion": "b", "code": ["c"]}, "lost_text", "has `code`"),
     ({"instruction": "a", "input": [], "output": "c"}, "schema",
      "input: input should be a valid string; found []; write it as text"),
     ({"question": "a", "answer": {"text": "b"}}, "schema", "; write it as text"),
@@ -218,12 +236,25 @@ def test_options_in_columns_of_one_letter():
     assert checked(one).ignored_keys == {"A"}
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "null", "[1]"])
+@pytest.mark.parametrize("text", ["[]", "{}", "[1]"])
 def test_json_as_text_is_text(text):
     turns = [("human", f"How many?\n\n{text}"), ("gpt", text)]
     assert checked({"instruction": "How many?", "input": text, "output": text}).turns == turns
     assert checked({"question": "How many?", "context": text, "answer": text}).turns == turns
     assert checked({"query": text, "response": "A"}).turns == [("human", text), ("gpt", "A")]
+
+
+@pytest.mark.parametrize("row", [
+    {"instruction": "Hi", "input": "null", "output": "null"},
+    {"question": "Hi", "context": " null", "answer": "null"},
+    {"instruction": "Hi", "input": "null", "context": "null", "response": "null"},
+    {"text": "Hi", "label": "null", "input": "null"},
+])  # fmt: skip
+def test_null_as_text_is_an_empty_input(row):
+    assert checked(row).turns == [("human", "Hi"), ("gpt", "null")]
+    named = {"q": "Hi", "c": "null", "a": "null"}
+    columns = {"user": "q", "assistant": "a", "input": "c"}
+    assert checked(named, columns).turns == [("human", "Hi"), ("gpt", "null")]
 
 
 @pytest.mark.parametrize("value, text", [
@@ -243,7 +274,6 @@ def test_keys_of_turns_in_any_case(turn):
     assert checked({"Messages": [turn, ANSWER]}).turns == TURNS
 
 
-TURN_PAIR = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
 ALPACA_TEXT = "Below is ...\n\n### Instruction:\nHi\n\n### Response:\nHello"
 PUBLIC = {
     "alpaca": {"instruction": "Hi", "input": "", "output": "Hello", "text": ALPACA_TEXT},
@@ -274,6 +304,21 @@ PUBLIC = {
               "lang": "en", "deleted": False, "review_result": True, "synthetic": False},
     "argilla": {"question": "Hi", "answer": "Hello", "status": "completed", "url": "http://x",
                 "explanation": "It greets.", "topic": "x", "lang": "en", "score": 0, "rank": 0},
+    "counts": {"question": "Hi", "answer": "Hello", "code": 33, "sentences": 3, "paragraph": 4,
+               "article": 12, "target": 1, "attachments": 0, "photo": False, "context": 3},
+    "scores": {"prompt": "Hi", "response": "Hello", "A": 0.1, "B": 0.9, "context": True},
+    "reactions": {"prompt": "Hi", "response": "Hello", "thumbs_up": 0, "liked": 0, "is_chosen": 0,
+                  "correct": 0, "valid": 0, "keep": 0, "deleted": 1, "is_accepted": False},
+    "orders": {"question": "Hi", "answer": "Hello", "status": "rejected", "record_status": "done"},
+    "counts-of-turns": {"messages": [USER | {"images": 0}, ANSWER | {"keep": 0}], "context": 3,
+                        "answer": 7, "image": False, "persona": "A cat", "personality": "Shy"},
+    "empty-cells": {"messages": [USER, ANSWER], "context": "null", "instruction": "null",
+                    "output": "[]"},
+    "masks": {"prompt": "Hi", "response": "Hello", "training": ["gsm8k"], "trained": ["a", "b"],
+              "loss": [1.43, 0.9], "skip": ["x"], "exclude": ["a"], "ignore": "[PAD]"},
+    "unmasked": {"messages": [turn | {"skip": False, "exclude": False, "masked": "false",
+                              "ignore": 0, "no_loss": False} for turn in (USER, ANSWER)]},
+    "masked-question": {"messages": [USER | {"skip": False, "weight": 0}, ANSWER]},
 }  # fmt: skip
 
 

@@ -56,6 +56,20 @@ def test_what_looks_like_a_flag_but_is_metadata_is_counted():
     assert check(**metadata) == metadata.keys()
 
 
+def test_instructions_are_no_system_text_where_one_is_read():
+    assert check(instructions="Be brief.", system="S") == {"instructions"}
+    im_text = "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+    read = schemas.read({"text": im_text, "instructions": "Be brief."}, "chatml")
+    assert check_extra_keys(read) == {"instructions"}
+    turns = [{"role": "system", "content": "S"}, HUMAN, GPT]
+    read = schemas.read({"messages": turns, "instructions": "Be brief."}, "chatml")
+    assert check_extra_keys(read) == {"instructions"}
+
+
+def test_a_mask_of_a_question_is_counted():
+    assert check(human={"skip": False}) == {"turn.skip"}
+
+
 def test_a_row_that_is_trained_on_may_say_so():
     said = {"weight": 1, "train": "true", "label": True, "Keep": True, "deleted": False,
             "status": "submitted", "is_correct": "yes", "training": ""}  # fmt: skip
@@ -80,7 +94,6 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"Chosen": GPT}, "preference", "has `chosen`"),
         ({"human": {"Content": "Other"}}, "ambiguous", "turn 1 has `Content`"),
         ({"instructions": "Be brief."}, "lost_text", "name it as `system` in data.columns"),
-        ({"Persona": "A cat"}, "lost_text", "has `Persona`"),
         ({"gpt": {"value": "Other"}}, "ambiguous", "turn 2 has `content`"),
         ({"gpt": {"from": "gpt"}}, "ambiguous", "turn 2 has `role`"),
         ({"system": "A", "system_prompt": "B"}, "ambiguous", "has `system_prompt`"),
@@ -94,7 +107,7 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"gpt": {"train_detail": [{"begin_offset": 0}]}}, "weight", "has `train_detail`"),
         ({"gpt": {"weight": 1, "train": False}}, "weight", "another key contradicts"),
         ({"human": {"loss": True}}, "weight", "turn 1"),
-        ({"human": {"masked": False}}, "weight", "turn 1"),
+        ({"human": {"masked": False, "Train": "yes"}}, "weight", "turn 1"),
         ({"gpt": {"content": [{"text": "Hello", "train": False}]}}, "weight", "in a part"),
         ({"weight": 0}, "untrained", "has `weight` 0"),
         ({"loss_weight": "0.0"}, "untrained", "has `loss_weight`"),
@@ -109,12 +122,17 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"weights": [0, 1]}, "weight", "has `weights` .*write `weight` 0 or 1 into each turn"),
         ({"trainable": [False, True]}, "weight", "has `trainable`"),
         ({"loss_mask": "[0, 1]"}, "weight", "has `loss_mask`"),
+        ({"loss_mask": [[0, 1], [1]]}, "weight", "has `loss_mask`"),
+        ({"train": "[False, True]"}, "weight", "has `train`"),
+        ({"train": [None, 0.5]}, "weight", "has `train`"),
+        ({"weights": [1, 2.5]}, "weight", "has `weights`"),
         ({"gpt": {"WEIGHT": 0.5}}, "weight", "turn 2"),
         ({"deleted": True}, "untrained", "has `deleted` True: people set it aside"),
         ({"is_correct": False}, "untrained", "has `is_correct` False"),
         ({"Status": "Discarded"}, "untrained", "has `Status` 'Discarded'"),
         ({"was_cancelled": "True"}, "untrained", "has `was_cancelled`"),
-        ({"accepted": 0}, "untrained", "has `accepted` 0"),
+        ({"accepted": "no"}, "untrained", "has `accepted` 'no'"),
+        ({"response_status": "rejected"}, "untrained", "has `response_status`"),
         ({"skip": True}, "untrained", "has `skip` True"),
         ({"gpt": {"approved": False}}, "untrained", r"turn 2 \(assistant\) has `approved`"),
         ({"gpt": {"label": 0}}, "preference", "turn 2"),
@@ -131,7 +149,6 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"gpt": {"channel": "analysis"}}, "reasoning", "has `channel`"),
         ({"human": {"thinking": "Well ..."}}, "reasoning", "only an answer"),
         ({"instruction": "Translate"}, "ambiguous", "has `instruction`"),
-        ({"instruction": "[]"}, "ambiguous", "has `instruction`"),
         ({"prompt": "Something else"}, "ambiguous", "has `prompt`"),
         ({"Response": "Something else"}, "ambiguous", "has `response`"),
         ({"history": [["a", "b"]]}, "ambiguous", "has `history`"),

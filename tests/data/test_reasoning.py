@@ -73,6 +73,8 @@ def test_no_reasoning_is_no_reasoning(rule):
     ("<reasoning>a</reasoning>b", "b"),
     ("<thought>a</thought>b", "b"),
     ("<think>\n\n</think>\n\nb", "b"),
+    ("A.\n```python\nx = 1\nSo 3.\n</think>\n\nHere:\n```python\nx = 3\n```\nDone.",
+     "Here:\n```python\nx = 3\n```\nDone."),
 ])  # fmt: skip
 def test_what_is_left_without_reasoning(answer, left):
     assert has_reasoning(answer)
@@ -81,7 +83,8 @@ def test_what_is_left_without_reasoning(answer, left):
 
 @pytest.mark.parametrize("answer", [
     "The tag `<think>` opens reasoning, and `</think>` closes it.",
-    "```xml\n<think>a</think>\n```",
+    "```xml\n<think>a</think>\n```", "```\n</think>\n```", "It ends with ` </think> `.",
+    "```python\ntext.split('</think>')\n```", "Write `stop=[\"</think>\"]` there.",
     "a < b", "I think so.", "Use <thinker>.", "Give your <reasoning>here</reasoning>.", "[x] THINK",
 ])  # fmt: skip
 def test_what_only_looks_like_reasoning(answer):
@@ -94,6 +97,7 @@ def test_what_only_looks_like_reasoning(answer):
     ("The tag <think> opens it, and </think> closes it.", "turn 2 has '<think>' inside a line"),
     ("<think>a</think> b <think>c</think> d", "turn 2 has '<think>' inside a line"),
     ("It ends with </think> here.", "turn 2 has '</think>' inside a line"),
+    ("Use the ` key.</think> Use `x`.", "turn 2 has '</think>' inside a line"),
 ])  # fmt: skip
 def test_reasoning_that_is_unclear_is_not_dropped(answer, message):
     with pytest.raises(Rejection, match=message) as rejection:
@@ -124,6 +128,8 @@ def test_many_tags_take_linear_time():
     assert without_reasoning("<think>a</think>" * 100_000 + "b", "turn 2") == "b"
     assert without_reasoning("<think>" * 100_000 + "</think>b", "turn 2") == "b"
     assert without_reasoning("a\n</think>\n" * 100_000 + "b", "turn 2") == "b"
+    assert without_reasoning("```a\n</think>\n" * 100_000 + "b", "turn 2") == "b"
+    assert without_reasoning("```" + "a\n</think>\n" * 100_000 + "```b", "turn 2") == "```b"
 
 
 @settings(derandomize=True, deadline=None)

@@ -1,9 +1,11 @@
 """Rows under a key of one object, and one object that is itself a row."""
 
+import io
 import json
 
 import pytest
 
+from gemma_finetune.data.texts import read_members
 from gemma_finetune.utils.cli import UserError
 from row_files import ROWS, TURNS, numbered, to_jsonl, values
 
@@ -72,6 +74,15 @@ def test_elements_that_are_no_objects_are_rows_of_their_array(read_content, befo
     found = read_content(content, "a.json")
     expected = [("a.json#test", number, row) for number, row in enumerate(rows, 1)]
     assert found == [*expected, ("a.json#train", 1, ROWS[0]), ("a.json#train", 2, ROWS[1])]
+
+
+def test_a_row_is_read_once_it_is_there(monkeypatch):
+    """Only elements before the first row are held."""
+    monkeypatch.setattr("gemma_finetune.data.texts.BUFFER", 64)
+    content = b'{"rows": [null, {"a": 1}, ' + b'{"a": 2}, ' * 1000
+    stream = io.BufferedReader(io.BytesIO(content))
+    assert next(read_members(stream)) == ("rows", 1, b"null")
+    assert stream.tell() <= 64
 
 
 @pytest.mark.parametrize("content", ['{"data": [{"a": 1}, {"b"', '{"data": [{"a": 1}]'])

@@ -24,6 +24,11 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and is_blank(value))
 
 
+def is_missing_input(value: object) -> bool:
+    """As `is_missing`. An input is optional, so `"null"` is an empty cell of a table, too."""
+    return is_missing(value) or (isinstance(value, str) and value.strip() == "null")
+
+
 def is_nothing(value: object) -> bool:
     """Whether a JSON value holds nothing: null, blank text, `"[]"`, a list or object of these."""
     if isinstance(value, str):

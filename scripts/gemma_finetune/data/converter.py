@@ -110,8 +110,8 @@ def numbered(turns: Iterable[schemas.Turn]) -> Iterator[tuple[int, str, schemas.
 def _turn(turn: schemas.Turn, where: str, rule: str) -> Turns:
     """A raw turn as turns: text and calls of one message are two."""
     role, call_role = _role(turn.role, where), "function_call"
-    if turn.model_extra and wants_training(turn.model_extra) is False:
-        role = {"gpt": UNTRAINED, "function_call": UNTRAINED_CALL}.get(role, role)
+    if role in ("gpt", "function_call") and wants_training(turn.model_extra) is False:
+        role = {"gpt": UNTRAINED, "function_call": UNTRAINED_CALL}[role]
         call_role = UNTRAINED_CALL
     has_calls = turn.tool_calls is not None and not is_nothing(turn.tool_calls)
     if has_calls and role not in ANSWERS:

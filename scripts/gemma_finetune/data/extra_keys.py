@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from gemma_finetune.data import loss_mask, reasoning, schemas
-from gemma_finetune.data.blank import is_missing, is_nothing
+from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.converter import UNTRAINED, numbered, role_of, to_turns
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_guess import PREFERENCES
-from gemma_finetune.data.row_keys import COLUMNS, NO_COLUMNS, SYSTEMS, TEXT_KEYS, Columns
+from gemma_finetune.data.row_keys import COLUMNS, NO_COLUMNS, TEXT_KEYS, Columns, is_empty
 from gemma_finetune.data.turn_list import is_turn_list, small
 
 WHY = {
@@ -62,8 +62,9 @@ NUMBERED_PART = re.compile(
 LETTERS = frozenset("abcdefgh")
 # What a system text is also called, but other things, too.
 LIKE_A_SYSTEM_TEXT = frozenset("instructions persona personality".split())
-# False: the answer is one that people did not like (KTO).
-LIKED = frozenset("label kto_tag is_desirable desirable liked thumbs_up is_chosen".split())
+# False: the answer is one that people did not like (KTO). Only KTO's own names may hold 0 for it.
+KTO = frozenset(("label", "kto_tag"))
+LIKED = KTO | frozenset("is_desirable desirable liked thumbs_up is_chosen".split())
 UNLIKED = ("rejected", "undesirable", "dispreferred")
 MOST = 50  # names that are counted: a file that uses keys for data would give millions
 OTHERS = "(other keys)"
@@ -90,12 +91,13 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
     loss_mask.refuse_untrained_row(row.model_extra)
     refused = REFUSED_IN_ROWS
-    if _is_named(row, columns):
+    is_named = _is_named(row, columns)
+    if is_named:
         refused = {key: reason for key, reason in refused.items() if reason != "preference"}
     for key, name, value in _extras(row, refused, ""):
-        if name in loss_mask.MARKS:
+        if name in loss_mask.MARKS and not is_named:
             _refuse_bad(key, name, value, "")
-        if _is_disliked(name, value):
+        if _is_disliked(name, value) and not is_named:
             raise Rejection(
                 "preference", f"has `{key}` {value!r:.20}: an answer that people did not like (KTO)"
             )
@@ -115,7 +117,8 @@ def _is_named(row: schemas.Row, columns: Columns) -> bool:
 def _is_disliked(name: str, value: object) -> bool:
     if name not in LIKED:
         return False
-    return loss_mask.to_flag(value) is False or str(value).strip().lower() in UNLIKED
+    flag = loss_mask.to_flag(value) if name in KTO else loss_mask.to_word(value)
+    return flag is False or str(value).strip().lower() in UNLIKED
 
 
 def _refuse_bad(key: str, name: str, value: object, where: str) -> None:
@@ -131,8 +134,10 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
         raise Rejection("ambiguous", f"has `{key}`, {WHY['ambiguous']}")
     if _is_named(row, columns):
         return
-    is_lost = _is_part(row, name) or name in LIKE_A_SYSTEM_TEXT
-    if not (is_lost or name in TEXT_KEYS or is_turn_list(value)) or _repeats(row, value):
+    is_part = _is_part(row, name, value)
+    is_lost = is_part or _is_system_text(row, name, value)
+    is_column = name in TEXT_KEYS and not _is_metadata(row, name, value)
+    if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value):
         return
     if not is_lost or is_turn_list(value):
         raise Rejection(
@@ -140,7 +145,7 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
             f"has `{key}`, which says something else than the keys that are read; "
             "keep one of them, or name those to read in data.columns",
         )
-    place, field = ("question", "input") if _is_part(row, name) else ("system text", "system")
+    place, field = ("question", "input") if is_part else ("system text", "system")
     is_one = isinstance(value, str) and (name in PARTS_OF_A_QUESTION or field == "system")
     hint = f", or name it as `{field}` in data.columns" if is_one else ""
     rest = "; with `user` and `assistant` in data.columns, columns not named there are left out"
@@ -151,13 +156,42 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
     )
 
 
-def _is_part(row: schemas.Row, name: str) -> bool:
+def _is_number(value: object) -> bool:
+    """Whether it is a number or a boolean: where a text could be, it is metadata."""
+    return isinstance(value, int | float)
+
+
+def _is_metadata(row: schemas.Row, name: str, value: object) -> bool:
+    """Whether a value under a name of a column cannot be text of the conversation."""
+    return _is_number(value) and (name == "context" or not isinstance(row, schemas.Alpaca))
+
+
+def _is_system_text(row: schemas.Row, name: str, value: object) -> bool:
+    """Whether a key, in small letters, holds what may be a system text. Beside turns a persona is
+    metadata, and so are instructions where a system text is read.
+    """
+    if name not in LIKE_A_SYSTEM_TEXT or _is_number(value):
+        return False
+    return isinstance(row, schemas.Alpaca) or (name == "instructions" and not _has_system(row))
+
+
+def _has_system(row: schemas.Row) -> bool:
+    if isinstance(row, schemas.ChatMLText):
+        return "<|im_start|>system" in row.text
+    return bool(row.system) or any(role_of(turn.role) == "system" for turn in schemas.turns(row))
+
+
+def _is_part(row: schemas.Row, name: str, value: object) -> bool:
     """Whether a key, in small letters, holds a part of the question of a row without turns."""
     if not isinstance(row, schemas.Alpaca):
         return False
     if name in LETTERS:
-        return len(LETTERS.intersection(map(small, row.model_extra or {}))) > 1
-    return name in PARTS_OF_A_QUESTION or _is_numbered_part(name)
+        extra = (row.model_extra or {}).items()
+        options = [option for key, option in extra if small(key) in LETTERS]
+        return len(options) > 1 and any(isinstance(option, str) for option in options)
+    if name in PARTS_OF_A_QUESTION:
+        return not _is_number(value)
+    return _is_numbered_part(name)
 
 
 @lru_cache(1000)
@@ -194,8 +228,9 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
     ignored = set()
     place = f"{where} ({turn.role:.40})"
     is_answer = role_of(turn.role) in ("gpt", "function_call")
+    names = loss_mask.KEYS if is_answer else loss_mask.QUESTION_KEYS
     try:
-        trained = loss_mask.wants_training(turn.model_extra)
+        trained = loss_mask.wants_training(turn.model_extra, names)
     except Rejection as rejection:
         raise Rejection(rejection.reason, f"{place} {rejection.message}")
     if trained and not is_answer:
@@ -214,7 +249,7 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
             _refuse_reasoning(key, f"{where} ", rule)
         elif name == "name" and role_of(turn.role) == "observation":
             continue  # of the function: `converter` reads it
-        elif name not in loss_mask.KEYS or trained == is_answer:
+        elif name not in names or trained == is_answer:
             ignored.add(f"turn.{_printable(key)}")
     return ignored
 
@@ -244,10 +279,10 @@ def _extras(
     """
     for key, value in (model.model_extra or {}).items():
         name = small(key)
-        is_text = isinstance(value, str) and (name in COLUMNS or name in SYSTEMS)
-        if is_missing(value) if is_text else is_nothing(value):
+        is_text = isinstance(model, schemas.Alpaca) and name in COLUMNS and isinstance(value, str)
+        if is_empty(name, value) if is_text else is_nothing(value):
             continue
-        if name in refused:
+        if name in refused and not (name in MEDIA and _is_number(value)):
             raise Rejection(refused[name], f"{where}has `{key}`, {WHY[refused[name]]}")
         yield key, name, value
 

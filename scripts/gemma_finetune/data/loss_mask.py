@@ -4,6 +4,7 @@ Only 0 and 1 (or false and true, also as text) can be honoured: an answer is tra
 """
 
 from collections.abc import Mapping
+from itertools import chain
 
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.rejection import Rejection
@@ -26,28 +27,33 @@ REFUSED = frozenset(("mask", "train_detail", "training_detail"))
 WEIGHTS = frozenset("weight weights loss_weight lossweight sample_weight loss_scale".split())
 
 KEYS = TRAINED | MASKED | REFUSED
+QUESTION_KEYS = KEYS - MASKED  # what can say that a question is trained on
 FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 
 # What people say of rows and answers that they checked, as Argilla and Label Studio write it.
 GOOD = frozenset(
-    "correct is_correct accepted is_accepted approved is_approved valid is_valid include keep "
+    "correct is_correct accepted approved is_approved valid is_valid include keep "
     "review_result".split()
 )
 BAD = frozenset("deleted is_deleted discarded is_discarded was_cancelled".split())
-STATES = frozenset(("status", "record_status", "response_status", "annotation_status"))
-MARKS = GOOD | BAD | STATES
-BAD_STATES = frozenset(("deleted", "discarded", "rejected"))
+# The status of a row may also be that of what it tells of, such as an order.
+STATES = {"status": ("discarded",)} | dict.fromkeys(
+    ("record_status", "response_status", "annotation_status"),
+    ("deleted", "discarded", "rejected"),
+)
+MARKS = GOOD | BAD | STATES.keys()
 
 
-def wants_training(extra: Mapping[str, object] | None) -> bool | None:
+def wants_training(extra: Mapping[str, object] | None, names: frozenset[str] = KEYS) -> bool | None:
     """Whether the extra keys of a turn say that it is trained on; None if they say nothing.
 
+    names: the keys that are looked at, in small letters.
     Rejection `weight` if they cannot be honoured or contradict each other. Its message begins with
     `has`: the caller puts the turn before it.
     """
     said = None
     for key, value in (extra or {}).items():
-        if small(key) not in KEYS or is_nothing(value):
+        if small(key) not in names or is_nothing(value):
             continue
         flag = read_flag(key, value)
         if flag is None:
@@ -75,6 +81,11 @@ def to_flag(value: object) -> bool | None:
     number = _number(value)
     if number is not None:
         return bool(number) if number in (0, 1) else None
+    return to_word(value)
+
+
+def to_word(value: object) -> bool | None:
+    """A boolean, also as text; None for all else: a number may be a count or a score."""
     return FLAGS.get(str(value).strip().lower())
 
 
@@ -97,7 +108,7 @@ def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
         flag = read_flag(key, value)
         if flag is False:
             raise Rejection("untrained", f"has `{key}` {value!r:.20}: it is not to be trained on")
-        if _is_list(value):
+        if _is_mask(value, name):
             raise Rejection(
                 "weight",
                 f"has `{key}` {value!r:.20}, which cannot be honoured: "
@@ -112,13 +123,27 @@ def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
             )
 
 
-def _is_list(value: object) -> bool:
-    """Whether it is a list, also as a table holds one: as text."""
-    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
+def _is_mask(value: object, name: str) -> bool:
+    """Whether it is a list of flags or weights, also as a table holds one: as text."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        value = [item.strip(" []\"'") for item in value.split(",")]
+    if not isinstance(value, list):
+        return False
+    if all(isinstance(item, list) for item in value):  # a list of each turn's tokens
+        value = list(chain.from_iterable(value))
+    return all(_is_flag(item, name) for item in value)
+
+
+def _is_flag(item: object, name: str) -> bool:
+    """Whether an item of a list says how much a turn or a token counts. Null says nothing."""
+    number = _number(item)
+    if number is not None:
+        return name in WEIGHTS or 0 <= number <= 1
+    return to_word(item) is not None or item in (None, "null", "None")
 
 
 def is_marked_bad(name: str, value: object) -> bool:
     """Whether a key, in small letters, says that people set the row or the answer aside."""
     if name in STATES:
-        return str(value).strip().lower() in BAD_STATES
-    return (name in BAD and to_flag(value) is True) or (name in GOOD and to_flag(value) is False)
+        return str(value).strip().lower() in STATES[name]
+    return (name in BAD and to_word(value) is True) or (name in GOOD and to_word(value) is False)

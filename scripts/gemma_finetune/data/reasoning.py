@@ -7,7 +7,8 @@
 
 Reasoning is the text of a key such as `reasoning_content`, or what stands between tags in an
 answer: `<think>` and `<thinking>` at the beginning of the answer or of a line, `<reasoning>` and
-`<thought>` only at the beginning of the answer. Tags in `code` are text. Tags inside a line may be
+`<thought>` only at the beginning of the answer. Tags in `code` are text; but a closing tag alone
+between backticks of other texts, as `_is_code` knows them, counts. Tags inside a line may be
 either: refuse and drop both reject the row.
 """
 
@@ -28,13 +29,18 @@ HINT = "data.reasoning says what to do with it: drop or keep"
 
 _FIRST_TAG = re.compile(r"\s*<(thoughts?|reasoning)>", re.IGNORECASE)
 _CLOSING = re.compile(r"</think(?:ing)?>|\[/THINK\]|<\|end_of_thought\|>", re.IGNORECASE)
+_TAG = re.compile(
+    r"(?P<open><think(?:ing)?>|\[THINK\]|<\|begin_of_thought\|>)"
+    f"|(?P<close>{_CLOSING.pattern})",
+    re.IGNORECASE,
+)
 # Code, or else an opening or a closing tag. Code comes first: tags in it are not found.
 _CODE_OR_TAG = re.compile(
-    r"```.*?```|`[^`\n]*`"
-    r"|(?P<open><think(?:ing)?>|\[THINK\]|<\|begin_of_thought\|>)"
-    f"|(?P<close>{_CLOSING.pattern})",
+    rf"```.*?```|`[^`\n]*`|{_TAG.pattern}",
     re.IGNORECASE | re.DOTALL,
 )
+# A closing tag alone in backticks or quotes: a text about the tag.
+_QUOTED = re.compile(rf"([`'\"])\s*(?:{_CLOSING.pattern})\s*\1", re.IGNORECASE)
 
 
 def is_reasoning(key: str, value: object) -> bool:
@@ -118,7 +124,19 @@ def _next_tag(answer: str, start: int = 0) -> re.Match | None:
     for found in _CODE_OR_TAG.finditer(answer, start):
         if found.lastgroup:
             return found
+        if not _is_code(found.group()):
+            return _TAG.search(answer, found.start())
     return None
+
+
+def _is_code(text: str) -> bool:
+    """Whether text between backticks is code. Backticks of two different places have the end of
+    reasoning between them, but not its beginning.
+    """
+    if not _CLOSING.search(text):
+        return True
+    first = _TAG.search(_QUOTED.sub("", text))
+    return first is None or first["open"] is not None
 
 
 def _is_at_edge(answer: str, start: int, tag: re.Match) -> bool:

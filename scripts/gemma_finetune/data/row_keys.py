@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gemma_finetune.data.blank import is_missing, is_nothing
+from gemma_finetune.data.blank import is_missing, is_missing_input, is_nothing
 from gemma_finetune.data.row_guess import PREFERENCES, unknown_format
 from gemma_finetune.data.turn_list import known_name, renamed
 
@@ -44,7 +44,7 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
     capitals get small letters, and all names of a system text become `system`; a list that a table
     holds as JSON text becomes a list.
     """
-    prepared = renamed(row, {key: _own_name(key, columns) for key in row})
+    prepared = renamed(row, {key: _own_name(key, columns) for key in row}, COLUMNS)
     for key in LISTS:
         if isinstance(prepared.get(key), str):
             prepared[key] = _unpacked(prepared[key])
@@ -77,13 +77,20 @@ def detect(row: dict, columns: Columns = NO_COLUMNS) -> str:
 
     # A table made of several sources has the columns of all of them, most of them empty.
     def is_full(key: str) -> bool:
-        return not (is_missing if key in COLUMNS else is_nothing)(row.get(key))
+        return not is_empty(key, row.get(key))
 
     for holds in (is_full, lambda key: row.get(key) is not None):
         found = _detect(row, holds)
         if found:
             return found
     raise unknown_format(row, *_question_and_answer(row))
+
+
+def is_empty(name: str, value: object) -> bool:
+    """Whether a key of a row with columns holds nothing. In columns of text, `"[]"` is text."""
+    if name in INPUTS:
+        return is_missing_input(value)
+    return is_missing(value) if name in COLUMNS else is_nothing(value)
 
 
 def _detect(row: dict, holds: Holds) -> str | None:
@@ -120,10 +127,17 @@ def pair_keys(row: dict, format: str, columns: Columns) -> dict[str, str]:
         question, answer = "instruction", "output"
     elif not (question and answer) and _is_labelled_text(row):
         question, answer = "text", "label"
-    inputs = (columns["input"],) if "input" in columns else INPUTS
-    text = _first_full(row, tuple(key for key in inputs if key != question))
+    inputs = (columns["input"],) if "input" in columns else _inputs(row)
+    full = [key for key in inputs if key != question and not is_missing_input(row.get(key))]
+    text = full[0] if full else None
     keys = {"instruction": question, "input": text, "output": answer, "history": "history"}
     return {field: key for field, key in keys.items() if key in row and key is not None}
+
+
+def _inputs(row: dict) -> tuple[str, ...]:
+    """The columns that may be the input. A number in `context` counts or names something."""
+    is_number = isinstance(row.get("context"), int | float)
+    return ("input",) if is_number else INPUTS
 
 
 def _question_and_answer(row: dict) -> tuple[str | None, str | None]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.blank import is_missing_input, is_nothing
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_guess import missing, unknown_format
 from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, pair_keys
@@ -43,6 +43,8 @@ MEDIA_PARTS = {
 }
 _OBJECTS = {"source", "resource", "file", "input_audio"}  # keys whose content is an object
 _USUAL_TURNS = ({"role", "content"}, {"from", "value"})
+_ALIASES = (("from", "role"), ("value", "content"))  # of a turn's keys
+_CONTENT = frozenset(("value", "content"))
 _PLACES = {"url", "path"}  # keys that are content only where a part has nothing else
 OPTIONAL = ("system", "split", "history", "tools")
 
@@ -142,6 +144,8 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
         raise unknown_format(row, keys.get("instruction"), keys.get("output"))
 
     used = set(keys.values())
+    if "input" in keys and is_missing_input(row[keys["input"]]):
+        del keys["input"]
     data = {key: row[key] for key in ("system", "split") if key in row}
     extra = {key: value for key, value in row.items() if key not in used and key not in data}
     for field, key in keys.items():
@@ -201,7 +205,10 @@ def _tidy(turn: Any) -> Any:
     if not isinstance(turn, dict) or turn.keys() in _USUAL_TURNS:
         return turn
     tidy = {key: value for key, value in turn.items() if value is not None}
-    return renamed(tidy, {key: known_name(key, TURN_KEYS) for key in tidy})
+    taken = {name for names in _ALIASES if any(map(tidy.get, names)) for name in names}
+    known = TURN_KEYS - taken
+    names = {key: known_name(key, known) for key in tidy}
+    return renamed(tidy, names, _CONTENT)
 
 
 def _is_json(value: Any) -> bool:

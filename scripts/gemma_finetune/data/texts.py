@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from operator import itemgetter
 
 from gemma_finetune.data.unpack import BUFFER
@@ -99,15 +99,22 @@ def read_members(stream: io.BufferedReader) -> Iterator[tuple[str, int, bytes]]:
     """(key, number, row): the rows of arrays under the keys of one JSON object.
 
     `{"version": 1, "data": [{…}, …]}`, or `{"train": [{…}, …], "test": [{…}, …]}`. An array
-    that begins with neither objects nor lists is skipped. Of others, every element is a row.
+    without an object or a list among its first 100 elements is skipped. Of others, every element
+    is a row.
     """
     for key, elements in groupby(_elements(stream, level=2), key=itemgetter(0)):
         numbered = enumerate(elements, 1)
-        first = list(islice(numbered, _LOOKED_AT))
-        has_rows = any(row.startswith((b"{", b"[")) for _, (_, row) in first)
+        first, has_rows = [], False
+        for number, (_, row) in islice(numbered, _LOOKED_AT):
+            first.append((number, row))
+            has_rows = row.startswith((b"{", b"["))
+            if has_rows:
+                break
         if key in _ABOUT_ROWS or not has_rows:
             continue
-        for number, (_, row) in chain(first, numbered):
+        for number, row in first:
+            yield key, number, row
+        for number, (_, row) in numbered:
             yield key, number, row
 
 

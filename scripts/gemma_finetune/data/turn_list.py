@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.blank import is_missing, is_nothing
 
 TURN_KEYS = frozenset("from role value content name tool_calls tool_call_id".split())
 
@@ -32,12 +32,17 @@ def small(key: str) -> str:
     return key.strip().lower()
 
 
-def renamed(row: dict, names: Mapping[str, str]) -> dict:
+def renamed(row: dict, names: Mapping[str, str], texts: frozenset[str]) -> dict:
     """The row under other names: {key: name}. A name that holds something stays as it is, and the
     key that would have taken it, too: `extra_keys` refuses that key.
+
+    texts: the names under which `"[]"` is text.
     """
     other = {key: name for key, name in names.items() if name != key}
     result = {key: value for key, value in row.items() if key not in other}
     for key, name in other.items():
-        result[name if is_nothing(result.get(name)) else key] = row[key]
+        value = result.get(name)
+        is_text = name in texts and isinstance(value, str)
+        is_free = is_missing(value) if is_text else is_nothing(value)
+        result[name if is_free else key] = row[key]
     return result
