@@ -9,6 +9,9 @@ url=$1 name=$2
 [ -d "$name" ] || git clone --quiet "$url" "$name"
 cd "$name"
 
+# Left by a run that ended before its figures were shared: the stages themselves come from the cache.
+dvc exp remove --quiet "$name" 2> /dev/null || true
+
 status=0
 timeout "${LIMIT:-0}" dvc exp run --pull --allow-missing --name "$name" "${@:3}" || status=$?
 

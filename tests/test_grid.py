@@ -44,12 +44,19 @@ def test_three_clones_share_a_grid_and_a_stopped_point_goes_on_elsewhere(
 
     def run_point(machine, rank, ok=True):
         folder = tmp_path / machine
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         command = ["bash", clone / "scripts/point.sh", url, f"rank-{rank}"]
         printed = run(folder, *command, "-S", f"lora.rank={rank}", *TARGETS, ok=ok)
         return folder / f"rank-{rank}", printed
 
-    run_point("first", 4)
+    # It was run before, and ended before it was shared.
+    (tmp_path / "first").mkdir()
+    git(tmp_path / "first", "clone", "-q", url, "rank-4")
+    unshared = ("dvc", "exp", "run", "--pull", "--allow-missing", "--name", "rank-4")
+    run(tmp_path / "first/rank-4", *unshared, "-S", "lora.rank=4", *TARGETS)
+    _, printed = run_point("first", 4)
+    assert "Running stage" not in printed
+
     monkeypatch.setenv("STOP_AT", "check")
     stopped, _ = run_point("second", 16, ok=False)
     monkeypatch.delenv("STOP_AT")
