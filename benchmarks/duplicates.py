@@ -28,9 +28,11 @@ import dedup as stage  # noqa: E402
 from gemma_finetune.data.converter import content_id  # noqa: E402
 from gemma_finetune.data.dedup import find_twins  # noqa: E402
 from gemma_finetune.data.evidence import (  # noqa: E402
-    SharedText,
     evidence_of,
     evidence_similarity,
+)
+from gemma_finetune.data.shared_text import (  # noqa: E402
+    SharedText,
 )
 
 THRESHOLD = 0.9

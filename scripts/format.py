@@ -21,9 +21,14 @@ from gemma_finetune.auto import KEPT_ROWS, sequence_length
 from gemma_finetune.config import AUTO, load_section, load_value, read_section
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.evidence import evidence_of, load_shared_text
+from gemma_finetune.data.evidence import (
+    evidence_of,
+)
 from gemma_finetune.data.formatter import Formatted, count_tokens, format_lines, where
 from gemma_finetune.data.lines import random_access
+from gemma_finetune.data.shared_text import (
+    load_shared_text,
+)
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import SequenceLength
 from gemma_finetune.utils.cli import UserError, run

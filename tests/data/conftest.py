@@ -8,8 +8,10 @@ import pytest
 
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.evidence import SharedText
 from gemma_finetune.data.readers import read_file
+from gemma_finetune.data.shared_text import (
+    SharedText,
+)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_finetune.data.dedup import features, find_twins, summarize
-from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
+from gemma_finetune.data.evidence import (
+    evidence_of,
+    evidence_similarity,
+)
+from gemma_finetune.data.shared_text import (
+    SharedText,
+)
 
 LONG = " ".join(f"word{n}" for n in range(100))
 NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))

@@ -9,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_finetune.data.evidence import (
-    SHARED_BY,
     Evidence,
-    SharedText,
-    SharedTextCounter,
     compared_shingles,
-    countable,
     evidence_of,
     evidence_similarity,
+)
+from gemma_finetune.data.shared_text import (
+    SHARED_BY,
+    SharedText,
+    SharedTextCounter,
+    countable,
     load_shared_text,
     split_sentences,
 )

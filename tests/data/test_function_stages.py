@@ -21,9 +21,15 @@ from function_rows import (
 )
 from gemma_finetune.data.converter import canonical, content_id
 from gemma_finetune.data.dedup import features
-from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
+from gemma_finetune.data.evidence import (
+    evidence_of,
+    evidence_similarity,
+)
 from gemma_finetune.data.formatter import format_lines, split_conversation
 from gemma_finetune.data.repair import REPAIRS
+from gemma_finetune.data.shared_text import (
+    SharedText,
+)
 from gemma_finetune.data.validation import check_rows
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import UserError

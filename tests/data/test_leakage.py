@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from gemma_finetune.data.evidence import (
-    SharedText,
     compared_shingles,
     evidence_of,
-    split_sentences,
 )
 from gemma_finetune.data.leakage import Leak, find_leaks, summarize
 from gemma_finetune.data.minhash import band_keys
+from gemma_finetune.data.shared_text import (
+    SharedText,
+    split_sentences,
+)
 from gemma_finetune.data.split import SPLITS
 
 NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from gemma_finetune.data.converter import UNTRAINED, canonical, content_id, id_without_masks
 from gemma_finetune.data.dedup import features, find_twins
-from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
+from gemma_finetune.data.evidence import (
+    evidence_of,
+    evidence_similarity,
+)
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.shared_text import (
+    SharedText,
+)
 from gemma_finetune.data.split import agreed_split, canonical_split, split_in_name, split_of
 from gemma_finetune.data.tool_rows import to_json
 

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.evidence import SharedText, evidence_of, evidence_similarity
+from gemma_finetune.data import twin_index
+from gemma_finetune.data.evidence import (
+    evidence_of,
+    evidence_similarity,
+)
+from gemma_finetune.data.shared_text import (
+    SharedText,
+)
 from gemma_finetune.data.twin_index import TwinIndex
 
 NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
@@ -54,3 +61,11 @@ def test_rows_that_a_long_template_makes_alike_are_not_compared(own):
     assert evidence_similarity(sets[0], sets[1]) > 0.6
     index = TwinIndex(list(range(300)), lambda rows: [sets[n] for n in rows], 0.9)
     assert sum(len(candidates) for _, candidates in index) == 0
+
+
+def test_rows_that_are_not_compared_with_all_look_alikes_are_counted(monkeypatch, capsys):
+    monkeypatch.setattr(twin_index, "COMPARED", 2)
+    index = TwinIndex(list(range(4)), lambda rows: [evidence("a b c") for _ in rows], 0.9)
+    counts = [len(index.similarities(row, candidates)) for row, candidates in index]
+    assert counts == [0, 1, 2, 2]
+    assert capsys.readouterr().out.startswith("1 rows have the words of over 2 others")

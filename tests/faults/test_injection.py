@@ -16,9 +16,11 @@ from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from gemma_finetune.config import CONTROL_PIECES, load_section
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.evidence import SharedText
 from gemma_finetune.data.formatter import format_lines
 from gemma_finetune.data.repair import REPAIRS
+from gemma_finetune.data.shared_text import (
+    SharedText,
+)
 from gemma_finetune.data.validation import check_rows, convert_lines
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.training.data_pipeline import Batches, pack

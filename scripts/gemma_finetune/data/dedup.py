@@ -16,14 +16,16 @@ from tqdm import tqdm
 from gemma_finetune.data.evidence import (
     Evidence,
     compared_shingles,
+)
+from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
+from gemma_finetune.data.shared_text import (
     countable,
     load_shared_text,
     split_sentences,
 )
-from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
 from gemma_finetune.data.shingles import turn_text
 from gemma_finetune.data.tool_rows import to_json
-from gemma_finetune.data.twin_index import COMPARED, TwinIndex
+from gemma_finetune.data.twin_index import TwinIndex
 
 # A row that names test is removed only because of another row that names test.
 PRIORITY = {"test": 0, "validation": 1, "train": 2}
@@ -136,8 +138,8 @@ def _near_twins(
     index = TwinIndex(rows, evidence, threshold)
     progress = tqdm(index, total=len(rows), unit=" rows compared", delay=2, disable=None)
     for row, candidates in progress:
-        staying = candidates[twin[candidates] < 0][:COMPARED]
-        similarities = [index.similarity(row, candidate) for candidate in staying.tolist()]
+        staying = candidates[twin[candidates] < 0]
+        similarities = index.similarities(row, staying)
         if similarities and max(similarities) >= threshold:
             best = int(np.argmax(similarities))  # the first of equals
             twin[row] = staying[best]

@@ -22,8 +22,14 @@ from gemma_finetune.config import END_OF_TURN, FUNCTION_PIECES, START_CALL, STAR
 from gemma_finetune.data import schemas
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.converter import id_without_masks, to_messages, to_openai_tools
-from gemma_finetune.data.evidence import compared_shingles, load_shared_text, split_sentences
+from gemma_finetune.data.evidence import (
+    compared_shingles,
+)
 from gemma_finetune.data.minhash import band_keys
+from gemma_finetune.data.shared_text import (
+    load_shared_text,
+    split_sentences,
+)
 from gemma_finetune.data.split import SPLITS, split_of
 from gemma_finetune.formats.chat_template import render, untrained_answers
 from gemma_finetune.formats.tokenizer import GemmaTokenizer, load_tokenizer

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemma_finetune.data.evidence import Evidence
+from gemma_finetune.data.evidence import (
+    Evidence,
+)
 from gemma_finetune.data.minhash import rows_in_shared_buckets
 from gemma_finetune.data.split import SPLITS
-from gemma_finetune.data.twin_index import COMPARED, TwinIndex
+from gemma_finetune.data.twin_index import TwinIndex
 
 
 class Leak(NamedTuple):
@@ -38,8 +40,8 @@ def find_leaks(
     leaks = []
     for row, candidates in index:
         in_other_splits = candidates[splits[candidates] != splits[row]]
-        for candidate in in_other_splits[:COMPARED].tolist():
-            similarity = index.similarity(row, candidate)
+        found = index.similarities(row, in_other_splits)
+        for candidate, similarity in zip(in_other_splits.tolist(), found, strict=False):
             if similarity >= threshold:
                 leaks.append(Leak(row, candidate, similarity))
     return leaks

@@ -14,7 +14,10 @@ from math import ceil
 
 import numpy as np
 
-from gemma_finetune.data.evidence import Evidence, evidence_similarity
+from gemma_finetune.data.evidence import (
+    Evidence,
+    evidence_similarity,
+)
 
 COUNT_BITS = 22
 COUNTED = 10_000  # rows that are looked at to learn which shingles are rare
@@ -42,6 +45,7 @@ class TwinIndex:
         self._evidence = lru_cache(CACHED)(lambda row: evidence([row])[0])
         self._rows = np.array(rows, np.int64)
         self._threshold = threshold
+        self._cut_short = 0  # rows that were not compared with all that look alike
 
         step = max(1, ceil(len(rows) / COUNTED))
         counts = self._count(rows[::step])
@@ -55,6 +59,16 @@ class TwinIndex:
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         for number, row in enumerate(self._rows.tolist()):
             yield row, self._rows[self._candidates(number)]
+        if self._cut_short:
+            print(
+                f"{self._cut_short:,} rows have the words of over {COMPARED} others, and were "
+                "compared with the first of these"
+            )
+
+    def similarities(self, row: int, others: np.ndarray) -> list[float]:
+        """How similar a row is to the first COMPARED of these (`similarity`)."""
+        self._cut_short += len(others) > COMPARED
+        return [self.similarity(row, other) for other in others[:COMPARED].tolist()]
 
     def similarity(self, a: int, b: int) -> float:
         """How similar two rows are (`evidence_similarity`); below the threshold, at most."""
