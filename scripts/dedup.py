@@ -19,14 +19,9 @@ from tqdm import tqdm
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.dedup import Features, count_text, features, find_twins, summarize
-from gemma_finetune.data.evidence import (
-    evidence_of,
-)
+from gemma_finetune.data.evidence import evidence_of
 from gemma_finetune.data.lines import random_access
-from gemma_finetune.data.shared_text import (
-    SharedText,
-    SharedTextCounter,
-)
+from gemma_finetune.data.shared_text import SharedText, SharedTextCounter
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
 from gemma_finetune.utils.parallel import chunks, map_ordered

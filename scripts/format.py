@@ -8,6 +8,7 @@ facts.npz (numbers about each row, for `describe`) and lengths.json (for `settin
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import partial
 from itertools import chain, compress, islice
 from pathlib import Path
@@ -17,18 +18,14 @@ import numpy as np
 import orjson
 from pydantic import TypeAdapter
 
-from gemma_finetune.auto import KEPT_ROWS, sequence_length
+from gemma_finetune.auto import KEPT_ROWS, USUAL_ANSWERS, Lengths, covering, sequence_length
 from gemma_finetune.config import AUTO, load_section, load_value, read_section
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.evidence import (
-    evidence_of,
-)
+from gemma_finetune.data.evidence import evidence_of
 from gemma_finetune.data.formatter import Formatted, count_tokens, format_lines, where
 from gemma_finetune.data.lines import random_access
-from gemma_finetune.data.shared_text import (
-    load_shared_text,
-)
+from gemma_finetune.data.shared_text import load_shared_text
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import SequenceLength
 from gemma_finetune.utils.cli import UserError, run
@@ -96,9 +93,14 @@ def choose_limit(file: BinaryIO, config: DataConfig) -> int:
 
 
 def write_lengths(folder: Path, limit: int, answers: np.ndarray, splits: np.ndarray) -> None:
-    """Writes what `settings` asks of the data: the sequence length and the longest test answer."""
-    longest = int(np.max(answers[splits == SPLITS.index("test")], initial=0))
-    write_json(folder / "lengths.json", {"sequence_length": limit, "longest_answer": longest})
+    """Writes what `settings` asks of the data: the sequence length and those of test answers."""
+    tokens = answers[splits == SPLITS.index("test")].tolist()
+    lengths = Lengths(
+        sequence_length=limit,
+        longest_answer=max(tokens, default=0),
+        usual_answer=covering([count for count in tokens if count], USUAL_ANSWERS),
+    )
+    write_json(folder / "lengths.json", asdict(lengths))
 
 
 def write(

@@ -52,7 +52,7 @@ def chosen(base, lengths, **changes):
 
 
 def test_the_committed_run_has_what_the_rules_make_of_its_base_and_data():
-    found = chosen(TINY, Lengths(sequence_length=160, longest_answer=27))
+    found = chosen(TINY, Lengths(sequence_length=160, longest_answer=27, usual_answer=27))
     assert found == json.loads((ROOT / "metrics/settings.json").read_text())
     assert found == {
         "model": {"dtype": "float32"},
@@ -68,7 +68,7 @@ def test_the_committed_run_has_what_the_rules_make_of_its_base_and_data():
 
 
 def test_a_real_gemma_on_ordinary_text():
-    assert chosen(REAL, Lengths(sequence_length=512, longest_answer=300)) == {
+    assert chosen(REAL, Lengths(sequence_length=512, longest_answer=300, usual_answer=300)) == {
         "model": {"dtype": "bfloat16"},
         "train": {
             "learning_rate": 0.0002,
@@ -84,8 +84,14 @@ def test_a_real_gemma_on_ordinary_text():
 @pytest.mark.parametrize(("tokens", "answers"), [(20, 150), (96, 64), (384, 16), (10_000, 1)])
 def test_a_real_gemma_gives_fewer_answers_where_they_may_be_longer(tokens, answers):
     for base, wanted in ((REAL, answers), (TINY, 300)):
-        found = chosen(base, Lengths(256, 20), evaluate_max_tokens=tokens)
+        found = chosen(base, Lengths(256, 20, 20), evaluate_max_tokens=tokens)
         assert found["evaluate"]["max_answers"] == wanted
+
+
+def test_one_long_answer_gets_room_in_the_cache_and_does_not_take_the_time_of_all():
+    rare, usual = Lengths(256, 1400, 60), Lengths(256, 60, 60)
+    assert chosen(REAL, rare)["evaluate"] == chosen(REAL, usual)["evaluate"]
+    assert chosen(REAL, rare)["export"]["cache_length"] >= 2 * 256 + 1400
 
 
 def test_sizes_are_those_of_the_published_models():
@@ -111,21 +117,21 @@ def test_the_memory_of_training_is_that_of_the_benchmarks(tokens, measured_gb):
     ],
 )
 def test_the_batch_fits_the_memory(base, rows, memory_gb, batch, passes):
-    found = chosen(base, Lengths(rows, 20), train_memory_gb=memory_gb)["train"]
+    found = chosen(base, Lengths(rows, 20, 20), train_memory_gb=memory_gb)["train"]
     assert (found["batch_size"], found["gradient_accumulation_steps"]) == (batch, passes)
 
 
 def test_a_value_of_ones_own_wins_and_the_others_follow_it():
-    found = chosen(REAL, Lengths(256, 20), train_batch_size=2, export_cache_length=100)
+    found = chosen(REAL, Lengths(256, 20, 20), train_batch_size=2, export_cache_length=100)
     assert found["train"]["batch_size"] == 2
     assert found["train"]["gradient_accumulation_steps"] == 4
     assert found["export"] == {"cache_length": 100, "prefill_lengths": [8]}
-    found = chosen(REAL, Lengths(256, 20), train_gradient_accumulation_steps=2)
+    found = chosen(REAL, Lengths(256, 20, 20), train_gradient_accumulation_steps=2)
     assert found["train"]["batch_size"] == 8  # a larger step in the same memory
 
 
 def test_the_cache_holds_the_evaluations_probe_and_does_not_follow_its_answers():
-    labels = Lengths(sequence_length=128, longest_answer=5)
+    labels = Lengths(sequence_length=128, longest_answer=5, usual_answer=5)
     assert chosen(REAL, labels)["export"]["cache_length"] == 768  # 512 of the window, and more
     longer = chosen(REAL, labels, evaluate_max_tokens=2000)
     assert longer["export"] == chosen(REAL, labels)["export"]
@@ -161,6 +167,7 @@ def stage(write_params):
             "data/formatted/lengths.json": {
                 "sequence_length": 512,
                 "longest_answer": longest_answer,
+                "usual_answer": longest_answer,
             },
         }.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

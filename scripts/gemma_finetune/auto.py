@@ -37,6 +37,7 @@ PAST_WINDOW = 32  # tokens of the evaluation's probe beyond the sliding window
 SMALL_POSITIONS, SMALL_ANSWERS = 6000, 300
 MOST_POSITIONS, MOST_ANSWERS, MOST_ANSWER_TOKENS = 3000, 150, 6144
 SHORTEST_ANSWER = 96  # tokens that an answer in the evaluation may have at least
+USUAL_ANSWERS = 0.95  # share of the test answers that the evaluation lets a model write whole
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,15 @@ class Base:
 
 @dataclass(frozen=True)
 class Lengths:
-    """What the rules ask of the data, in tokens: of a row in training, and of a test answer."""
+    """What the rules ask of the data, in tokens: of a row in training, and of the test answers.
+
+    usual_answer: what the share USUAL_ANSWERS of them has at most. One answer of 2,000 tokens must
+    not take the time of all others.
+    """
 
     sequence_length: int
     longest_answer: int
+    usual_answer: int
 
 
 def read_base(config: Mapping[str, Any]) -> Base:
@@ -80,9 +86,13 @@ def read_base(config: Mapping[str, Any]) -> Base:
 
 def sequence_length(tokens: Sequence[int], share: float = KEPT_ROWS) -> int:
     """The length that keeps this share of rows of so many `tokens`, rounded up; at most 2,048."""
+    return min(max(round_up(covering(tokens, share), 32), SHORTEST_ROW), LONGEST_ROW)
+
+
+def covering(tokens: Sequence[int], share: float) -> int:
+    """The least number that this share of `tokens` does not exceed; 0 without any."""
     ordered = sorted(tokens)
-    last_kept = ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else 0
-    return min(max(round_up(last_kept, 32), SHORTEST_ROW), LONGEST_ROW)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else 0
 
 
 def choose(
@@ -103,11 +113,11 @@ def choose(
     memory = tokens_in_memory(base, chosen["model"]["dtype"], params["train"]["memory_gb"])
     _choose_batch(train, base, rows, memory)
 
-    answer = max(round_up(lengths.longest_answer * 3 // 2, 32), SHORTEST_ANSWER)
     if evaluate["max_tokens"] == AUTO:
-        evaluate["max_tokens"] = answer
+        evaluate["max_tokens"] = _room_for(lengths.usual_answer)
     _choose_budget(evaluate, base)
     if export["cache_length"] == AUTO:  # not by evaluate.max_tokens: it must not change the model
+        answer = _room_for(lengths.longest_answer)
         room = round_up(max(2 * rows + answer, shortest_cache(base, rows)), 256)
         export["cache_length"] = min(room, base.max_positions)
     if export["prefill_lengths"] == AUTO:
@@ -115,6 +125,11 @@ def choose(
         cache = export["cache_length"]
         export["prefill_lengths"] = [length for length in fitting if length < cache]
     return chosen
+
+
+def _room_for(answer: int) -> int:
+    """Tokens in which a model may give an answer of so many in other words."""
+    return max(round_up(answer * 3 // 2, 32), SHORTEST_ANSWER)
 
 
 def _choose_budget(evaluate: dict[str, Any], base: Base) -> None:

@@ -152,7 +152,17 @@ def test_lengths_say_the_sequence_length_of_ones_own_and_the_longest_test_answer
     (row,) = [row for row in read("data/formatted/test.jsonl") if "Count" in row["text"]]
     tokenizer = GemmaTokenizer("models/base/tokenizer.model")
     _, supervised = tokenizer.encode_conversation(row["text"])
-    assert lengths == {"sequence_length": 200, "longest_answer": sum(supervised)}
+    assert lengths["sequence_length"] == 200
+    assert lengths["longest_answer"] == lengths["usual_answer"] == sum(supervised)
+
+
+def test_one_answer_in_a_hundred_is_not_the_usual_one(params):
+    params({})
+    long_answer = canonical([("human", "Count."), ("gpt", "one two three " * 4)], "test", {})
+    write_raw([*(conversation(n, "test") for n in range(99)), long_answer, conversation(99)])
+    run("validate", "convert", "dedup", "format")
+    lengths = json.loads(Path("data/formatted/lengths.json").read_text())
+    assert 0 < lengths["usual_answer"] < lengths["longest_answer"] / 2
 
 
 LONG = canonical([("human", " ".join(["light"] * 300)), ("gpt", "on")], "train", {})

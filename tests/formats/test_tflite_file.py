@@ -1,4 +1,7 @@
+import flatbuffers
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
@@ -34,3 +37,18 @@ def test_refuses_another_file(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match="not a TFLite model"):
         TFLiteFile(path)
+
+
+@pytest.mark.parametrize("shape", [[], None])
+def test_refuses_logits_without_a_shape(float32, tmp_path, shape):
+    model = schema.ModelT.InitFromPackedBuf(float32.read_bytes())
+    decode = next(s for s in model.signatureDefs if s.signatureKey == b"decode")
+    logits = next(output for output in decode.outputs if output.name == b"logits")
+    tensor = model.subgraphs[decode.subgraphIndex].tensors[logits.tensorIndex]
+    tensor.shape = shape if shape is None else np.array(shape, np.int32)
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path = tmp_path / "model.tflite"
+    path.write_bytes(builder.Output())
+    with pytest.raises(UserError, match="not a TFLite model, or a damaged one"):
+        TFLiteFile(path).vocabulary_size()

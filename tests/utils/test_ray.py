@@ -200,11 +200,21 @@ def test_files_that_a_function_reads_are_sent(on_cluster, tmp_path, monkeypatch)
     outside.write_text("outside")
 
     def read(chunk, *, inside, outside, other):
-        return Path(inside).read_text(), Path(outside).read_text(), str(inside), other
+        return Path(inside).read_text(), Path(outside).read_text(), Path(inside).suffix, other
 
     work = partial(read, inside=Path("models/inside.txt"), outside=str(outside), other="models")
     found = list(map_ordered(work, numbers(20)))
-    assert found == [("inside", "outside", "models/inside.txt", "models")] * 20
+    assert found == [("inside", "outside", ".txt", "models")] * 20
+
+
+def test_a_file_with_other_content_under_the_same_name_is_sent_again(
+    on_cluster, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for content in ("old", "new"):
+        Path("file.txt").write_text(content)
+        work = partial(lambda chunk, *, path: Path(path).read_text(), path="file.txt")
+        assert set(map_ordered(work, numbers(20))) == {content}
 
 
 def test_chunks_run_on_every_node_with_code_that_was_sent_there(on_cluster):

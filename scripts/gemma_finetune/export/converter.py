@@ -21,7 +21,7 @@ from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_json, require
 from gemma_finetune.utils.memory import available_memory, peak_memory
-from gemma_finetune.utils.progress import Bar, working
+from gemma_finetune.utils.progress import Bar, relay, working
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GB = 1e9
@@ -135,7 +135,10 @@ def _progress_bar(signatures: int) -> Iterator[None]:
     from litert_torch.progress import console  # of rich
 
     steps = 7 * signatures + 9
-    with Bar(desc="convert to TFLite", total=steps, unit="step", leave=False) as bar:
+    with (
+        relay() as stream,  # one of the steps holds Python's lock for half a minute and more
+        Bar(desc="convert to TFLite", total=steps, unit="step", leave=False, stream=stream) as bar,
+    ):
         console.push_render_hook(_Steps(bar))
         try:
             yield

@@ -60,14 +60,14 @@ class TFLiteFile:
 
     def cache_length(self) -> int:
         """How many tokens the KV cache holds."""
-        return self._decode_shape("Inputs", b"mask")[-1]
+        return self._last_dimension("Inputs", b"mask")
 
     def vocabulary_size(self) -> int:
         """How many logits the model gives."""
-        return self._decode_shape("Outputs", b"logits")[-1]
+        return self._last_dimension("Outputs", b"logits")
 
-    def _decode_shape(self, kind: str, name: bytes) -> list[int]:
-        """Shape of an input or output of the signature `decode`. UserError if it has no such."""
+    def _last_dimension(self, kind: str, name: bytes) -> int:
+        """The last dimension of an input or output of `decode`. UserError if there is none."""
         with _reading(self.path):
             for signature in self._signature_defs():
                 if signature.SignatureKey() != b"decode":
@@ -76,7 +76,7 @@ class TFLiteFile:
                 for i in range(getattr(signature, f"{kind}Length")()):
                     entry = getattr(signature, kind)(i)
                     if entry.Name() == name:
-                        return subgraph.Tensors(entry.TensorIndex()).ShapeAsNumpy().tolist()
+                        return int(subgraph.Tensors(entry.TensorIndex()).ShapeAsNumpy()[-1])
         raise UserError(
             f"{self.path}: no language model of this project: its `decode` has no {name.decode()}"
         )

@@ -1,32 +1,41 @@
 """Runs the chunks of the data stages on the Ray cluster that RAY_ADDRESS names.
 
-- The machines share no folder: code and files are sent to them when a stage connects. They need
-  the packages of requirements.lock, and the same Python.
+- The machines share no folder: code is sent to them when a stage connects, and the files that a
+  function reads with the function. They need the packages of requirements.lock, and the same
+  Python.
 - A chunk whose machine is lost runs again on another one.
 - At most AHEAD chunks are on their way, so the memory that a stage takes here is bounded.
 """
 
+import hashlib
 import os
 import pickle
-import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import aside
 
 SCRIPTS = Path(__file__).parents[2]
 AHEAD = 128  # chunks: up to 512 MB of input, enough to keep 64 cores busy
 RETRIES = 5  # of a chunk, if its worker or its machine is lost
 PATIENCE = 10  # seconds until the cluster answers; Ray itself tries for minutes
 LONG = 60  # seconds for a chunk
+
+
+class File(NamedTuple):
+    """A file as it is sent: workers read an array in Ray's shared memory without copying it."""
+
+    name: str  # with a digest: a worker writes each content once
+    content: np.ndarray  # (bytes,)
 
 
 @contextmanager
@@ -38,25 +47,32 @@ def submitter(function: Callable) -> Iterator[Callable[[list], Callable]]:
     """
     ray = _import_ray()
     address = os.environ["RAY_ADDRESS"]
-    function, files = _find_files(function)
-    _connect(ray, address, files)
+    files = _read_files(function)
+    _connect(ray, address)
     try:
         task = ray.remote(_call).options(max_retries=RETRIES)
-        shared = ray.put(function)  # sent once to each machine, not with every chunk
+        # Sent once to each machine, not with every chunk.
+        shared, shared_files = ray.put(function), ray.put(files)
 
         def submit(chunk: list) -> Callable:
-            return partial(_wait, ray, task.remote(shared, chunk))
+            return partial(_wait, ray, task.remote(shared, shared_files, chunk))
 
         yield submit
     finally:
         ray.shutdown()
 
 
-def _call(function: Callable, chunk: list) -> bytes:
-    """Runs on the cluster.
+def _call(function: Callable, files: Mapping[str, File], chunk: list) -> bytes:
+    """Runs on the cluster, in a folder of Ray's.
 
     Pickled here, because arrays would otherwise stay in Ray's shared memory until the stage ends.
     """
+    for keyword, file in files.items():
+        path = Path(file.name)
+        if not path.exists():
+            with aside(path) as temporary:
+                file.content.tofile(temporary)
+        function = partial(function, **{keyword: str(path)})
     return pickle.dumps(function(chunk))
 
 
@@ -91,49 +107,32 @@ def _import_ray() -> Any:
     return ray
 
 
-def _find_files(function: Callable) -> tuple[Callable, dict[str, Path]]:
-    """The files that `function`, a partial, gets as keyword arguments.
-
-    Returns the function as the workers call it, and {path in their folder: path here}. Only paths
-    outside the current folder have to change.
-    """
-    files: dict[str, Path] = {}
-    if not isinstance(function, partial):
-        return function, files
-
-    keywords = dict(function.keywords)
-    for name, value in function.keywords.items():
+def _read_files(function: Callable) -> dict[str, File]:
+    """The files whose paths `function`, a partial, gets as keyword arguments: {keyword: file}."""
+    files: dict[str, File] = {}
+    for keyword, value in getattr(function, "keywords", {}).items():
         if isinstance(value, str | Path) and os.path.isfile(value):
-            path = Path(os.path.abspath(value))
-            inside = path.is_relative_to(Path.cwd())
-            target = path.relative_to(Path.cwd() if inside else path.anchor)
-            files[str(target)] = path
-            keywords[name] = type(value)(target)
-    return partial(function.func, *function.args, **keywords), files
+            content = np.fromfile(value, np.uint8)
+            digest = hashlib.sha256(content.data).hexdigest()
+            files[keyword] = File(f"{digest[:16]}-{Path(value).name}", content)
+    return files
 
 
-def _connect(ray: Any, address: str, files: dict[str, Path]) -> None:
-    """Connects, and sends our code and `files`: the folder in which the workers run."""
-    with TemporaryDirectory() as folder:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(SCRIPTS, folder, ignore=ignored, dirs_exist_ok=True)
-        for target, path in files.items():
-            copy = Path(folder, target)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        try:
-            _knock(address)
-            ray.init(
-                address,
-                runtime_env={"working_dir": folder},
-                logging_level="ERROR",
-                log_to_driver=False,
-            )
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise UserError(
-                f"RAY_ADDRESS={address}: cannot use this Ray cluster ({_one_line(error)}); start "
-                "it with `ray start`, or unset RAY_ADDRESS to use the cores of this machine"
-            )
+def _connect(ray: Any, address: str) -> None:
+    """Connects, and sends our code: the folder in which the workers run."""
+    try:
+        _knock(address)
+        ray.init(
+            address,
+            runtime_env={"working_dir": str(SCRIPTS)},
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(
+            f"RAY_ADDRESS={address}: cannot use this Ray cluster ({_one_line(error)}); start "
+            "it with `ray start`, or unset RAY_ADDRESS to use the cores of this machine"
+        )
 
 
 def _knock(address: str) -> None:
