@@ -87,9 +87,9 @@ def tensor_shapes(shape):
     return found
 
 
-def prepare(folder, shape, tokenizer):
+def prepare(folder, shape, tokenizer, tokens):
     """A folder that the export stages can run in: a random base, a random adapter, one
-    conversation.
+    conversation. `tokens`: for AWQ's scales.
     """
     rng, base = np.random.default_rng(0), folder / "models/base"
     base.mkdir(parents=True)
@@ -121,7 +121,11 @@ def prepare(folder, shape, tokenizer):
             json.dumps({"id": "0", "text": PROMPT}) + "\n"
         )
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["export"] |= {"prefill_lengths": PREFILL_LENGTHS, "cache_length": CACHE_LENGTH}
+    params["export"] |= {
+        "prefill_lengths": PREFILL_LENGTHS,
+        "cache_length": CACHE_LENGTH,
+        "calibration_tokens": tokens,
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
 

@@ -39,6 +39,7 @@ PLACEHOLDERS = {
     "gradient_accumulation_steps": 1,
     "cache_length": 2,
     "prefill_lengths": [1],
+    "calibration_tokens": 0,
     "max_positions": 1,
     "max_answers": 1,
     "max_tokens": 1,

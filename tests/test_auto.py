@@ -62,7 +62,7 @@ def test_the_committed_run_has_what_the_rules_make_of_its_base_and_data():
             "batch_size": 4,
             "gradient_accumulation_steps": 1,
         },
-        "export": {"cache_length": 512, "prefill_lengths": [8, 128]},
+        "export": {"cache_length": 512, "prefill_lengths": [8, 128], "calibration_tokens": 1024},
         "evaluate": {"max_positions": 6000, "max_answers": 300, "max_tokens": 96},
     }
 
@@ -76,7 +76,11 @@ def test_a_real_gemma_on_ordinary_text():
             "batch_size": 4,
             "gradient_accumulation_steps": 1,
         },
-        "export": {"cache_length": 1536, "prefill_lengths": [8, 128, 512]},
+        "export": {
+            "cache_length": 1536,
+            "prefill_lengths": [8, 128, 512],
+            "calibration_tokens": 1024,
+        },
         "evaluate": {"max_positions": 3000, "max_answers": 12, "max_tokens": 480},
     }
 
@@ -125,7 +129,8 @@ def test_a_value_of_ones_own_wins_and_the_others_follow_it():
     found = chosen(REAL, Lengths(256, 20, 20), train_batch_size=2, export_cache_length=100)
     assert found["train"]["batch_size"] == 2
     assert found["train"]["gradient_accumulation_steps"] == 4
-    assert found["export"] == {"cache_length": 100, "prefill_lengths": [8]}
+    assert found["export"]["cache_length"] == 100
+    assert found["export"]["prefill_lengths"] == [8]
     found = chosen(REAL, Lengths(256, 20, 20), train_gradient_accumulation_steps=2)
     assert found["train"]["batch_size"] == 8  # a larger step in the same memory
 
@@ -135,6 +140,17 @@ def test_the_cache_holds_the_evaluations_probe_and_does_not_follow_its_answers()
     assert chosen(REAL, labels)["export"]["cache_length"] == 768  # 512 of the window, and more
     longer = chosen(REAL, labels, evaluate_max_tokens=2000)
     assert longer["export"] == chosen(REAL, labels)["export"]
+
+
+@pytest.mark.parametrize(
+    ("quantizations", "tokens"),
+    [(["int8"], 0), (["int8", "int4_embedding"], 0), (["int8", "int4"], 1024), (["mine"], 1024)],
+)
+def test_weights_are_scaled_only_where_a_recipe_gains_by_it(quantizations, tokens):
+    found = chosen(REAL, Lengths(256, 20, 20), export_quantizations=quantizations)
+    assert found["export"]["calibration_tokens"] == tokens
+    given = chosen(REAL, Lengths(256, 20, 20), export_calibration_tokens=64)
+    assert given["export"]["calibration_tokens"] == 64
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from gemma_finetune.utils.rounding import round_up
 KEYS = {
     "model": ("dtype",),
     "train": ("learning_rate", "sequence_length", "batch_size", "gradient_accumulation_steps"),
-    "export": ("cache_length", "prefill_lengths"),
+    "export": ("cache_length", "prefill_lengths", "calibration_tokens"),
     "evaluate": ("max_positions", "max_answers", "max_tokens"),
 }
 
@@ -31,6 +31,8 @@ SMALL = 50e6  # parameters
 KEPT_ROWS = 0.99  # share of the rows that an automatic sequence length keeps
 SHORTEST_ROW, LONGEST_ROW = 128, 2048  # tokens
 PREFILL_LENGTHS = (8, 128, 512, 2048)
+CALIBRATION_TOKENS = 1024  # of training rows, for AWQ's scales
+UNSCALED = {"int8", "int4_embedding"}  # recipes with projections of 8 bits, which need no scales
 PAST_WINDOW = 32  # tokens of the evaluation's probe beyond the sliding window
 # How much of the test split is measured: of a real Gemma, what two cores do in about 20 minutes,
 # even where no model ends its answers by itself.
@@ -124,6 +126,9 @@ def choose(
         fitting = [length for length in PREFILL_LENGTHS if length <= max(rows, 128)]
         cache = export["cache_length"]
         export["prefill_lengths"] = [length for length in fitting if length < cache]
+    if export["calibration_tokens"] == AUTO:
+        needs_none = UNSCALED.issuperset(params["export"]["quantizations"])
+        export["calibration_tokens"] = 0 if needs_none else CALIBRATION_TOKENS
     return chosen
 
 
