@@ -164,8 +164,8 @@ def look_alikes(writer: Writer) -> None:
             for _ in range(size):
                 content = writer.text(writer.rng.randint(4, 12))
                 rows.append(conversation(f"{instruction}\n\n{content}", "complaint"))
-        share = f"100 x {size}"
-        print(f"| 200-word instruction, one label, {share} | {len(rows)} | {removed(rows)[0].sum()} |")
+        gone = removed(rows)[0].sum()
+        print(f"| 200-word instruction for {size} rows, one label | {len(rows)} | {gone} |")
     question = writer.text(100)
     rows = [conversation(question, writer.text(10)) for _ in range(200)]
     print(f"| one question, other answers | 200 | {removed(rows)[0].sum()} |")
