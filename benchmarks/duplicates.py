@@ -157,6 +157,15 @@ def look_alikes(writer: Writer) -> None:
                 conversation(f"{instruction}\n\n{content}", ("praise", "complaint")[number % 2])
             )
         print(f"| {words}-word instruction, two labels | 200 | {removed(rows)[0].sum()} |")
+    for size in (2, 5, 10):
+        rows = []
+        for _ in range(100):
+            instruction = writer.text(200)
+            for _ in range(size):
+                content = writer.text(writer.rng.randint(4, 12))
+                rows.append(conversation(f"{instruction}\n\n{content}", "complaint"))
+        gone = removed(rows)[0].sum()
+        print(f"| 200-word instruction for {size} rows, one label | {len(rows)} | {gone} |")
     question = writer.text(100)
     rows = [conversation(question, writer.text(10)) for _ in range(200)]
     print(f"| one question, other answers | 200 | {removed(rows)[0].sum()} |")

@@ -89,16 +89,18 @@ WORDS = [SYSTEM, user("Hello"), assistant("Hello!")]
 CONVERSATIONS = (ONE, TWO, WORDS)
 
 
-def train_vocabulary(path: Path) -> Path:
+def train_vocabulary(path: Path, conversations=CONVERSATIONS) -> Path:
     """A vocabulary with the seven pieces, in which the conversations are short."""
     from conftest import train_tokenizer
     from gemma_finetune.config import FUNCTION_PIECES
 
-    texts = [render(messages, TOOLS) for messages in CONVERSATIONS]
+    texts = [render(messages, TOOLS) for messages in conversations]
     return train_tokenizer(path, 440, FUNCTION_PIECES, texts)
 
 
-def write_model(directory: Path, tokenizer_path: Path, steps: int = 120) -> float:
+def write_model(
+    directory: Path, tokenizer_path: Path, steps: int = 120, conversations=CONVERSATIONS
+) -> float:
     """Writes the model in Hugging Face layout. Returns its loss on the conversations."""
     import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
@@ -123,7 +125,7 @@ def write_model(directory: Path, tokenizer_path: Path, steps: int = 120) -> floa
     )
     model = Gemma3ForCausalLM(config).train()
     rows = []
-    for messages in CONVERSATIONS:
+    for messages in conversations:
         ids, _ = tokenizer.encode_conversation(render(messages, TOOLS))
         rows.append(ids)
     length = max(map(len, rows))

@@ -62,6 +62,41 @@ def test_rows_with_one_long_instruction_are_compared_by_the_rest(separator, rows
     assert most_similar(conversations) < 0.7
 
 
+@pytest.mark.parametrize("separator", ["\n\n", "\n", " "])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("The lid came broken.", "The lid came fine."),
+        ("The lid came broken.", "The box came late. It was wet."),
+        ("Where is my card?", "How do I close my account?"),
+        ("What is 2 + 2?", "What is 17 - 5?"),
+    ],
+)
+def test_two_questions_after_one_instruction_are_not_alike(separator, a, b):
+    """Two rows are too few to tell by counting that the instruction is shared."""
+    before, after = (chat(f"{INSTRUCTION}{separator}{text}", "complaint") for text in (a, b))
+    assert similarity(before, after) < 0.7
+    before, after = (chat("hi", f"{text}{separator}{INSTRUCTION}") for text in (a, b))
+    assert similarity(before, after) < 0.7
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        "A day at the sea with friends is good. We swim, we eat and we sleep.",  # a word
+        "A day at the sea with friends is fine; we swim. We eat and we sleep",  # punctuation
+        "A day at the sea with friends is fine. We swim, we eat and we sleep. And so on.",
+        "And so on. A day at sea with friends is fine. We swim, we eat and we sleep.",  # both
+        "We swim, we eat and we sleep.",  # a sentence is left out
+    ],
+)
+def test_an_edit_between_equal_sentences_stays_an_edit(edited):
+    text = "A day at the sea with friends is fine. We swim, we eat and we sleep."
+    for separator in ("\n\n", " "):
+        a, b = (chat("hi", f"{INSTRUCTION}{separator}{said}") for said in (text, edited))
+        assert similarity(a, b) > 0.9
+
+
 def test_an_instruction_changes_no_similarity():
     questions = [f"where is my card {n} and when does it come {n % 7}" for n in range(40)]
     plain = [chat(question) for question in questions]

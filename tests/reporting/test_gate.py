@@ -180,6 +180,23 @@ def test_a_loss_of_words_where_the_runtime_disagrees_is_blamed_on_the_runtime():
     assert CAUSES["bundle"] in message and CAUSES["quantize"] not in message
 
 
+def test_further_figures_are_judged_in_the_tuned_model_and_in_each_bundle():
+    config = replace(CONFIG, min_figures={"call_name": 0.9}, max_figures={"false_call": 0.05})
+    metrics = healthy()
+    for rung in ("merged", *(f"{kind}_{name}" for kind in ("task", "litertlm") for name in NAMES)):
+        metrics[rung] |= spread("call_name", 0.95) | spread("false_call", 0.01)
+    assert {check.verdict for check in checks(metrics, config, NAMES)} == {PASS}
+
+    metrics["litertlm_int8"] |= spread("false_call", 0.4)
+    message = failure(checks(metrics, config, NAMES))
+    assert message.startswith("the export chain breaks at hop bundle@int8:")
+    assert "litertlm_int8.false_call is 0.4 (95 %" in message
+    assert CAUSES["bundle.faulty_answers"] in message
+
+    with pytest.raises(UserError, match="check.max_figures: no figure 'wrong'.*call_name, .*false"):
+        checks(metrics, replace(config, max_figures={"wrong": 0.1}), NAMES)
+
+
 def test_a_task_without_threshold_is_an_error():
     metrics = healthy()
     metrics["test_set"] |= {"task": "songs"}

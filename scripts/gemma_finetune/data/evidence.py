@@ -6,6 +6,9 @@ evidence: an instruction before every question, a signature after every answer, 
 template. It is left out of a comparison where both rows have it; where only one has it, it is a
 difference. System texts are left out.
 
+A template that few rows fill cannot be told by counting. So what differs between two rows has to be
+alike too: an instruction of 200 words does not make copies of two questions after it.
+
 Order counts, and how often a thing is said: sorted lines are no copy of unsorted ones, and "yes,
 no" is none of "no, yes".
 
@@ -14,22 +17,31 @@ only as similar as their sets of functions are. Where other answers are trained 
 copy: removing one would lose an answer.
 """
 
-from itertools import chain, pairwise
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain, groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
 from rensa import RMinHash
 
 from gemma_finetune.data.shared_text import (
+    ENDS,
+    SIDE_OF,
     SIDES,
     Sentences,
     SharedText,
     is_shared,
     split_sentences,
+    tokenize,
 )
+from gemma_finetune.data.shingles import turn_text
 from gemma_finetune.data.tool_rows import to_json
 
 NO_TOOLS: frozenset[int] = frozenset()
+# Words that sentences which differ have in common at least, if one is an edit of the other: a word
+# in six was changed.
+EDITED = 0.7
 
 
 class Evidence(NamedTuple):
@@ -37,7 +49,7 @@ class Evidence(NamedTuple):
 
     order: all shingles as they come; whole: the same as sets; shared: those of them in sentences
     that many rows share, and in the frame of a sentence that many rows fill. tools: a hash of each
-    function that may be called. untrained: the turns that are not trained on.
+    function that may be called. untrained: the turns that are not trained on. texts: what was said.
     """
 
     order: tuple[list[int], list[int]]
@@ -45,6 +57,7 @@ class Evidence(NamedTuple):
     shared: tuple[frozenset[int], frozenset[int]]
     tools: frozenset[int] = NO_TOOLS
     untrained: tuple[int, ...] = ()
+    texts: tuple[str, str] = ("", "")
 
     def compared(self) -> frozenset[int]:
         """One set for the search of candidates: what is not shared, or all of a side that is."""
@@ -85,8 +98,14 @@ def evidence_of(conversations: list[dict], shared: SharedText) -> list[Evidence]
         whole = frozenset(order[0]), frozenset(order[1])
         shared_sets = _as_set(shingles[~gpt & common]), _as_set(shingles[gpt & common])
         tools, untrained = _tool_hashes(conversation), _untrained(conversation)
-        found.append(Evidence(order, whole, shared_sets, tools, untrained))
+        texts = _side_text(conversation, 0), _side_text(conversation, 1)
+        found.append(Evidence(order, whole, shared_sets, tools, untrained, texts))
     return found
+
+
+def _side_text(conversation: dict, side: int) -> str:
+    turns = conversation["conversations"]
+    return "\n".join(turn_text(turn) for turn in turns if SIDE_OF[turn["from"]] == side)
 
 
 def _untrained(conversation: dict) -> tuple[int, ...]:
@@ -110,8 +129,10 @@ def evidence_similarity(a: Evidence, b: Evidence, threshold: float = 0) -> float
     Of a side, the Jaccard similarity of its shingles, as a set or in their order, whichever is
     less, without the shared text that both rows have. Shared text that only one row has counts as a
     difference, and so does another order of shared text. 0 where other answers are trained on.
+    Where each side has sentences that are no edits of the other's, that of these sentences.
 
-    Where it is less than `threshold`, the order is not looked at, which takes the most time.
+    Where it is less than `threshold`, order and sentences are not looked at, which takes the most
+    time.
     """
     if a.untrained != b.untrained:
         return 0.0
@@ -127,9 +148,43 @@ def evidence_similarity(a: Evidence, b: Evidence, threshold: float = 0) -> float
             pair = a.order[side], b.order[side]
             lowest = min(lowest, _in_order(*_own(*pair, dropped)))
             lowest = min(lowest, _in_order(*_within_frame(*pair, dropped)))
+        if lowest >= threshold and a.texts[side] != b.texts[side]:
+            lowest = min(lowest, _of_what_differs(a.texts[side], b.texts[side]))
     if a.tools or b.tools:
         lowest = min(lowest, len(a.tools & b.tools) / len(a.tools | b.tools))
     return lowest
+
+
+def _of_what_differs(a: str, b: str) -> float:
+    """How similar the sentences are that only one of two texts has; 1 if they may be edits.
+
+    They may where they have most words in common, all together (an edit can cut a sentence in two)
+    or each with one of the other text, which may have more of them.
+    """
+    first, second = _sentences(a), _sentences(b)
+    fewer, more = sorted([list(first - second), list(second - first)], key=len)
+    if not fewer:
+        return 1.0  # sentences were only added
+    alike = _common_words(chain(*fewer), chain(*more))
+    if alike >= EDITED or all(_has_edit(sentence, more) for sentence in fewer):
+        return 1.0
+    return alike
+
+
+def _has_edit(sentence: tuple[str, ...], others: list[tuple[str, ...]]) -> bool:
+    return any(_common_words(sentence, other) >= EDITED for other in others)
+
+
+def _sentences(text: str) -> Counter[tuple[str, ...]]:
+    """The sentences of a text as words, without case and punctuation, and how often each comes."""
+    runs = groupby(tokenize(text), key=ENDS.__contains__)
+    return Counter(tuple(words) for is_end, words in runs if not is_end)
+
+
+def _common_words(a: Iterable[str], b: Iterable[str]) -> float:
+    """The Jaccard similarity of the words of two texts, with repetition."""
+    first, second = Counter(a), Counter(b)
+    return (first & second).total() / (first | second).total()
 
 
 Pair = tuple[list[int], list[int]]

@@ -17,13 +17,19 @@ def _text_keys(value: Any) -> Any:
 
 PerQuantization = Annotated[dict[str, Positive], BeforeValidator(_text_keys)]
 PerTask = dict[str, Share]
+PerFigure = dict[str, Float]
 
 
 @section
 class CheckConfig:
-    """Thresholds. max_kl and max_score_loss need an entry for each name in export.quantizations."""
+    """Thresholds. max_kl and max_score_loss need an entry for each name in export.quantizations.
+
+    min_figures, max_figures: for further figures of the answers, by name; mostly none.
+    """
 
     min_score: PerTask
+    min_figures: PerFigure
+    max_figures: PerFigure
     max_logit_diff: Positive
     max_kl: PerQuantization
     max_score_loss: PerQuantization

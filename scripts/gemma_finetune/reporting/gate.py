@@ -7,8 +7,8 @@ metrics/evaluate.json or metrics/check.json holds.
 - The score (exact match, or another figure that fits evaluate.task) is judged by its 95 % interval:
   `pass` or `fail` if the whole interval is on one side of the threshold, `inconclusive` if the
   sample is too small to tell.
-- The shares of agreeing and of faulty answers pass by their value, and fail where the whole
-  interval is on the wrong side.
+- The shares of agreeing and of faulty answers, and the figures of check.min_figures and
+  max_figures, pass by their value, and fail where the whole interval is on the wrong side.
 - The other figures compare two models on the same tokens and are judged as they are.
 """
 
@@ -113,8 +113,23 @@ def _training_checks(metrics: dict[str, dict], config: CheckConfig) -> list[Chec
     return [
         _at_most("train", metrics, "lora", "loss", _value(metrics, "base", "loss")),
         _surely_at_least("train", metrics, rung, score, min_score),
+        *_further_checks("train", metrics, "merged", config),
         _at_most("train", metrics, "merged", "faulty_answers", config.max_faulty_answers),
     ]
+
+
+def _further_checks(hop: str, metrics: dict, rung: str, config: CheckConfig) -> Iterator[Check]:
+    """Of the figures that the user named. UserError if there is no such figure of this rung."""
+    for key in ("min_figures", "max_figures"):
+        for figure, threshold in getattr(config, key).items():
+            known = sorted(name for name in metrics[rung] if f"{name}_low" in metrics[rung])
+            if figure not in known:
+                raise UserError(
+                    f"params.yaml: check.{key}: no figure {figure!r} of these answers; there are "
+                    + ", ".join(known)
+                )
+            judge = _at_least if key == "min_figures" else _at_most
+            yield judge(hop, metrics, rung, figure, threshold)
 
 
 def _quantization_checks(
@@ -134,6 +149,7 @@ def _quantization_checks(
     hop = f"bundle@{name}"
     for rung in generating:
         yield _at_least(hop, metrics, rung, "runtime_agreement", config.min_runtime_agreement)
+        yield from _further_checks(hop, metrics, rung, config)
         yield _at_most(hop, metrics, rung, "faulty_answers", config.max_faulty_answers)
 
 
@@ -263,8 +279,8 @@ def _causes(here: Sequence[Check], found: Sequence[Check]) -> str:
     for check in here:
         stage = check.hop.partition("@")[0]
         key = f"{stage}.{check.metric}"
-        if key == "bundle.faulty_answers" and not _agrees(check.rung, found):
-            key = stage
+        if stage == "bundle" and check.metric != "runtime_agreement":
+            key = "bundle.faulty_answers" if _agrees(check.rung, found) else stage
         if (
             stage == "quantize"
             and check.rung.startswith(BUNDLE_KINDS)
