@@ -186,7 +186,7 @@ def chromium(path, args):
     import threading
 
     import web
-    from gemma_finetune.web.browser import ask, first_token, open_chromium, speed, wait_until_ready
+    from gemma_finetune.web.chromium import ask, first_token, open_chromium, speed, wait_until_ready
     from gemma_finetune.web.layout import lay_out
     from gemma_finetune.web.npm import install
     from gemma_finetune.web.server import address, open_server

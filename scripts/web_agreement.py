@@ -2,13 +2,23 @@
 
 data/formatted/test.jsonl, models/bundle -> figures on standard output, differences on stderr
 
-    python scripts/web_agreement.py                    # int8.litertlm
-    python scripts/web_agreement.py int4.litertlm
+    python scripts/web_agreement.py                    # int8.litertlm in Chromium
+    python scripts/web_agreement.py int4.litertlm --firefox
 
-Holds every conversation twice, greedily: on the page of `web.py` in Chromium (LiteRT-LM in
+Holds every conversation twice, greedily: on the page of `web.py` in a browser (LiteRT-LM in
 WebAssembly) and on LiteRT-LM's Python API. Each side continues from its own answers, so that a
-conversation is compared up to and including its first difference. Needs npm and Chromium, and is no
-stage of the pipeline.
+conversation is compared up to and including its first difference. It also ends where the context
+has no room for a whole answer. Needs npm and the browser, and is no stage of the pipeline.
+
+The figures:
+
+- agreement: of the compared answers, how many are equal.
+- agreement_of_words: of the words of the desktop's answers, how many stand before the first
+  difference of their answer.
+- equal_words_where_different: how many those are in an answer that differs, as a median; null if
+  none differs.
+- ended_by_full_context: how many conversations ended before their last answer because the context
+  was full.
 """
 
 import argparse
@@ -17,20 +27,27 @@ import statistics
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gemma_finetune.formats.chat_template import fold_system
 from gemma_finetune.inference.bundle_inference import BundleBackend
+from gemma_finetune.inference.interface import PromptTooLong
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.runtime.threads import thread_count
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_jsonl, require
-from gemma_finetune.web.browser import converse, open_chromium, speed, wait_until_ready
+from gemma_finetune.web import chromium, firefox
+from gemma_finetune.web.errors import ContextFull
 from gemma_finetune.web.layout import lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
 from web import LICENCE, PAGE, RUNTIME
+
+# Of one conversation, in order. Fewer than its questions where the context became full.
+Answers = list[str]
 
 
 def main() -> None:
@@ -43,21 +60,14 @@ def main() -> None:
     desktop = answers_on_the_desktop(bundle, conversations)
     with tempfile.TemporaryDirectory() as folder:
         lay_out(Path(folder) / "site", PAGE, modules, [bundle], LICENCE)
-        web, speeds = answers_in_chromium(Path(folder) / "site", conversations)
+        web, speeds = answers_in_a_browser(Path(folder) / "site", conversations, args.firefox)
 
-    compared = equal = 0
+    comparison = Comparison()
     for questions, expected, found in zip(conversations, desktop, web, strict=True):
-        for turn, (one, other) in enumerate(zip(expected, found, strict=True)):
-            compared += 1
-            equal += one == other
-            if one != other:
-                report(questions[turn], one, other)
-                break  # what follows has another history
-    figures = {
-        "agreement": equal / compared,
-        "answers": compared,
+        comparison.add(questions, expected, found)
+    figures = comparison.figures() | {
         "conversations": len(conversations),
-        "tokens_per_second": statistics.median(speeds),
+        "tokens_per_second": statistics.median(speeds) if speeds else None,
     }
     print(json.dumps({f"web_{bundle.stem}": figures}, indent=2))
 
@@ -67,35 +77,99 @@ def questions_of(messages: list[dict]) -> list[str]:
     return [turn["content"] for turn in fold_system(messages) if turn["role"] == "user"]
 
 
-def answers_on_the_desktop(bundle: Path, conversations: Sequence[Sequence[str]]) -> list[list[str]]:
+def whole_answers(ask: Callable[[str, int], str], questions: Sequence[str]) -> Answers:
+    """The answers, up to the first that the context has no room for. ask(question, its number)."""
+    answers = []
+    for turn, question in enumerate(questions):
+        try:
+            answers.append(ask(question, turn))
+        except (ContextFull, PromptTooLong):
+            break
+    return answers
+
+
+def answers_on_the_desktop(bundle: Path, conversations: Sequence[Sequence[str]]) -> list[Answers]:
     backend = BundleBackend(bundle, thread_count(bundle))
+    messages: list[dict] = []
+
+    def ask(question: str, turn: int) -> str:
+        messages.append({"role": "user", "content": question})
+        answer = "".join(backend.generate(messages, Sampler(), backend.context_length))
+        if not (backend.usage and backend.usage.complete):
+            raise ContextFull(f"{bundle}: the answer fills the context")
+        messages.append({"role": "assistant", "content": answer.strip()})
+        return answer
+
     found = []
     for questions in conversations:
-        messages, answers = [], []
-        for question in questions:
-            messages.append({"role": "user", "content": question})
-            answer = "".join(backend.generate(messages, Sampler(), backend.context_length))
-            messages.append({"role": "assistant", "content": answer.strip()})
-            answers.append(answer)
-        found.append(answers)
+        messages.clear()
+        found.append(whole_answers(ask, questions))
     backend.close()
     return found
 
 
-def answers_in_chromium(
-    site: Path, conversations: Sequence[Sequence[str]]
-) -> tuple[list[list[str]], list[float]]:
+def answers_in_a_browser(
+    site: Path, conversations: Sequence[Sequence[str]], in_firefox: bool
+) -> tuple[list[Answers], list[float]]:
     """The answers, and tokens per second of the last answer of each conversation."""
-    answers, speeds = [], []
-    with open_server(site, port=0) as server, open_chromium(seconds=600) as page:
+    browser = firefox if in_firefox else chromium
+    open_browser = firefox.open_firefox if in_firefox else chromium.open_chromium
+    found, speeds = [], []
+    with open_server(site, port=0) as server, open_browser(seconds=600) as page:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page.goto(address(server))
-        wait_until_ready(page)
+        browser.wait_until_ready(page)
         for questions in conversations:
-            answers.append(converse(page, questions))
-            speeds.append(speed(page) or 0)
+            browser.new_chat(page)
+            found.append(whole_answers(partial(browser.ask, page), questions))
+            speeds.append(browser.speed(page))
         server.shutdown()
-    return answers, speeds
+    return found, [speed for speed in speeds if speed]
+
+
+@dataclass
+class Comparison:
+    """What `figures` is counted from. `add` takes one conversation."""
+
+    answers: int = 0
+    equal: int = 0
+    words: int = 0  # of the desktop
+    equal_words: int = 0  # of them, before the first difference of their answer
+    where_different: list[int] = field(default_factory=list)  # equal words of each such answer
+    ended: int = 0  # conversations, by a full context
+
+    def add(self, questions: Sequence[str], desktop: Answers, web: Answers) -> None:
+        for question, expected, found in zip(questions, desktop, web, strict=False):
+            equal_words = count_equal_words(expected, found)
+            self.answers += 1
+            self.words += len(expected.split())
+            self.equal_words += equal_words
+            if expected != found:
+                self.where_different.append(equal_words)
+                report(question, expected, found)
+                return  # what follows has another history
+            self.equal += 1
+        whole = min(len(desktop), len(web))
+        if whole < len(questions):
+            self.ended += 1
+            print(f"{questions[whole]!r}: the context is full, so here it ends", file=sys.stderr)
+
+    def figures(self) -> dict[str, float | None]:
+        different = self.where_different
+        return {
+            "agreement": self.equal / self.answers if self.answers else None,
+            "agreement_of_words": self.equal_words / self.words if self.words else None,
+            "equal_words_where_different": statistics.median(different) if different else None,
+            "answers": self.answers,
+            "ended_by_full_context": self.ended,
+        }
+
+
+def count_equal_words(one: str, other: str) -> int:
+    """How many words the texts have in common before their first difference."""
+    pairs = list(zip(one.split(), other.split(), strict=False))
+    different = (number for number, (left, right) in enumerate(pairs) if left != right)
+    return next(different, len(pairs))
 
 
 def report(question: str, desktop: str, web: str) -> None:
@@ -116,6 +190,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("bundle", nargs="?", default="int8.litertlm", help="a file in --models")
     parser.add_argument("--models", type=Path, default=Path("models/bundle"), metavar="DIR")
+    parser.add_argument("--firefox", action="store_true", help="in Firefox (default: Chromium)")
     parser.add_argument("--limit", type=int, help="how many conversations (default: all)")
     return parser.parse_args()
 

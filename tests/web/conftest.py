@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exported import bundles, exact, parts, quantized  # noqa: F401
+from exported import CACHE_LENGTH, bundles, exact, parts, quantized  # noqa: F401
 from gemma_finetune.inference.bundle_inference import BundleBackend
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.web.layout import lay_out
@@ -72,3 +72,33 @@ def answers(backend, questions):
         if not (given[-1] and given[-1].isprintable() and backend.usage.complete):
             return None
     return given if len(questions) > 1 else None
+
+
+@pytest.fixture(scope="session")
+def too_long() -> str:
+    """A question of more tokens than the context."""
+    return "Turn on the light. " * 100
+
+
+@pytest.fixture(scope="session")
+def chatty(desktop):
+    """A question whose answer takes 100 tokens or more."""
+    for question, *_ in said_in_the_test_split():
+        list(desktop.generate([{"role": "user", "content": question}], GREEDY, 100))
+        if not desktop.usage.complete:
+            return question
+
+
+@pytest.fixture(scope="session")
+def overflowing(desktop, chatty, too_long):
+    """Two questions. The second one's answer reaches the end of the context."""
+    for sentences in range(1, 12):
+        questions = [too_long[: 19 * sentences].strip(), chatty]
+        messages, complete = [], []
+        for question in questions:
+            messages.append({"role": "user", "content": question})
+            text = "".join(desktop.generate(messages, GREEDY, CACHE_LENGTH))
+            messages.append({"role": "assistant", "content": text.strip()})
+            complete.append(desktop.usage.complete)
+        if complete == [True, False]:
+            return questions

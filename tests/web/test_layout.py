@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 from gemma_finetune.utils.cli import UserError
-from gemma_finetune.web import browser
+from gemma_finetune.web import chromium
 from gemma_finetune.web.layout import find_bundles, lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
@@ -203,10 +203,10 @@ def test_the_script_serves_the_page_until_ctrl_c(tmp_path, modules, bundles):
 
 
 def test_without_a_browser_it_says_how_to_get_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(browser, "NAMES", ("no-such-browser",))
+    monkeypatch.setattr(chromium, "NAMES", ("no-such-browser",))
     monkeypatch.delenv("CHROMIUM", raising=False)
     with pytest.raises(UserError, match="no Chromium is found: install it .*apt-get install"):
-        browser.find_chromium()
+        chromium.find_chromium()
     monkeypatch.setenv("CHROMIUM", str(tmp_path / "chrome"))
     with pytest.raises(UserError, match="CHROMIUM names .*chrome, which is not there"):
-        browser.find_chromium()
+        chromium.find_chromium()

@@ -11,7 +11,7 @@ import pytest
 
 from gemma_finetune.inference.bundle_inference import BundleBackend
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.web.browser import open_chromium
+from gemma_finetune.web.chromium import open_chromium
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
 from imports import ROOT

@@ -9,14 +9,10 @@ import pytest
 from playwright.sync_api import expect
 
 from exported import CACHE_LENGTH
-from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.web.browser import ask, converse, open_chromium, wait_until_ready
-from said import said_in_the_test_split
+from gemma_finetune.web.chromium import ask, converse, open_chromium, wait_until_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-GREEDY = Sampler()
-LONG = "Turn on the light. " * 100
 # Put in front of worker.js: each piece of an answer takes 50 ms.
 SLOWLY = """
 const post = postMessage;
@@ -68,30 +64,6 @@ def shared(browser, url):
     wait_until_ready(page)
     yield page
     page.context.close()
-
-
-@pytest.fixture(scope="module")
-def chatty(desktop):
-    """A question whose answer takes 100 tokens or more."""
-    for question, *_ in said_in_the_test_split():
-        list(desktop.generate([{"role": "user", "content": question}], GREEDY, 100))
-        if not desktop.usage.complete:
-            return question
-
-
-@pytest.fixture(scope="module")
-def overflowing(desktop, chatty):
-    """Two questions. The second one's answer reaches the end of the context."""
-    for sentences in range(1, 12):
-        questions = [LONG[: 19 * sentences].strip(), chatty]
-        messages, complete = [], []
-        for question in questions:
-            messages.append({"role": "user", "content": question})
-            text = "".join(desktop.generate(messages, GREEDY, CACHE_LENGTH))
-            messages.append({"role": "assistant", "content": text.strip()})
-            complete.append(desktop.usage.complete)
-        if complete == [True, False]:
-            return questions
 
 
 def change_worker(page, code):
@@ -196,11 +168,11 @@ def context_used(page):
     return int(re.search(r"Context: (\d+) of", page.locator("#stats").inner_text())[1])
 
 
-def test_a_full_context_is_said_and_a_new_chat_helps(shared, overflowing, conversations):
+def test_a_full_context_is_said_and_a_new_chat_helps(shared, too_long, overflowing, conversations):
     """The runtime itself would answer nothing, without an error."""
     questions, answers = conversations[0]
     page = shared
-    send(page, LONG)
+    send(page, too_long)
     assert error(page) == (
         f"This message does not fit into what is left of the {CACHE_LENGTH} tokens that the model "
         "can hold. Shorten it, or press “New chat”."

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.web.errors import page_error
 
 NAMES = (
     "chromium",
@@ -72,24 +73,33 @@ def wait_until_ready(page: "Page") -> None:
     page.get_by_text("is ready.").wait_for()
 
 
-def converse(page: "Page", questions: Sequence[str]) -> list[str]:
-    """The answers to `questions` in a new chat."""
+def new_chat(page: "Page") -> None:
+    """Forgets what was said."""
     page.get_by_role("button", name="New chat").click()
     page.locator("#chat:empty").wait_for(state="attached")
+
+
+def converse(page: "Page", questions: Sequence[str]) -> list[str]:
+    """The answers to `questions` in a new chat."""
+    new_chat(page)
     return [ask(page, question, turn) for turn, question in enumerate(questions)]
 
 
 def ask(page: "Page", question: str, turn: int) -> str:
-    """The answer to one question, the chat's number `turn`. UserError if the page has none."""
+    """The answer to one question, the chat's number `turn`.
+
+    ContextFull if the context has no room for the whole answer, UserError if the page shows another
+    error.
+    """
     errors = page.get_by_role("alert")
+    new_error = errors.nth(errors.count())
     answer = page.locator("#chat .model[aria-busy=false]").nth(turn)
-    either = answer.or_(errors.nth(errors.count()))
     text = page.get_by_label("Message", exact=True)
     text.fill(question)
     text.press("Enter")
-    either.first.wait_for()
-    if not answer.count():
-        raise UserError(f"the page says: {errors.last.inner_text()}")
+    answer.or_(new_error).first.wait_for()
+    if new_error.count():
+        raise page_error(new_error.inner_text())
     return (answer.text_content() or "").removeprefix("Model: ")
 
 
