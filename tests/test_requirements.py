@@ -13,7 +13,8 @@ OPTIONAL = {"ray", "playwright"}
 
 
 def read(name):
-    found = [Requirement(line) for line in (ROOT / name).read_text().splitlines() if line.strip()]
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    found = [Requirement(line) for line in lines if line]
     assert len({canonicalize_name(requirement.name) for requirement in found}) == len(found)
     return {canonicalize_name(requirement.name): requirement.specifier for requirement in found}
 

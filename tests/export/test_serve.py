@@ -1,5 +1,6 @@
 """docs/serve.md: LiteRT-LM's command line on our bundles, and its server as the page asks it."""
 
+import dataclasses
 import json
 import os
 import re
@@ -8,11 +9,15 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import chain, islice
 from pathlib import Path
 
 import pytest
 
 import readme
+from gemma_finetune.base.corpus import conversations
+from gemma_finetune.base.tiny_tokenizer import train_tokenizer
+from gemma_finetune.export.bundle import create_litertlm
 from gemma_finetune.inference.bundle_inference import BundleBackend
 from gemma_finetune.inference.sampler import Sampler
 
@@ -21,15 +26,24 @@ pytestmark = pytest.mark.slow
 PAGE = (readme.ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 PAGE_ADDRESS = "http://127.0.0.1:9379"
 COMMAND = [str(Path(sys.executable).with_name("litert-lm"))]
+VOCABULARY_SIZE = 320  # as the shared model's
 QUESTIONS = ["Turn on the kitchen light.", "And the living room?", "ok"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, exact) -> Path:
-    """A folder with models/bundle/int8.litertlm, as the page's commands expect."""
+def folder(tmp_path_factory, float32, parts) -> Path:
+    """A folder with models/bundle/int8.litertlm, as the page's commands expect: the shared model,
+    whose answers are random, with a vocabulary as the tiny base makes it. It is no Gemma's, and it
+    has a piece for each character of a JSON schema.
+    """
     folder = tmp_path_factory.mktemp("serve")
+    vocabulary = folder / "tokenizer.model"
+    turns = chain.from_iterable(islice(conversations(seed=0), 300))
+    texts = chain.from_iterable(turns)
+    vocabulary.write_bytes(train_tokenizer(texts, VOCABULARY_SIZE))
     (folder / "models/bundle").mkdir(parents=True)
-    shutil.copyfile(exact, folder / "models/bundle/int8.litertlm")
+    parts = dataclasses.replace(parts, tflite=float32, tokenizer=vocabulary)
+    create_litertlm(parts, folder / "models/bundle/int8.litertlm")
     return folder
 
 
@@ -90,6 +104,7 @@ def answers(folder) -> list[str]:
         pieces = backend.generate(history(question), Sampler(), max_tokens=500)
         found.append("".join(pieces))
     backend.close()
+    assert all(found)
     return found
 
 
@@ -107,16 +122,19 @@ def test_curl_gets_the_answer_that_chat_py_gives(address, folder, answers):
     assert answer["finish_reason"] == "stop"
 
 
-def test_the_page_s_python_prints_the_answer_twice(address, folder, answers):
-    """But for its schema: this vocabulary spells `:` by a byte, which LiteRT-LM then refuses."""
-    code = re.search(r"```python\n(.*?)\nschema = ", PAGE, re.DOTALL)[1]
-    code = code.replace(PAGE_ADDRESS, address)
+def test_the_page_s_python_prints_the_answer_twice_and_then_json_of_the_schema(
+    address, folder, answers
+):
+    code = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1].replace(PAGE_ADDRESS, address)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    expected = answers[0]
-    assert done.stdout == f"{expected}\n{expected}\n"
+    plain, constrained = done.stdout[:-1].rsplit("\n", 1)
+    assert plain == f"{answers[0]}\n{answers[0]}"
+    light = json.loads(constrained)
+    assert light.keys() == {"room", "state"}
+    assert light["room"] in ("kitchen", "hall") and light["state"] in ("on", "off")
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +142,8 @@ def ask(address):
     """Sends messages as the openai package does, and returns what it returns."""
     from openai import OpenAI
 
-    def create(messages: list[dict], **options):
-        return client.chat.completions.create(
-            model="models/bundle/int8.litertlm", messages=messages, **options
-        )
+    def create(messages: list[dict], model: str = "models/bundle/int8.litertlm", **options):
+        return client.chat.completions.create(model=model, messages=messages, **options)
 
     with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=120) as client:
         yield create
@@ -155,6 +171,19 @@ def test_what_the_page_says_of_limits(ask):
     assert ask(messages, max_tokens=2).usage == whole.usage
     with pytest.raises(InternalServerError):
         ask(messages * 2)
+
+
+def test_a_vocabulary_without_the_schema_s_characters_gets_an_error(ask, folder, exact):
+    """As the page says. The server closes the connection where the error's text is not Latin-1."""
+    from openai import APIConnectionError, InternalServerError
+
+    bundle = folder / "models/bundle/bytes.litertlm"
+    shutil.copyfile(exact, bundle)
+    schema = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
+    response_format = {"type": "json_schema", "json_schema": {"name": "light", "schema": schema}}
+    assert ask(history(0), model="models/bundle/bytes.litertlm").choices[0].message.content
+    with pytest.raises((InternalServerError, APIConnectionError)):
+        ask(history(0), model="models/bundle/bytes.litertlm", response_format=response_format)
 
 
 @pytest.mark.parametrize("name", ["describe", "run", "benchmark"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from gemma_finetune.web.server import address, open_server
 from imports import ROOT, SCRIPTS
 
 PAGE = SCRIPTS / "web"
+MEDIAPIPE = "@mediapipe/tasks-genai"
 
 
 @pytest.fixture
@@ -210,3 +212,19 @@ def test_without_a_browser_it_says_how_to_get_one(tmp_path, monkeypatch):
     monkeypatch.setenv("CHROMIUM", str(tmp_path / "chrome"))
     with pytest.raises(UserError, match="CHROMIUM names .*chrome, which is not there"):
         chromium.find_chromium()
+
+
+def test_the_page_about_mediapipe_shows_the_lines_that_its_test_runs():
+    page = (ROOT / "docs/web.md").read_text(encoding="utf-8")
+    shown = re.search(r"```js\n(.*?)\n// All turns", page, re.DOTALL)[1]
+    folder = ROOT / "tests/web/mediapipe"
+    version = json.loads((folder / "package.json").read_text())["dependencies"][MEDIAPIPE]
+    for on_the_page, in_the_test in {
+        f"'{MEDIAPIPE}';  // {version}": "'./tasks-genai/genai_bundle.mjs';",
+        f"node_modules/{MEDIAPIPE}/wasm": "tasks-genai/wasm",
+        "int8.task": "model.task",
+        "512": "Number(new URLSearchParams(location.search).get('context'))",
+    }.items():
+        assert shown.count(on_the_page) == 1
+        shown = shown.replace(on_the_page, in_the_test)
+    assert shown in (folder / "chat.mjs").read_text()
