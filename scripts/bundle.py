@@ -28,7 +28,7 @@ from gemma_finetune.utils.progress import working
 SECTIONS = ("data", "model", "lora", "train", "export")
 # Parameters of these sections that change nothing in a bundle, only whether or how it is made.
 NOT_IN_IT = (
-    "data.max_rejected_fraction",
+    "data.max_lost_fraction",
     "model.watch",
     "train.memory_gb",
     "train.save_every_minutes",

@@ -4,6 +4,9 @@ data/converted/conversations.jsonl -> data/deduped/kept.jsonl, data/deduped/remo
 with the twin it was removed for, and their similarity), data/deduped/shared_text.npz (the text that
 many rows share, which is no evidence), metrics/dedup.json
 
+What `validate` lost counts with what is lost here: metrics/validate.json,
+data/validated/rejected.jsonl.
+
     python scripts/dedup.py
 """
 
@@ -21,6 +24,14 @@ from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.dedup import Features, count_text, features, find_twins, summarize
 from gemma_finetune.data.evidence import evidence_of
 from gemma_finetune.data.lines import random_access
+from gemma_finetune.data.lost import (
+    REJECTED,
+    REMOVED,
+    near_duplicates,
+    read_counts,
+    rejected_rows,
+    too_many,
+)
 from gemma_finetune.data.shared_text import SharedText, SharedTextCounter
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
@@ -34,6 +45,8 @@ def main() -> None:
     config = load_section("data", DataConfig)
     threshold = config.dedup_threshold
     source = require("data/converted/conversations.jsonl", "convert")
+    require(REJECTED, "validate")
+    read, rejected = read_counts("validate", "read", "rejected").values()
     with (
         open(source, "rb") as file,
         aside("data/deduped") as folder,
@@ -51,7 +64,11 @@ def main() -> None:
         file.seek(0)
         write(folder, file, row, twin, similarity)
         summary = summarize(index, twin)
-        problem = too_many_lost(summary, index, similarity, twin, row, config.max_lost_fraction)
+        lost = [
+            rejected_rows(rejected),
+            near_duplicates(summary["removed_near"], folder / REMOVED.name, SHOWN),
+        ]
+        problem = too_many(lost, read, config.max_lost_fraction)
         if problem:  # the removed rows stay to be read; the others must not be trained on
             (folder / "kept.jsonl").unlink()
     write_json("metrics/dedup.json", summary)
@@ -102,37 +119,6 @@ def write(
                 orjson.loads(line), row(twin[number]), float(similarity[number])
             )
             removed.write(orjson.dumps(removal) + b"\n")
-
-
-def too_many_lost(
-    summary: dict,
-    index: Features,
-    similarity: np.ndarray,
-    twin: np.ndarray,
-    row: Callable[[int], dict],
-    limit: float,
-) -> str | None:
-    """What to tell the person if near-duplicates are more than the fraction `limit`, else None."""
-    near, rows = summary["removed_near"], summary["rows"]
-    if near <= limit * rows:
-        return None
-    examples = []
-    is_near = (twin >= 0) & (index.exact != index.exact[twin])
-    for number in np.flatnonzero(is_near)[:SHOWN].tolist():
-        pair = f"{place(row(number))} is like {place(row(int(twin[number])))}"
-        examples.append(f"  {pair}: {similarity[number]:.2f}")
-    return (
-        f"{near:,} of {rows:,} conversations are near-duplicates ({near / rows:.1%}), over "
-        f"data.max_lost_fraction ({limit:.1%}). For example:\n" + "\n".join(examples) + "\n"
-        "All are in data/deduped/removed.jsonl. Raise data.dedup_threshold to keep more of them, "
-        "or data.max_lost_fraction if they may go"
-    )
-
-
-def place(conversation: dict) -> str:
-    """Where a conversation came from."""
-    source = conversation["source"]
-    return f"{source['file']}:{source['line']}"
 
 
 def describe_removal(conversation: dict, kept: dict, similarity: float) -> dict:

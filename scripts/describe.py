@@ -17,9 +17,10 @@ from typing import BinaryIO
 import numpy as np
 
 from gemma_finetune.data import statistics
+from gemma_finetune.data.lost import read_counts
 from gemma_finetune.data.nearest import index_held_out, nearest_in_chunk, spoken_text
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import aside, made_by, read_json, require, write_json
+from gemma_finetune.utils.files import aside, made_by, require, write_json
 from gemma_finetune.utils.npz import read_arrays
 from gemma_finetune.utils.parallel import chunks, map_ordered
 
@@ -33,11 +34,10 @@ def main() -> None:
     dedup = read_counts("dedup", "rows", "kept")
     with made_by("format", FORMATTED):
         facts = statistics.facts_table(read_arrays(require(FORMATTED / "facts.npz", "format")))
-        with open_formatted("overlong") as file:
-            overlong = sum(1 for _ in file)
+        overlong, rejected = count_lines("overlong"), count_lines("rejected")
         splits, similarity = compare_held_out(int((facts["split"] != "train").sum()))
 
-    flow = statistics.row_flow(validate, dedup, len(facts), overlong)
+    flow = statistics.row_flow(validate, dedup, len(facts), overlong + rejected)
     nearest = statistics.nearest_table(splits, similarity)
     tables = {
         "rows": flow,
@@ -57,6 +57,8 @@ def main() -> None:
         "nearest_training_row": closest,
         "overlong": overlong,
     }
+    if rejected:
+        metrics["rejected_by_base"] = rejected
     write_json("metrics/data.json", metrics)
     print(statistics.as_text(summary))
     for split, numbers in closest.items():
@@ -64,17 +66,15 @@ def main() -> None:
         print(f"{split}: similarity to the nearest training row {shown}")
 
 
-def read_counts(stage: str, *names: str) -> dict[str, int]:
-    """Numbers from the metrics of a stage."""
-    path = require(f"metrics/{stage}.json", stage)
-    metrics = read_json(path)
-    with made_by(stage, path):
-        return {name: int(metrics[name]) for name in names}
-
-
 def open_formatted(name: str) -> BinaryIO:
     """A JSONL file that `format` wrote."""
     return open(require(FORMATTED / f"{name}.jsonl", "format"), "rb")
+
+
+def count_lines(name: str) -> int:
+    """Rows of a JSONL file that `format` wrote."""
+    with open_formatted(name) as file:
+        return sum(1 for _ in file)
 
 
 def compare_held_out(count: int) -> tuple[list[str], np.ndarray]:

@@ -2,7 +2,11 @@
 
 data/deduped/kept.jsonl, models/base/tokenizer.model ->
 data/formatted/{train,validation,test}.jsonl, overlong.jsonl (the rows that are too long),
-facts.npz (numbers about each row, for `describe`) and lengths.json (for `settings`)
+rejected.jsonl (those whose text this base reads as a command), facts.npz (numbers about each row,
+for `describe`) and lengths.json (for `settings`)
+
+What `validate` and `dedup` lost counts with what is lost here: metrics/{validate,dedup}.json,
+data/validated/rejected.jsonl.
 
     python scripts/format.py
 """
@@ -23,8 +27,19 @@ from gemma_finetune.config import AUTO, load_section, load_value, read_section
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.evidence import evidence_of
-from gemma_finetune.data.formatter import Formatted, count_tokens, format_lines, where
+from gemma_finetune.data.formatter import Formatted, count_tokens, format_lines
 from gemma_finetune.data.lines import random_access
+from gemma_finetune.data.lost import (
+    REJECTED,
+    Lost,
+    describe_rejection,
+    first_of,
+    near_duplicates,
+    read_counts,
+    rejected_rows,
+    too_many,
+    where,
+)
 from gemma_finetune.data.shared_text import load_shared_text
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import SequenceLength
@@ -47,6 +62,9 @@ def main() -> None:
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
     require(SHARED_TEXT, "dedup")
+    require(REJECTED, "validate")
+    read, rejected = read_counts("validate", "read", "rejected").values()
+    (removed,) = read_counts("dedup", "removed_near").values()
     with open(source, "rb") as file, aside("data/formatted") as folder, made_by("dedup", source):
         folder.mkdir()
         if limit == AUTO:
@@ -61,7 +79,15 @@ def main() -> None:
         )
         facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
         row = random_access(file, sizes)
-        set_aside_overlong(folder, facts, row, limit, config)
+        overlong = list_overlong(folder, facts, row, limit)
+        lost = [
+            rejected_rows(rejected),
+            near_duplicates(removed),
+            rejected_here(folder / "rejected.jsonl"),
+            too_long_rows(overlong, facts, limit, config),
+        ]
+        if problem := too_many(lost, read, config.max_lost_fraction):
+            raise UserError(problem)
 
         # From here on only what fits: (formatted rows,), and the rows that they are of.
         fits = facts["tokens"] <= limit
@@ -106,7 +132,8 @@ def write_lengths(folder: Path, limit: int, answers: np.ndarray, splits: np.ndar
 def write(
     folder: Path, formatted: Iterable[Formatted], limit: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Writes every formatted row of at most `limit` tokens to the file of its split.
+    """Writes every formatted row of at most `limit` tokens to the file of its split, and every
+    rejected row to rejected.jsonl.
 
     Returns the facts of all formatted rows, overlong ones too; and of all rows the bytes of their
     input lines (rows,) and their band keys (rows, bands).
@@ -121,50 +148,69 @@ def write(
             chosen = fits & (chunk.facts["split"] == number)
             with open(folder / f"{split}.jsonl", "ab") as file:
                 file.writelines(compress(chunk.lines, chosen))
-        parts.append(chunk._replace(lines=[]))  # the lines need not stay in memory
+        with open(folder / "rejected.jsonl", "ab") as file:
+            file.write(chunk.rejected)
+        parts.append(chunk._replace(lines=[], rejected=b""))  # the lines need not stay in memory
     facts = {name: np.concatenate([part.facts[name] for part in parts]) for name in parts[0].facts}
     sizes = np.concatenate([part.sizes for part in parts])
     bands = np.concatenate([part.bands for part in parts])
     return facts, sizes, bands
 
 
-def set_aside_overlong(
-    folder: Path,
-    facts: dict[str, np.ndarray],
-    row: Callable[[int], dict],
-    limit: int,
-    config: DataConfig,
-) -> None:
-    """Lists rows over `limit` tokens in overlong.jsonl.
-
-    UserError if `data.overlong` is fail, or if they are more than `data.max_lost_fraction`.
-    """
-    tokens = facts["tokens"]
+def list_overlong(
+    folder: Path, facts: dict[str, np.ndarray], row: Callable[[int], dict], limit: int
+) -> list[dict]:
+    """Lists rows over `limit` tokens in overlong.jsonl, and returns them."""
     overlong = []
     with open(folder / "overlong.jsonl", "wb") as file:
-        for number in np.flatnonzero(tokens > limit).tolist():
+        for number in np.flatnonzero(facts["tokens"] > limit).tolist():
             conversation = row(facts["row"][number])
             overlong.append(
                 {
                     "id": conversation["id"],
                     "source": conversation["source"],
-                    "tokens": int(tokens[number]),
+                    "tokens": int(facts["tokens"][number]),
                 }
             )
             file.write(orjson.dumps(overlong[-1]) + b"\n")
-    if not overlong:
-        return
+    return overlong
 
-    first = "\n".join(f"  {where(row)}: {row['tokens']} tokens" for row in overlong[:SHOWN])
+
+def too_long_rows(
+    overlong: list[dict], facts: dict[str, np.ndarray], limit: int, config: DataConfig
+) -> Lost:
+    """Prints which rows are left out as too long. UserError if `data.overlong` is fail."""
+    tokens = facts["tokens"]
+    examples = [f"{where(row)}: {row['tokens']} tokens" for row in overlong[:SHOWN]]
+    shown = "".join(f"\n  {example}" for example in examples)
     found = f"{len(overlong):,} of {len(tokens):,} rows are over train.sequence_length = {limit}"
-    if config.overlong == "fail" or len(overlong) > config.max_lost_fraction * len(tokens):
-        raise UserError(
-            f"{found} ({len(overlong) / len(tokens):.1%}; data.overlong is {config.overlong}, "
-            f"data.max_lost_fraction {config.max_lost_fraction:.1%}). The first:\n{first}\n"
-            f"A train.sequence_length of {length_that_keeps(tokens, 0.95)} keeps 95 % of the rows, "
-            f"{length_that_keeps(tokens, 0.99)} keeps 99 %"
+    advice = "raise train.sequence_length"
+    if overlong:
+        advice += (
+            f" ({length_that_keeps(tokens, 0.95)} keeps 95 % of the rows that are left, "
+            f"{length_that_keeps(tokens, 0.99)} keeps 99 %)"
         )
-    print(f"{found} and left out:\n{first}")
+        if config.overlong == "drop":
+            advice += ", or set data.overlong to split"
+        if config.overlong == "fail":
+            raise UserError(
+                f"{found}, and data.overlong is fail. The first:{shown}\nTo go on, {advice}"
+            )
+        print(f"{found} and left out:{shown}")
+    rows = len(np.unique(facts["row"][tokens > limit]))  # of a row, several pieces may be too long
+    return Lost(rows, f"over train.sequence_length = {limit}", lambda: examples, advice)
+
+
+def rejected_here(path: Path) -> Lost:
+    """Prints which rows are left out because this base reads their text as a command."""
+    with open(path, "rb") as file:
+        count = sum(1 for _ in file)
+    examples = first_of(path, SHOWN, describe_rejection)
+    if count:
+        shown = "".join(f"\n  {example}" for example in examples)
+        print(f"{count:,} rows hold control tokens of this base and are left out:{shown}")
+    advice = "remove the control tokens of this base from the texts"
+    return Lost(count, "with control tokens of this base", lambda: examples, advice)
 
 
 def length_that_keeps(tokens: np.ndarray, share: float) -> int:

@@ -17,13 +17,14 @@ from gemma_finetune.config import ACTIVATION, load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.extra_keys import keep_most_common
 from gemma_finetune.data.loader import Placed, Survey, missing_shards, read_files, survey
+from gemma_finetune.data.lost import REJECTED, describe_rejection, rejected_rows, too_many
 from gemma_finetune.data.split import SPLITS, split_in_name
 from gemma_finetune.data.validation import COUNTED, check_rows
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, write_json
 from gemma_finetune.utils.parallel import chunks, map_ordered
 
-SHOWN = 5  # rejected rows shown when there are too many
+SHOWN = 5  # rejected rows shown when there are too many, or one of each reason
 NAMES_SHOWN = 10  # names of files that are left out
 
 Counts = dict[str, Counter]  # rows by file, and one for each name in COUNTED
@@ -42,8 +43,8 @@ def main() -> None:
         counts, first = validate(config, found, root, folder)
         summary = summarize(counts)
         problem = unknown_columns(config.columns, counts["columns"])
-        problem = problem or too_many_rejected(
-            summary, first, config.max_rejected_fraction, counts["messages"]
+        problem = problem or too_many_lost(
+            summary, first, config.max_lost_fraction, counts["causes"]
         )
         if problem:
             # The rejected rows can still be read. The records must not be mistaken for good data.
@@ -84,10 +85,10 @@ def notes(found: Survey) -> list[str]:
 def validate(
     config: DataConfig, found: Survey, root: str, folder: Path
 ) -> tuple[Counts, list[dict]]:
-    """Writes records and rejections. Returns the counts and the first few rejections."""
+    """Writes records and rejections. Returns the counts and the rejections to be shown."""
     counts: Counts = {name: Counter() for name in COUNTED}
     counts["files"] = Counter(dict.fromkeys(found.names, 0))
-    first: list[dict] = []
+    first = Examples()
 
     check = partial(
         check_rows,
@@ -105,13 +106,41 @@ def validate(
         for outcome in map_ordered(check, chunks(rows, size=lambda row: len(row[2]))):
             records.write(outcome.records)
             rejected.write(outcome.rejected)
-            missing = SHOWN - len(first)
-            first += map(orjson.loads, outcome.rejected.splitlines()[:missing])
+            first.add(outcome.rejected, outcome.counts["reasons"])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
-            for name in ("ignored_keys", "messages"):
+            for name in ("ignored_keys", "causes"):
                 counts[name] = keep_most_common(counts[name])
-    return counts, first
+    return counts, first.shown()
+
+
+class Examples:
+    """The first rejected row of each reason, and the first few of any."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[bool, dict]] = []  # with whether it is the first of its reason
+        self._reasons: set[str] = set()
+
+    def add(self, rejected: bytes, reasons: Counter) -> None:
+        """Rejected rows as JSON lines, and how many there are of each reason."""
+        if len(self._rows) >= SHOWN and reasons.keys() <= self._reasons:
+            return
+        for line in rejected.splitlines():
+            row = orjson.loads(line)
+            is_new = row["reason"] not in self._reasons
+            if is_new or len(self._rows) < SHOWN:
+                self._rows.append((is_new, row))
+                self._reasons.add(row["reason"])
+
+    def shown(self) -> list[dict]:
+        """One row of each reason, and others up to SHOWN; in the order of the data."""
+        others = SHOWN - len(self._reasons)
+        rows = []
+        for is_new, row in self._rows:
+            others -= not is_new
+            if is_new or others >= 0:
+                rows.append(row)
+        return rows
 
 
 def count_by_file(rows: Iterable[Placed], files: Counter) -> Iterator[Placed]:
@@ -203,38 +232,29 @@ def unknown_columns(columns: Mapping[str, str], found: Counter) -> str | None:
     return f"data.columns names columns that no row has ({', '.join(missing)}); correct the names"
 
 
-def too_many_rejected(
-    summary: dict, first: list[dict], limit: float, messages: Counter
-) -> str | None:
+def too_many_lost(summary: dict, first: list[dict], limit: float, causes: Counter) -> str | None:
     """The error message if no row is left or more than the fraction `limit` was rejected.
 
-    messages: how often each message of a rejection occurs.
+    first: rejected rows to be shown. causes: how many rows have each cause of rejection.
     """
     if not summary["read"]:
         return "the files of data.raw hold no row"
-    if summary["accepted"] and summary["rejected_fraction"] <= limit:
-        return None
+    shown = [describe_rejection(row) for row in first]
+    if summary["accepted"]:
+        lost = rejected_rows(summary["rejected"], lambda: shown)
+        return too_many([lost], summary["read"], limit)
 
-    listed = "data/validated/rejected.jsonl"
-    if not summary["accepted"] and len(messages) == 1 and summary["rejected"] > 1:
+    if len(causes) == 1 and summary["rejected"] > 1:
         row = first[0]
         return (
             f"no row of data.raw can be used. All {summary['rejected']:,} rows have one fault: "
             f"{row['reason']}: {row['message']}\n"
-            f"The first is {row['file']}:{row['line']}; all are in {listed}: fix them"
+            f"The first is {row['file']}:{row['line']}; all are in {REJECTED}: fix them"
         )
-
-    found, advice = "no row of data.raw can be used", "fix them"
-    if summary["accepted"]:
-        advice = "fix them, or raise the limit"
-        found = (
-            f"{summary['rejected']:,} of {summary['read']:,} rows rejected "
-            f"({summary['rejected_fraction']:.1%}), over data.max_rejected_fraction ({limit:.1%})"
-        )
-    shown = "\n".join(
-        f"  {row['file']}:{row['line']}: {row['reason']}: {row['message']}" for row in first
+    listed = "\n".join(f"  {line}" for line in shown)
+    return (
+        f"no row of data.raw can be used. For example:\n{listed}\nAll are in {REJECTED}: fix them"
     )
-    return f"{found}. The first:\n{shown}\nAll are in {listed}: {advice}"
 
 
 if __name__ == "__main__":

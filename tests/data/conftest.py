@@ -27,7 +27,7 @@ def params(write_params, tokenizer_path):
     """Parameters in a folder with the tokenizer. Call it again with changes."""
 
     def write(changes):
-        limits = {"data.max_rejected_fraction": 0.5, "data.max_lost_fraction": 0.5}
+        limits = {"data.max_lost_fraction": 0.5}
         path = write_params(limits | changes)
         base = path.parent / "models" / "base"
         base.mkdir(parents=True, exist_ok=True)

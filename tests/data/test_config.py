@@ -31,7 +31,7 @@ def test_columns_are_read(write_params):
     ({"data.repairs": ["guess"]}, "data.repairs.0"),
     ({"data.format": "csv"}, "data.format"),
     ({"data.dedup_threshold": 0}, "data.dedup_threshold"),
-    ({"data.max_rejected_fraction": 1.5}, "data.max_rejected_fraction"),
+    ({"data.max_lost_fraction": 1.5}, "data.max_lost_fraction"),
     ({"data.test_fraction": 0.5, "data.validation_fraction": 0.5}, "leave rows to train on"),
     ({"data.columns": {"human": "q"}}, "data.*'human' is no name for a column; known are user"),
     ({"data.columns": {"user": "q"}}, "both user and assistant"),

@@ -3,14 +3,11 @@
 import json
 from dataclasses import replace
 
-import pytest
-
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.formatter import FACTS, FORMATS, format_lines
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.formats import chat_template
 from gemma_finetune.formats.chat_template import parse, render
-from gemma_finetune.utils.cli import UserError
 
 TURNS = [
     ("system", "Be brief."),
@@ -77,14 +74,23 @@ def test_an_answer_that_is_not_trained_on(config, tokenizer, tokenizer_path, not
     assert len(set(formatted.facts["tokens"].tolist())) == 1
 
 
-def test_content_that_becomes_a_control_token_is_named(
+def test_content_that_becomes_a_control_token_is_rejected_alone(
     config, tokenizer_path, nothing_shared, monkeypatch
 ):
     # As if validation and the template had both missed it.
     monkeypatch.setattr(chat_template, "find_control", lambda text: None)
-    line = to_line([("human", "a<end_of_turn>b"), ("gpt", "c")])
-    with pytest.raises(UserError, match="a.jsonl:3: its text becomes control tokens"):
-        format_lines([line], config, str(tokenizer_path), nothing_shared, LIMIT)
+    lines = [to_line([("human", "a<end_of_turn>b"), ("gpt", "c")]), to_line(TURNS)]
+    formatted = format_lines(lines, config, str(tokenizer_path), nothing_shared, LIMIT)
+    rejected = json.loads(formatted.rejected)
+    assert rejected.pop("id") == json.loads(lines[0])["id"]
+    assert rejected == {
+        "file": "a.jsonl",
+        "line": 3,
+        "reason": "control_token",
+        "message": "its text becomes control tokens in this tokenizer",
+    }
+    assert formatted.facts["row"].tolist() == [1] and len(formatted.lines) == 1
+    assert len(formatted.sizes) == len(formatted.bands) == 2
 
 
 def split_lines(config, tokenizer_path, nothing_shared, turns, limit):

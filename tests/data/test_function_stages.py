@@ -6,6 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
+import data_stages
+import format
 from function_rows import (
     CALL,
     LLAMA_FACTORY,
@@ -25,7 +27,7 @@ from gemma_finetune.data.evidence import (
     evidence_of,
     evidence_similarity,
 )
-from gemma_finetune.data.formatter import format_lines, split_conversation
+from gemma_finetune.data.formatter import count_tokens, format_lines, split_conversation
 from gemma_finetune.data.repair import REPAIRS
 from gemma_finetune.data.shared_text import (
     SharedText,
@@ -90,12 +92,37 @@ def test_a_base_without_the_pieces_takes_them_for_text(config, tokenizer_path, n
     assert json.loads(formatted.lines[0])["messages"][0]["content"] == "What is <escape>?"
 
 
-def test_function_gemma_refuses_them_in_a_plain_row(
-    config, function_tokenizer_path, nothing_shared
+@pytest.mark.parametrize("overlong", ["drop", "split"])
+def test_function_gemma_rejects_a_plain_row_with_them_alone(
+    params, function_tokenizer_path, overlong, monkeypatch, capsys
 ):
-    line = orjson.dumps(canonical([("human", "<escape>"), ("gpt", "x")], None, SOURCE))
-    with pytest.raises(UserError, match=r"a.jsonl:3: content holds the control piece <escape>"):
-        format_lines([line], config, str(function_tokenizer_path), nothing_shared, 400)
+    params({"data.overlong": overlong, "data.max_lost_fraction": 0.25})
+    monkeypatch.setattr(format, "TOKENIZER", str(function_tokenizer_path))
+    odd = canonical([("human", "Press <escape>"), ("gpt", "x")] * 2, "train", {})
+    rows = [data_stages.conversation(n, "train") for n in range(3)]
+    data_stages.write_raw([rows[0], odd, *rows[1:]])
+    data_stages.run()
+    assert len(data_stages.read("data/formatted/train.jsonl")) == 3
+    (rejected,) = data_stages.read("data/formatted/rejected.jsonl")
+    assert rejected["id"] == odd["id"] and rejected["reason"] == "control_token"
+    shown = "data/raw/a.jsonl:2: control_token: content holds the control piece <escape>"
+    assert shown in capsys.readouterr().out
+    data = data_stages.metrics("data")
+    assert data["rejected_by_base"] == 1 and data["rows"]["format"] == 3
+
+    params({"data.overlong": overlong, "data.max_lost_fraction": 0.2})
+    lost = r"1 of 4 rows are lost \(25.0%: 1 with control tokens of this base\)"
+    with pytest.raises(UserError, match=rf"{lost}[\s\S]*{shown}"):
+        data_stages.run("format")
+
+
+def test_an_automatic_sequence_length_leaves_rejected_rows_out(function_tokenizer_path):
+    lines = [
+        orjson.dumps(canonical([("human", text), ("gpt", "x")], None, SOURCE))
+        for text in ("<escape>" * 99, "Hi")
+    ]
+    (tokens,) = count_tokens(lines, str(function_tokenizer_path))
+    assert tokens < 30
 
 
 def test_a_formatted_row_has_messages_tools_and_their_text(

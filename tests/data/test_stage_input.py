@@ -1,6 +1,7 @@
 """What `validate` makes of whole files: what stops it, what it names, and which splits it reads."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,10 @@ from data_stages import (
 )
 from gemma_finetune.data import converter
 from gemma_finetune.formats.chat_template import render
+from gemma_finetune.utils import parallel
 from gemma_finetune.utils.cli import UserError
+from row_files import TURNS
+from validate import Examples
 
 
 def test_too_many_rejections_stop_the_run_and_leave_the_rejected_rows_to_read(params, capsys):
@@ -28,11 +32,11 @@ def test_too_many_rejections_stop_the_run_and_leave_the_rejected_rows_to_read(pa
     for n in range(4):
         append_raw(json.dumps(converter.to_sharegpt(conversation(n))))
 
-    message = r"6 of 10 rows rejected \(60.0%\)[\s\S]*a.jsonl:1: unknown_format"
+    message = r"6 of 10 rows are lost \(60.0%: 6 rejected\), [\s\S]*a.jsonl:1: unknown_format"
     with pytest.raises(UserError, match=message) as error:
         run("validate")
     assert str(error.value).count("unknown_format") == 5
-    assert "rejected.jsonl: fix them" in str(error.value)
+    assert "(all are in data/validated/rejected.jsonl)" in str(error.value)
     assert [row["line"] for row in read("data/validated/rejected.jsonl")] == [1, 2, 3, 4, 5, 6]
     assert not Path("data/validated/records.jsonl").exists()
     assert metrics("validate")["reasons"] == {"unknown_format": 6}
@@ -60,11 +64,64 @@ def test_one_fault_of_all_rows_is_told_once(params):
     assert "limit" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"text": f"Question {n}", "label": n % 2} for n in range(20)],
+        [{"instruction": f"{n}", "output": "x", "status": ("discarded", "discarded ")[n % 2]}
+         for n in range(20)],
+        [{"messages": TURNS[: n % 3 + 1] + [{"role": "?", "content": "x"}]} for n in range(20)],
+    ],
+)  # fmt: skip
+def test_a_fault_with_other_values_is_one_fault(params, rows):
+    write_raw([])
+    for row in rows:
+        append_raw(json.dumps(row))
+    with pytest.raises(UserError, match="All 20 rows have one fault: ") as error:
+        run("validate")
+    assert str(error.value).count("data/raw/a.jsonl:") == 1
+
+
+def test_faults_of_two_keys_are_two(params):
+    write_raw([])
+    for key in ("loss_weight", "train") * 3:
+        append_raw(json.dumps({"instruction": "a", "output": "b", key: 0}))
+    with pytest.raises(UserError, match="no row of data.raw can be used. For example:"):
+        run("validate")
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+def test_each_reason_has_an_example(params, monkeypatch, chunk):
+    monkeypatch.setattr(parallel, "CHUNK_ROWS", chunk)
+    write_raw([])
+    for row in ['{"bad": 1}'] * 8 + ['{"messages": []}'] * 8 + ["["]:
+        append_raw(row)
+    append_raw(json.dumps(converter.to_sharegpt(conversation(1))))
+    with pytest.raises(UserError, match="17 of 18 rows are lost") as error:
+        run("validate")
+    _, *shown, _ = str(error.value).splitlines()
+    places = [line.split(":")[1] for line in shown]
+    reasons = [line.split(": ")[1] for line in shown]
+    assert places == ["1", "2", "3", "9", "17"]
+    assert reasons == ["unknown_format"] * 3 + ["no_turns", "invalid_json"]
+
+
+def test_more_reasons_than_examples_are_all_shown():
+    examples = Examples()
+    for number in range(9):
+        examples.add(b'{"reason": "%d"}\n' % (number // 2) * 4, Counter([str(number // 2)]))
+    shown = [int(row["reason"]) for row in examples.shown()]
+    assert sorted(set(shown)) == [0, 1, 2, 3, 4] and len(shown) == 5
+    for number in range(9, 19):
+        examples.add(b'{"reason": "%d"}\n' % number, Counter([str(number)]))
+    assert len(examples.shown()) == 15
+
+
 def test_several_faults_of_all_rows_are_shown_without_the_advice_to_raise_the_limit(params):
     write_raw([])
     append_raw('{"bad": 1}')
     append_raw('{"prompt": "a", "completion": "b", "label": false}')
-    with pytest.raises(UserError, match="no row of data.raw can be used. The first:") as error:
+    with pytest.raises(UserError, match="no row of data.raw can be used. For example:") as error:
         run("validate")
     assert "a.jsonl:1: unknown_format" in str(error.value)
     assert "a.jsonl:2: preference" in str(error.value)
@@ -110,7 +167,7 @@ def test_line_breaks_and_dropped_reasoning_are_counted(params):
 
 
 def test_no_usable_row_stops_the_run(params):
-    params({"data.max_rejected_fraction": 1.0})
+    params({"data.max_lost_fraction": 1.0})
     write_raw([])
     append_raw('{"bad": 1}')
     with pytest.raises(UserError, match="no row of data.raw can be used"):

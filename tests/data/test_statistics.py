@@ -76,7 +76,7 @@ def test_histograms_count_every_row_once(facts):
 def test_rows_lost_by_each_stage_add_up():
     validate = {"read": 10, "accepted": 8, "rejected": 2}
     dedup = {"rows": 8, "kept": 5}
-    flow = statistics.row_flow(validate, dedup, formatted=4, overlong=1)
+    flow = statistics.row_flow(validate, dedup, formatted=4, left_out=1)
     assert flow["rows"].tolist() == [10, 8, 8, 5, 4]
     assert flow["removed"].tolist() == [0, 2, 0, 3, 1]
 

@@ -17,7 +17,7 @@ from clones import SMALLER, clone_working_tree, git
 
 EVERY = 20  # one raw row of so many is kept
 PARAMS = SMALLER | {
-    "data.max_rejected_fraction": 1.0,
+    "data.max_lost_fraction": 1.0,
     "export.prefill_lengths": [8, 64],
     "check.max_kl.int4": 5.0,
     "check.max_score_loss.int4": 1.0,

@@ -141,7 +141,7 @@ def files_of(folder):
 
 
 def test_every_stage_writes_the_same_bytes(on_cluster, write_params, tokenizer_path):
-    folder = write_params({"data.max_rejected_fraction": 0.5}).parent
+    folder = write_params({"data.max_lost_fraction": 0.5}).parent
     (folder / "data/raw").mkdir(parents=True)
     (folder / "models/base").mkdir(parents=True)
     shutil.copyfile(tokenizer_path, folder / "models/base/tokenizer.model")

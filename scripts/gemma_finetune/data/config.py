@@ -35,7 +35,6 @@ class DataConfig:
     columns: Columns
     repairs: Repairs
     reasoning: Literal["refuse", "drop", "keep"]
-    max_rejected_fraction: Fraction
     max_lost_fraction: Fraction
     dedup_threshold: Annotated[Float, Field(gt=0, le=1)]
     validation_fraction: Fraction

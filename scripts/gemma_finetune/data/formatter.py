@@ -7,11 +7,13 @@ With a base that calls functions, a row also has `tools`, which may be empty.
 
 The message of an answer that is not trained on has `"train": false`, too. Rows are tokenized here
 to know their length; `data.overlong: split` cuts a conversation that is too long between its turns.
+A row whose text this base reads as a command is rejected: `validate` does not know the base.
 Opens no data file.
 """
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,7 +27,9 @@ from gemma_finetune.data.converter import id_without_masks, to_messages, to_open
 from gemma_finetune.data.evidence import (
     compared_shingles,
 )
+from gemma_finetune.data.lost import where
 from gemma_finetune.data.minhash import band_keys
+from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.shared_text import (
     load_shared_text,
     split_sentences,
@@ -52,12 +56,14 @@ class Formatted(NamedTuple):
       <bos>, supervised tokens, tokens of the longest answer.
     sizes: int64 (rows,), bytes of each input line.
     bands: uint64 (rows, bands), MinHash band keys for the leakage report.
+    rejected: JSON lines of the rows that are left out, with the reason.
     """
 
     lines: list[bytes]
     facts: dict[str, np.ndarray]
     sizes: np.ndarray
     bands: np.ndarray
+    rejected: bytes
 
 
 def format_lines(
@@ -66,45 +72,72 @@ def format_lines(
     """Formats a chunk of kept conversations, given as JSON lines.
 
     limit: the tokens over which `data.overlong: split` cuts a conversation.
-    UserError if the tokenizer makes control tokens that the template did not put there.
     """
     tokenizer = load_tokenizer(tokenizer_path)
     rows = [orjson.loads(line) for line in lines]
-    formatted = []
-    facts: dict[str, list[int]] = {name: [] for name in FACTS}
+    formatted: list[bytes] = []
+    facts: list[list[int]] = []
+    rejected = b""
     for number, row in enumerate(rows):
+        try:
+            pieces = [row]
+            if config.overlong == "split":
+                pieces = split_conversation(row, limit, tokenizer)
+            made = [format_piece(piece, tokenizer) for piece in pieces]
+        except Rejection as rejection:
+            rejected += orjson.dumps(describe(row, rejection)) + b"\n"
+            continue
         whole = row | {"id": id_without_masks(row)}
         split = split_of(whole, config.validation_fraction, config.test_fraction)
-        pieces = [row]
-        if config.overlong == "split":
-            pieces = split_conversation(row, limit, tokenizer)
-        for piece in pieces:
-            messages, tools = to_messages(piece), tools_of(piece, tokenizer)
-            text = render_row(piece, messages, tools)
-            ids, supervised = tokenizer.encode_conversation(text, untrained_answers(messages))
-            refuse_control_tokens(piece, text, ids, tokenizer)
-            line = {"id": piece["id"], "messages": messages, "text": text}
-            if tools is not None:
-                line["tools"] = tools
+        for line, numbers in made:
             formatted.append(orjson.dumps(line) + b"\n")
-
-            facts["row"].append(number)
-            facts["split"].append(SPLITS.index(split))
-            facts["format"].append(FORMATS.index(row["source"]["format"]))
-            facts["turns"].append(len(piece["conversations"]))
-            facts["system"].append("system" in row)
-            facts["tokens"].append(len(ids))
-            facts["supervised"].append(sum(supervised))
-            facts["answer"].append(longest_run(supervised))
+            facts.append([number, SPLITS.index(split), *numbers])
 
     shared = load_shared_text(shared_text)
     shingles, offsets = compared_shingles(split_sentences(rows), shared, len(rows))
+    columns = np.array(facts, np.int32).reshape(-1, len(FACTS)).T
     return Formatted(
         lines=formatted,
         sizes=np.array([len(line) for line in lines], np.int64),
-        facts={name: np.array(values, np.int32) for name, values in facts.items()},
+        facts=dict(zip(FACTS, columns, strict=True)),
         bands=band_keys(shingles, offsets, config.dedup_threshold, LEAKAGE_SEED),
+        rejected=rejected,
     )
+
+
+def format_piece(piece: dict, tokenizer: GemmaTokenizer) -> tuple[dict, list[int]]:
+    """A conversation as a formatted row, and its FACTS after row and split.
+
+    Rejection if the tokenizer makes control tokens that the template did not put there.
+    """
+    messages, tools = to_messages(piece), tools_of(piece, tokenizer)
+    text = render_row(messages, tools)
+    ids, supervised = tokenizer.encode_conversation(text, untrained_answers(messages))
+    refuse_control_tokens(piece, text, ids, tokenizer)
+    line = {"id": piece["id"], "messages": messages, "text": text}
+    if tools is not None:
+        line["tools"] = tools
+    facts = [
+        FORMATS.index(piece["source"]["format"]),
+        len(piece["conversations"]),
+        int("system" in piece),
+        len(ids),
+        sum(supervised),
+        longest_run(supervised),
+    ]
+    return line, facts
+
+
+def describe(row: dict, rejection: Rejection) -> dict:
+    """A rejected row, as `validate` lists those that it rejects."""
+    source = row["source"]
+    return {
+        "file": source["file"],
+        "line": source["line"],
+        "reason": rejection.reason,
+        "message": rejection.message,
+        "id": row["id"],
+    }
 
 
 def longest_run(supervised: Sequence[bool]) -> int:
@@ -114,10 +147,13 @@ def longest_run(supervised: Sequence[bool]) -> int:
 
 
 def count_tokens(lines: list[bytes], tokenizer_path: str) -> list[int]:
-    """Tokens of each kept conversation of a chunk, given as JSON lines."""
+    """Tokens of the kept conversations of a chunk, given as JSON lines; not of rejected ones."""
     tokenizer = load_tokenizer(tokenizer_path)
-    rows = map(orjson.loads, lines)
-    return [_tokens(row, row["conversations"], tokenizer) for row in rows]
+    counts = []
+    for row in map(orjson.loads, lines):
+        with suppress(Rejection):
+            counts.append(_tokens(row, row["conversations"], tokenizer))
+    return counts
 
 
 def split_conversation(row: dict, limit: int, tokenizer: GemmaTokenizer) -> list[dict]:
@@ -148,7 +184,7 @@ def split_conversation(row: dict, limit: int, tokenizer: GemmaTokenizer) -> list
 def _tokens(row: dict, turns: list[dict], tokenizer: GemmaTokenizer) -> int:
     """Tokens of a conversation with these of its turns."""
     messages = to_messages(row | {"conversations": turns})
-    text = render_row(row, messages, tools_of(row, tokenizer))
+    text = render_row(messages, tools_of(row, tokenizer))
     return len(tokenizer.encode_conversation(text)[0])
 
 
@@ -168,21 +204,16 @@ def tools_of(row: dict, tokenizer: GemmaTokenizer) -> list[dict] | None:
     return None
 
 
-def render_row(row: dict, messages: list[dict], tools: list[dict] | None) -> str:
-    """The row in the template of its base. UserError for text that holds a control piece of it."""
+def render_row(messages: list[dict], tools: list[dict] | None) -> str:
+    """The row in the template of its base. Rejection of text that holds a control piece of it."""
     try:
         return render(messages, tools)
     except ValueError as error:
-        raise UserError(f"{where(row)}: {error}; fix or remove the row")
-
-
-def where(row: dict) -> str:
-    """Where a row is in the raw data."""
-    return f"{row['source']['file']}:{row['source']['line']}"
+        raise Rejection("control_token", str(error))
 
 
 def refuse_control_tokens(row: dict, text: str, ids: list[int], tokenizer: GemmaTokenizer) -> None:
-    """UserError unless the only control tokens are <bos> and those that the template wrote.
+    """Rejection unless the only control tokens are <bos> and those that the template wrote.
 
     text: the rendered row. `render` refuses a control piece in what a row says.
     """
@@ -193,10 +224,7 @@ def refuse_control_tokens(row: dict, text: str, ids: list[int], tokenizer: Gemma
     found = [token for token in ids if token in control]
     turns = [found.count(tokenizer.start_of_turn), found.count(tokenizer.end_of_turn)]
     if found != [tokenizer.bos, *written] or turns != count_turns(row, tokenizer):
-        raise UserError(
-            f"{where(row)}: its text becomes control tokens in this tokenizer; "
-            "fix or remove the row"
-        )
+        raise Rejection("control_token", "its text becomes control tokens in this tokenizer")
 
 
 def count_turns(row: dict, tokenizer: GemmaTokenizer) -> list[int]:

@@ -94,17 +94,17 @@ def _count(table: pd.DataFrame, bins: pd.Series) -> pd.DataFrame:
     return groups.size().rename("rows").reset_index()
 
 
-def row_flow(validate: dict, dedup: dict, formatted: int, overlong: int) -> pd.DataFrame:
+def row_flow(validate: dict, dedup: dict, formatted: int, left_out: int) -> pd.DataFrame:
     """How many rows came out of each stage and how many it removed: columns stage, rows, removed.
 
     `validate` and `dedup` are the metrics of these stages; `formatted`: rows that format wrote,
-    pieces of long conversations counted apart; `overlong`: rows that it left out.
+    pieces of long conversations counted apart; `left_out`: rows that it left out.
     """
     rows = [
         ("raw", validate["read"], 0),
         ("validate", validate["accepted"], validate["rejected"]),
         ("convert", dedup["rows"], validate["accepted"] - dedup["rows"]),
         ("dedup", dedup["kept"], dedup["rows"] - dedup["kept"]),
-        ("format", formatted, overlong),
+        ("format", formatted, left_out),
     ]
     return pd.DataFrame(rows, columns=["stage", "rows", "removed"])

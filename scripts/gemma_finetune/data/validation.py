@@ -29,14 +29,14 @@ from gemma_finetune.data.converter import (
 from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import Placed
 from gemma_finetune.data.reasoning import HINT, has_reasoning, is_reasoning, without_reasoning
-from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
 from gemma_finetune.data.row_json import parse_row
 from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare
 from gemma_finetune.data.split import SPLITS, agreed_split, canonical_split, split_in_name
 from gemma_finetune.data.tool_check import settle_calls
 
-COUNTED = ("rows", "formats", "reasons", "messages", "columns", "repairs", "ignored_keys")
+COUNTED = ("rows", "formats", "reasons", "causes", "columns", "repairs", "ignored_keys")
 
 
 class Checked(NamedTuple):
@@ -165,7 +165,7 @@ def check_rows(
                 }
             )
             counts["reasons"][rejection.reason] += 1
-            counts["messages"][rejection.message] += 1
+            counts["causes"][cause(rejection.reason, rejection.message)] += 1
             continue
         record = {
             "file": file,
@@ -185,7 +185,7 @@ def check_rows(
         if lacks_activation(checked):
             counts["rows"]["without_activation"] += 1
         counts["ignored_keys"].update(sorted(checked.ignored_keys))
-    for name in ("ignored_keys", "messages"):
+    for name in ("ignored_keys", "causes"):
         counts[name] = keep_most_common(counts[name])
     counts["rows"].update(read=len(rows), accepted=len(records), rejected=len(rejected))
     return Outcome(_to_lines(records), _to_lines(rejected), counts)

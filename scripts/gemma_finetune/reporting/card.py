@@ -138,17 +138,20 @@ def _data(data: dict) -> list[str]:
     return [
         table(["split", *(_words(name) for name in names)], rows),
         "Only the assistant's tokens and the end of its turns are learned from and scored.",
-        _left_out(data["rows"], data["overlong"]),
+        _left_out(data),
     ]
 
 
-def _left_out(rows: dict[str, int], overlong: int) -> str:
+def _left_out(data: dict) -> str:
     """How many rows each stage removed, of those that reached it."""
+    rows = data["rows"]
     removed = {
         "rejected": (rows["raw"] - rows["validate"], rows["raw"]),
         "duplicates": (rows["convert"] - rows["dedup"], rows["convert"]),
-        "too long": (overlong, rows["dedup"]),
+        "too long": (data["overlong"], rows["dedup"]),
     }
+    if "rejected_by_base" in data:
+        removed["with control tokens of the base"] = (data["rejected_by_base"], rows["dedup"])
     parts = []
     for name, (count, reached) in removed.items():
         parts.append(f"{count:,} {name} ({count / max(reached, 1):.1%})")
