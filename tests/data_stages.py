@@ -4,8 +4,12 @@ import importlib
 import json
 from pathlib import Path
 
+import pytest
+
 from gemma_finetune.data import converter
 from gemma_finetune.data.converter import canonical
+from gemma_finetune.data.loader import find_files
+from gemma_finetune.utils.cli import UserError
 
 STAGES = ("validate", "convert", "dedup", "format", "describe")
 SPLITS = ("train", "validation", "test")
@@ -53,3 +57,10 @@ def split_of_rows():
 def files_of(*folders):
     paths = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
     return {path: path.read_bytes() for path in paths}
+
+
+def refusal(raw="data/raw"):
+    """What is said of data.raw that is refused."""
+    with pytest.raises(UserError) as error:
+        find_files(raw)
+    return str(error.value)

@@ -1,6 +1,7 @@
 """What the tests of the data stages share."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -58,3 +59,14 @@ def read_content(tmp_path):
         ]
 
     return write_and_read
+
+
+@pytest.fixture
+def repo(tmp_path, monkeypatch):
+    """A DVC repository with one data file."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (".dvc", "data/raw/more"):
+        Path(folder).mkdir(parents=True)
+    Path("data/raw/a.jsonl").write_text("{}\n")
+    Path("data/raw/more/b.jsonl").write_text("{}\n")
+    return tmp_path

@@ -1,75 +1,13 @@
-"""Data that is not there, or that DVC does not watch, stops the stage and is named."""
+"""Data that DVC does not watch, or that Git would get, stops the stage and is named."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
+from data_stages import refusal
 from gemma_finetune.data.loader import find_files
-from gemma_finetune.utils.cli import UserError
-
-
-@pytest.fixture
-def repo(tmp_path, monkeypatch):
-    """A DVC repository with one data file."""
-    monkeypatch.chdir(tmp_path)
-    for folder in (".dvc", "data/raw/more"):
-        Path(folder).mkdir(parents=True)
-    Path("data/raw/a.jsonl").write_text("{}\n")
-    Path("data/raw/more/b.jsonl").write_text("{}\n")
-    return tmp_path
-
-
-def track(path, **out):
-    name = Path(path).name
-    content = {"outs": [{"md5": "0" * 32, "size": 1, "hash": "md5", "path": name, **out}]}
-    Path(f"{path}.dvc").write_text(yaml.safe_dump(content))
-
-
-def refusal(raw="data/raw"):
-    with pytest.raises(UserError) as error:
-        find_files(raw)
-    return str(error.value)
-
-
-def test_what_is_all_there_is_read(repo):
-    track("data/raw/a.jsonl")
-    track("data/raw/more", nfiles=1)
-    track("data/raw")
-    Path("data.dvc").write_text("outs:\n- path: data\n  nfiles: 2\n")
-    assert [path.name for path in find_files("data/raw")] == ["a.jsonl", "b.jsonl"]
-    assert [path.name for path in find_files("data/raw/a.jsonl")] == ["a.jsonl"]
-
-
-@pytest.mark.parametrize(
-    "path", ["data/raw/c.jsonl", "data/raw/new", "data/raw/more/c.parquet", "data/raw/more/d"]
-)
-def test_a_dvc_file_without_its_data(repo, path):
-    track(path)
-    message = refusal()
-    assert f"{path} is missing, but {path}.dvc tracks it" in message
-    assert f"`dvc pull {path}.dvc`" in message
-
-
-@pytest.mark.parametrize("tracked", ["elsewhere", "elsewhere/raw"])
-def test_a_folder_that_was_not_pulled(repo, tracked):
-    Path("elsewhere").mkdir(exist_ok=tracked != "elsewhere")
-    if tracked == "elsewhere":
-        Path("elsewhere").rmdir()
-    track(tracked)
-    assert f"`dvc pull {tracked}.dvc`" in refusal("elsewhere/raw")
-
-
-def test_a_file_that_was_not_pulled(repo):
-    track("data/chats.csv")
-    assert "data/chats.csv is missing" in refusal("data/chats.csv")
-
-
-def test_a_folder_that_was_pulled_in_part(repo):
-    track("data/raw", nfiles=3)
-    assert "data/raw has 2 of the 3 files that data/raw.dvc tracks" in refusal()
 
 
 def test_a_name_without_a_file(repo):

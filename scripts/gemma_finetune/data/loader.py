@@ -1,6 +1,7 @@
 """Which files are read, and their rows: data.raw as a folder, or one file.
 
-`kinds` decides by name what is data, `tracked` finds data that is not there, `readers` reads.
+`kinds` decides by name what is data, `pulled` and `tracked` find data that is not there or not
+watched, `readers` reads.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from gemma_finetune.data import tracked
 from gemma_finetune.data.kinds import SUFFIXES, is_not_data, why_unreadable
+from gemma_finetune.data.pulled import require_pulled
 from gemma_finetune.data.readers import Placed, read_file, read_rows
 from gemma_finetune.data.texts import MAX_ROW_BYTES
 from gemma_finetune.data.unpack import is_zip, list_members
@@ -43,7 +45,7 @@ def survey(raw: str) -> Survey:
     """
     root = Path(raw)
     tracked.require_no_dead_link(root)
-    tracked.require_pulled(root)
+    require_pulled(root)
     if not root.exists():
         advice = "; commit its .dvc file, so that every experiment finds it"
         raise UserError(

@@ -1,7 +1,5 @@
-"""Data that is not there, or that DVC does not watch: each is named, and stops the stage.
-
-Otherwise a run would train on the rest without a word, or not notice when the data changes. So is
-data that an experiment would commit to Git.
+"""Data that DVC does not watch, or that an experiment would commit to Git: it is named, and stops
+the stage. Otherwise a run would not notice when the data changes.
 """
 
 import os
@@ -9,50 +7,10 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
 from pathspec import GitIgnoreSpec
 
+from gemma_finetune.data.pulled import repository
 from gemma_finetune.utils.cli import UserError
-
-
-def require_pulled(raw: Path) -> None:
-    """UserError if a `.dvc` file tracks data of `raw` that is not there, or only in part."""
-    for folder in (raw, *raw.parents):
-        _require_outs(folder.with_name(f"{folder.name}.dvc") if folder.name else folder)
-    if raw.is_dir():
-        for path in sorted(raw.rglob("*.dvc")):
-            _require_outs(path)
-
-
-def _require_outs(dvc_file: Path) -> None:
-    if not dvc_file.is_file():
-        return
-    for out in _outs(dvc_file):
-        path = dvc_file.parent / str(out["path"])
-        if not path.exists():
-            raise UserError(
-                f"{path} is missing, but {dvc_file} tracks it: fetch it with "
-                f"`dvc pull {dvc_file}`, or remove {dvc_file}"
-            )
-        expected = out.get("nfiles")
-        if path.is_dir() and isinstance(expected, int):
-            found = sum(file.is_file() for file in path.rglob("*"))
-            if found < expected:
-                raise UserError(
-                    f"{path} has {found} of the {expected} files that {dvc_file} tracks: fetch "
-                    f"the others with `dvc pull {dvc_file}`, or record their removal with "
-                    f"`dvc add {path}`"
-                )
-
-
-def _outs(dvc_file: Path) -> list[dict]:
-    """The outs of a `.dvc` file; none if it is another kind of file."""
-    try:
-        content = yaml.safe_load(dvc_file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{dvc_file}: not a file of DVC ({error}); make it anew with `dvc add`")
-    outs = content.get("outs") if isinstance(content, dict) else None
-    return [out for out in outs or [] if isinstance(out, dict) and "path" in out]
 
 
 def require_no_link(path: Path) -> None:
@@ -78,7 +36,7 @@ def require_no_dead_link(path: Path) -> None:
 
 def require_watched(files: Iterable[Path]) -> None:
     """UserError if a file is excluded by `.dvcignore`: DVC would not notice when it changes."""
-    root = _repository()
+    root = repository()
     if root is None:
         return
     specs: dict[Path, GitIgnoreSpec | None] = {}
@@ -128,15 +86,6 @@ def _git_files(path: Path, *options: str) -> list[str]:
     command = ["git", "ls-files", "-z", *options, "--", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.split("\0")[:-1]  # nothing outside the repository, which is an error
-
-
-def _repository() -> Path | None:
-    """The root of the DVC repository that this process runs in."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / ".dvc").is_dir():
-            return folder
-    return None
 
 
 def _read_spec(path: Path) -> GitIgnoreSpec | None:
