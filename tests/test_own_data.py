@@ -28,26 +28,53 @@ def locked_data(clone):
     return dep["path"], dep["md5"]
 
 
-def test_a_folder_works_everywhere_once_it_is_added_and_stays_out_of_git(clone):
-    (clone / "my/chats").mkdir()
-    (clone / "my/chats/a.jsonl").write_text(ROW)
+def test_a_folder_works_everywhere_once_it_is_added_or_outside(clone, tmp_path):
+    """Before that, it is refused everywhere. One run of the queue for all: it takes its time."""
+    outside = tmp_path / "outside"
+    for folder in (clone / "my/chats", outside):
+        folder.mkdir()
+        (folder / "a.jsonl").write_text(ROW)
     experiment = "dvc exp run validate -S data.raw=my/chats".split()
     refusal = run(clone, *experiment, ok=False)
     assert "error: my/chats is tracked neither by DVC nor by Git" in refusal
+    not_found = "No such file or directory: .*my/chats"
+    assert re.search(not_found, run(clone, *experiment, "--temp", ok=False))
+    run(clone, *experiment, "--name", "not-added", "--queue")
 
     run(clone, *re.search("`(dvc add .*?)`", refusal)[1].split())
     commit_data(clone)
+    elsewhere = [*experiment[:-1], f"data.raw={outside}"]
+    run(clone, *elsewhere, "--name", "outside-temporary", "--temp")
+    run(clone, *elsewhere, "--name", "outside-queued", "--queue")
     run(clone, *experiment, "--name", "here")
     assert locked_data(clone)[0] == "my/chats"
     run(clone, *experiment, "--name", "temporary", "--temp")
     run(clone, *experiment, "--name", "queued", "--queue")
-    run(clone, "dvc", "exp", "run", "--run-all")
+    assert re.search(not_found, run(clone, "dvc", "exp", "run", "--run-all"))
 
-    experiments = run(clone, "dvc", "exp", "list", "--name-only").split()
-    assert {"here", "temporary", "queued"} <= set(experiments)
+    experiments = set(run(clone, "dvc", "exp", "list", "--name-only").split())
+    assert {"here", "temporary", "queued", "outside-temporary", "outside-queued"} <= experiments
+    assert "not-added" not in experiments
     refs = run(clone, "git", "for-each-ref", "refs/exps", "--format=%(refname)").split()
     committed = {name for ref in refs for name in files_of(clone, ref)}
     assert "my/chats.dvc" in committed and "my/chats/a.jsonl" not in committed
+
+
+def test_a_folder_that_was_pulled_in_part_stops_the_run(clone):
+    (clone / "my/chats").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        (clone / "my/chats" / name).write_text(ROW)
+    run(clone, "dvc", "add", "my/chats")
+    run(clone, "dvc", "push", "my/chats.dvc")
+    shutil.rmtree(clone / "my/chats")
+    shutil.rmtree(clone / ".dvc/cache")
+    run(clone, "dvc", "pull", "my/chats/a.jsonl")
+    params = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text(params.replace("raw: data/raw ", "raw: my/chats "))
+    found = run(clone, "python", "scripts/validate.py", ok=False)
+    assert "my/chats lacks 1 of the 2 files that my/chats.dvc tracks, such as b.jsonl" in found
+    run(clone, *re.search("`(dvc pull .*?)`", found)[1].split())
+    assert "2 rows read, 2 accepted" in run(clone, "python", "scripts/validate.py")
 
 
 def commit_data(clone):
