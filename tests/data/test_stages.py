@@ -384,6 +384,26 @@ def test_a_missing_input_names_its_stage(params):
             run("describe")
 
 
+@pytest.mark.parametrize("reader", ["dedup", "format"])
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("metrics/validate.json", "validate"),
+        ("metrics/dedup.json", "dedup"),
+        ("data/validated/rejected.jsonl", "validate"),
+    ],
+)
+def test_what_was_lost_before_is_read(params, reader, name, stage):
+    write_raw([conversation(1, "train")])
+    run("validate", "convert", "dedup")
+    Path(name).unlink()
+    if (reader, stage) == ("dedup", "dedup"):
+        run(reader)  # it writes this file
+        return
+    with pytest.raises(UserError, match=f"{name} is missing: .*dvc repro {stage}`"):
+        run(reader)
+
+
 @pytest.mark.parametrize("name, content, stage", [
     ("data/formatted/test.jsonl", '{"id": 1}', "format"),
     ("data/formatted/test.jsonl", '{"id": "1", "mess', "format"),
