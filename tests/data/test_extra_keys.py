@@ -91,7 +91,7 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"gpt": {"functionCall": {"name": "f"}}}, "tool_call", "turn 2 has `functionCall`"),
         ({"Image": "cat.png"}, "non_text_part", "has `Image`"),
         ({"human": {"Attachments": ["cat.png"]}}, "non_text_part", "turn 1 has `Attachments`"),
-        ({"Chosen": GPT}, "preference", "has `chosen`"),
+        ({"Chosen": GPT}, "preference", "has `Chosen`"),
         ({"human": {"Content": "Other"}}, "ambiguous", "turn 1 has `Content`"),
         ({"instructions": "Be brief."}, "lost_text", "name it as `system` in data.columns"),
         ({"gpt": {"value": "Other"}}, "ambiguous", "turn 2 has `content`"),

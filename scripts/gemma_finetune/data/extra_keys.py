@@ -2,7 +2,8 @@
 
 A key that changes the meaning of the row is refused by name, in any case: dropping it would train
 on something that the row does not say. `loss_mask` and `reasoning` say which of their keys are
-honoured instead. Other keys, such as id, topic or source, are ignored and counted.
+honoured instead. Most keys are told by their words (`key_words`) and by what they hold. Other keys,
+such as id, topic or source, are ignored and counted.
 """
 
 import re
@@ -13,9 +14,18 @@ from functools import lru_cache
 from gemma_finetune.data import loss_mask, reasoning, schemas
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.converter import UNTRAINED, numbered, role_of, to_turns
+from gemma_finetune.data.key_words import all_in, split_words, words
+from gemma_finetune.data.preferences import is_disliked, is_second_answer
+from gemma_finetune.data.question_parts import LETTERS, is_option, is_part
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.row_guess import PREFERENCES
-from gemma_finetune.data.row_keys import COLUMNS, NO_COLUMNS, TEXT_KEYS, Columns, is_empty
+from gemma_finetune.data.row_keys import (
+    COLUMNS,
+    NO_COLUMNS,
+    TEXT_KEYS,
+    Columns,
+    is_empty,
+    is_system,
+)
 from gemma_finetune.data.turn_list import is_turn_list, small
 
 WHY = {
@@ -24,48 +34,16 @@ WHY = {
     "ambiguous": "next to another key with the same meaning; keep one of them",
     "preference": "which is preference data (DPO): keep the better answer alone",
 }
-MEDIA = dict.fromkeys(
-    "image images image_url imageurl image_urls image_path image_paths img imgs picture pictures "
-    "photo photos video videos video_path audio audios audio_path attachment attachments".split(),
-    "non_text_part",
+# Of words written together, in small letters.
+MEDIA = re.compile(
+    "(image|img|picture|photo|video|audio|attachment)s?(url|path|file|data|bytes|base64)?s?"
 )
-REFUSED_IN_ROWS = MEDIA | {
-    **dict.fromkeys(("tools", "functions", "tool_calls", "function_call"), "tool_call"),
-    **dict.fromkeys(PREFERENCES, "preference"),
-}
-# What others call the functions and the calls of a turn.
-CALL_KEYS = frozenset(
-    "tools functions tool_call tool_calls toolcalls function_call function_calls "
-    "functioncall".split()
-)
-REFUSED_IN_TURNS = MEDIA | {
-    **dict.fromkeys(CALL_KEYS, "tool_call"),
-    **dict.fromkeys(("from", "role", "value", "content"), "ambiguous"),
-    **dict.fromkeys(PREFERENCES, "preference"),
-}
-# What a question may need that is not a column of its own in any format. In a row with turns these
-# are metadata: the turns hold the whole question.
-PARTS_OF_A_QUESTION = frozenset(
-    "text choices options passage passages passage_text document documents document_text "
-    "contexts background article articles body content source_text paragraph paragraphs story "
-    "excerpt snippet abstract transcript email sentence sentences code schema db_schema "
-    "sql_context table tables knowledge evidence facts supporting_facts premise "
-    "hypothesis aspect target dialog dialogs dialogue chat_history chathistory "
-    "conversation_history dialog_history dialogue_history message_history previous_messages "
-    "past_messages previous_turns".split()
-)
-# `option_a`, `choice1`, `opa`, `text2`; columns A, B, C, ... are told by there being more than one.
-NUMBERED_PART = re.compile(
-    r"(option|choice|opt|op|distractor|candidate|ending)s?_?([a-h]|\d+)"
-    r"|(text|sentence|passage|paragraph|document|context|article)_?\d+"
-)
-LETTERS = frozenset("abcdefgh")
+CALLS = re.compile("tools|functions|(tool|function)calls?")
+# Other keys of a turn that `schemas` has left because their place is taken.
+SAME_AS_A_TURNS = frozenset(("from", "role", "value", "content"))
 # What a system text is also called, but other things, too.
-LIKE_A_SYSTEM_TEXT = frozenset("instructions persona personality".split())
-# False: the answer is one that people did not like (KTO). Only KTO's own names may hold 0 for it.
-KTO = frozenset(("label", "kto_tag"))
-LIKED = KTO | frozenset("is_desirable desirable liked thumbs_up is_chosen".split())
-UNLIKED = ("rejected", "undesirable", "dispreferred")
+LIKE_A_SYSTEM_TEXT = split_words("instructions persona personality")
+BEFORE_IT = split_words("bot assistant ai agent model custom global developer additional extra")
 MOST = 50  # names that are counted: a file that uses keys for data would give millions
 OTHERS = "(other keys)"
 
@@ -90,14 +68,13 @@ def check_extra_keys(
 def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
     loss_mask.refuse_untrained_row(row.model_extra)
-    refused = REFUSED_IN_ROWS
     is_named = _is_named(row, columns)
-    if is_named:
-        refused = {key: reason for key, reason in refused.items() if reason != "preference"}
-    for key, name, value in _extras(row, refused, ""):
+    for key, name, value in _extras(row, ""):
+        if is_second_answer(key, value) and not (is_named or _is_read(row, value)):
+            raise Rejection("preference", f"has `{key}`, {WHY['preference']}")
         if name in loss_mask.MARKS and not is_named:
             _refuse_bad(key, name, value, "")
-        if _is_disliked(name, value) and not is_named:
+        if is_disliked(key, value) and not is_named:
             raise Rejection(
                 "preference", f"has `{key}` {value!r:.20}: an answer that people did not like (KTO)"
             )
@@ -114,13 +91,6 @@ def _is_named(row: schemas.Row, columns: Columns) -> bool:
     return "user" in columns and isinstance(row, schemas.Alpaca)
 
 
-def _is_disliked(name: str, value: object) -> bool:
-    if name not in LIKED:
-        return False
-    flag = loss_mask.to_flag(value) if name in KTO else loss_mask.to_word(value)
-    return flag is False or str(value).strip().lower() in UNLIKED
-
-
 def _refuse_bad(key: str, name: str, value: object, where: str) -> None:
     if loss_mask.is_marked_bad(name, value):
         raise Rejection(
@@ -134,9 +104,9 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
         raise Rejection("ambiguous", f"has `{key}`, {WHY['ambiguous']}")
     if _is_named(row, columns):
         return
-    is_part = _is_part(row, name, value)
-    is_lost = is_part or _is_system_text(row, name, value)
-    is_column = name in TEXT_KEYS and not _is_metadata(row, name, value)
+    part = _is_part(row, key, value)
+    is_lost = part or _is_system_text(row, key, value)
+    is_column = (name in TEXT_KEYS or is_system(key)) and not _is_metadata(row, name, value)
     if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value):
         return
     if not is_lost or is_turn_list(value):
@@ -145,8 +115,8 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
             f"has `{key}`, which says something else than the keys that are read; "
             "keep one of them, or name those to read in data.columns",
         )
-    place, field = ("question", "input") if is_part else ("system text", "system")
-    is_one = isinstance(value, str) and (name in PARTS_OF_A_QUESTION or field == "system")
+    place, field = ("question", "input") if part else ("system text", "system")
+    is_one = isinstance(value, str) and not _is_one_of_several(key)
     hint = f", or name it as `{field}` in data.columns" if is_one else ""
     rest = "; with `user` and `assistant` in data.columns, columns not named there are left out"
     raise Rejection(
@@ -166,13 +136,20 @@ def _is_metadata(row: schemas.Row, name: str, value: object) -> bool:
     return _is_number(value) and (name == "context" or not isinstance(row, schemas.Alpaca))
 
 
-def _is_system_text(row: schemas.Row, name: str, value: object) -> bool:
-    """Whether a key, in small letters, holds what may be a system text. Beside turns a persona is
-    metadata, and so are instructions where a system text is read.
+def _is_system_text(row: schemas.Row, key: str, value: object) -> bool:
+    """Whether a key holds what may be a system text. Beside turns a persona is metadata, and so are
+    instructions where a system text is read.
     """
-    if name not in LIKE_A_SYSTEM_TEXT or _is_number(value):
+    name = _like_a_system_text(key)
+    if name is None or _is_number(value):
         return False
     return isinstance(row, schemas.Alpaca) or (name == "instructions" and not _has_system(row))
+
+
+@lru_cache(10_000)
+def _like_a_system_text(key: str) -> str | None:
+    *before, last = words(key) or ("",)
+    return last if last in LIKE_A_SYSTEM_TEXT and all_in(before, BEFORE_IT) else None
 
 
 def _has_system(row: schemas.Row) -> bool:
@@ -181,22 +158,22 @@ def _has_system(row: schemas.Row) -> bool:
     return bool(row.system) or any(role_of(turn.role) == "system" for turn in schemas.turns(row))
 
 
-def _is_part(row: schemas.Row, name: str, value: object) -> bool:
-    """Whether a key, in small letters, holds a part of the question of a row without turns."""
-    if not isinstance(row, schemas.Alpaca):
+def _is_part(row: schemas.Row, key: str, value: object) -> bool:
+    """Whether a key holds a part of the question of a row without turns."""
+    name = small(key)
+    if not isinstance(row, schemas.Alpaca) or name in TEXT_KEYS:
         return False
     if name in LETTERS:
         extra = (row.model_extra or {}).items()
-        options = [option for key, option in extra if small(key) in LETTERS]
+        options = [option for other, option in extra if small(other) in LETTERS]
         return len(options) > 1 and any(isinstance(option, str) for option in options)
-    if name in PARTS_OF_A_QUESTION:
-        return not _is_number(value)
-    return _is_numbered_part(name)
+    return is_part(key, value)
 
 
-@lru_cache(1000)
-def _is_numbered_part(name: str) -> bool:
-    return NUMBERED_PART.fullmatch(name) is not None
+def _is_one_of_several(key: str) -> bool:
+    """Whether it is an option or a numbered part, which alone is not the question's input."""
+    last = words(key)[-1]
+    return last in LETTERS or last.isdigit() or is_option(key)
 
 
 def _repeats(row: schemas.Row, value: object) -> bool:
@@ -209,6 +186,11 @@ def _repeats(row: schemas.Row, value: object) -> bool:
         return False
     text, texts = str(value).strip(), schemas.texts(row)
     return any(text in read for read in texts) or all(read.strip() in text for read in texts)
+
+
+def _is_read(row: schemas.Row, value: object) -> bool:
+    """Whether a value is one of the whole texts that are read, or turns that are."""
+    return _repeats_turns(row, value) if is_turn_list(value) else value in schemas.texts(row)
 
 
 def _repeats_turns(row: schemas.Row, value: object) -> bool:
@@ -228,18 +210,21 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
     ignored = set()
     place = f"{where} ({turn.role:.40})"
     is_answer = role_of(turn.role) in ("gpt", "function_call")
-    names = loss_mask.KEYS if is_answer else loss_mask.QUESTION_KEYS
     try:
-        trained = loss_mask.wants_training(turn.model_extra, names)
+        trained = loss_mask.wants_training(turn.model_extra, is_answer)
     except Rejection as rejection:
         raise Rejection(rejection.reason, f"{place} {rejection.message}")
     if trained and not is_answer:
         raise Rejection("weight", f"{place} is to be trained on, but only answers can be")
 
-    for key, name, value in _extras(turn, REFUSED_IN_TURNS, f"{where} "):
+    for key, name, value in _extras(turn, f"{where} "):
+        if name in SAME_AS_A_TURNS:
+            raise Rejection("ambiguous", f"{where} has `{key}`, {WHY['ambiguous']}")
+        if is_second_answer(key, value):
+            raise Rejection("preference", f"{where} has `{key}`, {WHY['preference']}")
         if name in loss_mask.MARKS:
             _refuse_bad(key, name, value, f"{place} ")
-        if is_answer and _is_disliked(name, value):
+        if is_answer and is_disliked(key, value):
             raise Rejection("preference", f"{place} has `{key}` {value!r}")
         if is_answer and name == "channel" and value in ("analysis", "commentary"):
             raise Rejection("reasoning", f"{place} has `channel` {value!r}, which is no answer")
@@ -249,15 +234,15 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
             _refuse_reasoning(key, f"{where} ", rule)
         elif name == "name" and role_of(turn.role) == "observation":
             continue  # of the function: `converter` reads it
-        elif name not in names or trained == is_answer:
+        elif trained == is_answer or not loss_mask.speaks(key, is_answer):
             ignored.add(f"turn.{_printable(key)}")
     return ignored
 
 
 def _check_part(part: schemas.Part, where: str) -> set[str]:
     ignored = set()
-    for key, name, value in _extras(part, MEDIA, f"{where} "):
-        if name in loss_mask.KEYS:
+    for key, name, value in _extras(part, f"{where} "):
+        if loss_mask.sense(key):
             raise Rejection("weight", f"{where} has `{key}` in a part of its text")
         if reasoning.is_reasoning(key, value) or (name == "thought" and value is True):
             _refuse_reasoning(key, f"{where} ", "refuse")
@@ -270,21 +255,29 @@ def _refuse_reasoning(key: str, where: str, rule: str) -> None:
         raise Rejection("reasoning", f"{where}has `{key}`; {reasoning.HINT}")
 
 
-def _extras(
-    model: schemas.Schema, refused: dict[str, str], where: str
-) -> Iterator[tuple[str, str, object]]:
+def _extras(model: schemas.Schema, where: str) -> Iterator[tuple[str, str, object]]:
     """(key, key in small letters, value) of the extra keys that hold something.
 
-    Rejection at the first refused one.
+    Rejection at the first one of an image, a recording, a file or a call.
     """
     for key, value in (model.model_extra or {}).items():
         name = small(key)
         is_text = isinstance(model, schemas.Alpaca) and name in COLUMNS and isinstance(value, str)
         if is_empty(name, value) if is_text else is_nothing(value):
             continue
-        if name in refused and not (name in MEDIA and _is_number(value)):
-            raise Rejection(refused[name], f"{where}has `{key}`, {WHY[refused[name]]}")
+        reason = _refused(key)
+        if reason and not (reason == "non_text_part" and _is_number(value)):
+            raise Rejection(reason, f"{where}has `{key}`, {WHY[reason]}")
         yield key, name, value
+
+
+@lru_cache(10_000)
+def _refused(key: str) -> str | None:
+    """Why a key is refused whatever it holds."""
+    joined = "".join(words(key))
+    if MEDIA.fullmatch(joined):
+        return "non_text_part"
+    return "tool_call" if CALLS.fullmatch(joined) else None
 
 
 def keep_most_common(counter: Counter) -> Counter:

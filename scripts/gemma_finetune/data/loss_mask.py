@@ -1,33 +1,115 @@
 """Which answers a row wants to be trained on: the flags and weights of turns and of whole rows.
 
 Only 0 and 1 (or false and true, also as text) can be honoured: an answer is trained on or not.
+Which keys say so is told by their words: `train_on_turn`, `excludeFromLoss`, `assistant-mask`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.key_words import all_in, split_words, words
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.turn_list import small
 
-# True means trained on, as OpenAI, Axolotl, ms-swift, Mistral and others call it.
-TRAINED = frozenset(
-    "weight weights loss_weight lossweight sample_weight loss_scale loss_mask loss use_loss "
-    "has_loss with_loss enable_loss compute_loss calculate_loss train training trainable "
-    "is_trainable trained train_on trainon train_on_turn supervised".split()
+# What is done to a text that is trained on.
+_TRAINING = split_words(
+    "loss train trained training trainable learn learnable supervise supervised supervision "
+    "gradient gradients grad backprop finetune finetuned finetuning"
 )
-# True means not trained on: torchtune's name, and those that people choose themselves.
-MASKED = frozenset(
-    "masked is_masked mask_loss ignore ignored ignore_loss no_loss no_train do_not_train skip "
-    "exclude excluded".split()
+_WEIGHT = split_words("weight weights scale")
+_NOT = split_words(
+    "not no dont never without disable disabled stop zero exclude excluded ignore ignored skip "
+    "skipped omit omitted drop dropped masked"
 )
-# A mask may mean either; the details are masks of parts of a text.
-REFUSED = frozenset(("mask", "train_detail", "training_detail"))
-# In a whole row, other names often are metadata: `loss` of another model, `training` of a person.
-WEIGHTS = frozenset("weight weights loss_weight lossweight sample_weight loss_scale".split())
+_LEFT_OUT = split_words("exclude excluded ignore ignored skip skipped omit omitted masked")
+_UNTRAINED = split_words("untrained untrainable nontrainable unweighted")
+_MASK = split_words("mask masks")
+# Parts of a text, or whole ones by their numbers: which of them is more than a flag can say.
+_SPANS = split_words("detail details span spans segment segments range ranges offset offsets")
+# Who or what it is done to. A mask of answers is 1 where they are trained on.
+_ANSWERS = split_words("assistant gpt bot model answer answers response responses completion "
+                       "completions output outputs target targets")  # fmt: skip
+_PLACES = split_words(
+    "turn turns message messages token tokens row rows sample samples example examples label "
+    "labels reply replies"
+)
+# True is what happens anyway: nobody trains on these.
+_QUESTIONS = split_words("user human prompt system")
+_MANY = split_words("turns messages tokens rows samples examples replies answers responses "
+                    "completions outputs")  # fmt: skip
+_NUMBERED = split_words("row sample example token label")
+_WEIGHED = split_words("user human prompt system model target bot")  # `target_weight` is in kg
+_SMALL_WORDS = split_words(
+    "is was be to do does should can use used using with has have include included in on for from "
+    "of out at the this it calc calculate calculated compute computed enable enabled apply applied "
+    "only flag require requires needs contributes contribute unmask unmasked"
+)
+_KNOWN = (_TRAINING, _WEIGHT, _NOT, _UNTRAINED, _MASK, _SPANS, _ANSWERS, _QUESTIONS, _PLACES,
+          _SMALL_WORDS)  # fmt: skip
+_SAYS_SO = _TRAINING | _WEIGHT | _UNTRAINED | _MASK | {"unmask", "unmasked", "masked"}
 
-KEYS = TRAINED | MASKED | REFUSED
-QUESTION_KEYS = KEYS - MASKED  # what can say that a question is trained on
+
+class Sense(NamedTuple):
+    """What a key says of training."""
+
+    trains: bool | None  # whether true means trained on; None: it may mean either
+    is_weight: bool = False  # other numbers than 0 and 1 are weights, too
+    is_measure: bool = False  # other numbers than 0 and 1 are a loss that was measured
+    is_count: bool = False  # a number counts things, or is a place in a list
+    is_of_questions: bool = False  # `train_on_prompt`, `mask_user`
+    is_sure: bool = True  # a text under it is meant as a flag, too: `train: "some"`
+
+
+@lru_cache(10_000)
+def sense(key: str) -> Sense | None:
+    """What a key says of training; None if it says nothing: one of its words is about another
+    thing, as in `train_id` and `loss_of_weight`.
+    """
+    found = tuple(word for word in words(key) if word not in _SMALL_WORDS - {"unmask", "unmasked"})
+    if not found or not all_in(words(key), *_KNOWN):
+        return None
+    left_out = found[0] in _LEFT_OUT and all_in(found, _LEFT_OUT, _PLACES, _ANSWERS, _QUESTIONS)
+    if not left_out and not any(word in _SAYS_SO for word in found):
+        return None
+    is_weight = any(word in _WEIGHT for word in found)
+    if found == ("scale",) or (is_weight and any(word in _WEIGHED for word in found)):
+        return None
+    return Sense(
+        _trains(found, words(key)),
+        is_weight,
+        is_measure=found[-1] == "loss" and all_in(words(key), _TRAINING, _ANSWERS, _PLACES),
+        is_count=_counts(words(key)),
+        is_of_questions=any(word in _QUESTIONS for word in found),
+        is_sure=all_in(words(key), _TRAINING, _WEIGHT, _MASK, _SPANS),
+    )
+
+
+def _trains(found: tuple[str, ...], whole: tuple[str, ...]) -> bool | None:
+    """Whether true under these words means trained on. whole: with the small words"""
+    if any(word in _SPANS for word in found):
+        return None
+    trains = sum(word in _NOT or word in _UNTRAINED for word in found) % 2 == 0
+    is_verb = whole[0] == "mask" and len(whole) > 1 and whole[1] != "flag"
+    if is_verb:  # `mask_loss`, `mask_out`
+        return not trains
+    if any(word in _MASK for word in found):  # a noun, whose 1 may stand for either
+        meant = _TRAINING | _ANSWERS | _LEFT_OUT
+        return trains if any(word in meant for word in found) else None
+    if found[0] in ("label", "labels"):
+        return None
+    return trains
+
+
+def _counts(found: tuple[str, ...]) -> bool:
+    """Whether a number under these words counts things, or names one: `training_sample: 0`."""
+    if found[-1] in _MANY:
+        return True
+    return len(found) > 1 and found[-1] in _NUMBERED and found[-2] in _TRAINING
+
+
+_IGNORED = -100  # the label of tokens that are not trained on, in PyTorch
 FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 
 # What people say of rows and answers that they checked, as Argilla and Label Studio write it.
@@ -44,19 +126,23 @@ STATES = {"status": ("discarded",)} | dict.fromkeys(
 MARKS = GOOD | BAD | STATES.keys()
 
 
-def wants_training(extra: Mapping[str, object] | None, names: frozenset[str] = KEYS) -> bool | None:
+def wants_training(extra: Mapping[str, object] | None, is_answer: bool = True) -> bool | None:
     """Whether the extra keys of a turn say that it is trained on; None if they say nothing.
 
-    names: the keys that are looked at, in small letters.
+    is_answer: of other turns, only keys that can say that they are trained on are looked at.
     Rejection `weight` if they cannot be honoured or contradict each other. Its message begins with
     `has`: the caller puts the turn before it.
     """
     said = None
-    for key, value in (extra or {}).items():
-        if small(key) not in names or is_nothing(value):
-            continue
+    for key, value, meant in _said(extra):
         flag = read_flag(key, value)
+        if not is_answer and meant.trains is False:
+            continue
         if flag is None:
+            if meant.is_measure and isinstance(value, float):
+                continue
+            if not meant.is_sure and not _is_mask(value, meant) and _number(value) is None:
+                continue
             raise Rejection(
                 "weight",
                 f"has `{key}` {value!r:.20}, which cannot be honoured: a text is "
@@ -68,12 +154,32 @@ def wants_training(extra: Mapping[str, object] | None, names: frozenset[str] = K
     return said
 
 
+def speaks(key: str, is_answer: bool) -> bool:
+    """Whether `wants_training` looks at a key."""
+    meant = sense(key)
+    return meant is not None and (is_answer or meant.trains is not False)
+
+
+def _said(extra: Mapping[str, object] | None) -> Iterator[tuple[str, object, Sense]]:
+    """(key, value, sense) of the keys that say something of training."""
+    for key, value in (extra or {}).items():
+        meant = sense(key)
+        if meant is None:
+            if _is_of_labels(key) and _is_token_mask(value):
+                yield key, value, Sense(None, is_weight=True)
+            continue
+        is_count = meant.is_count and _number(value) is not None
+        is_usual = meant.is_of_questions and read_flag(key, value) is False
+        if not (is_nothing(value) or is_count or is_usual):
+            yield key, value, meant
+
+
 def read_flag(key: str, value: object) -> bool | None:
     """Whether `key` with this value means that the text is trained on; None if unclear."""
-    flag = to_flag(value)
-    if flag is None or small(key) in REFUSED:
+    flag, meant = to_flag(value), sense(key)
+    if flag is None or meant is None or meant.trains is None:
         return None
-    return flag != (small(key) in MASKED)
+    return flag == meant.trains
 
 
 def to_flag(value: object) -> bool | None:
@@ -101,21 +207,23 @@ def _number(value: object) -> float | None:
 
 def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
     """Rejection if the extra keys of a whole row say that it is not trained on, or only in part."""
-    for key, value in (extra or {}).items():
-        name = small(key)
-        if name not in KEYS or is_nothing(value):
+    for key, value, meant in _said(extra):
+        if meant.is_measure and isinstance(value, float):
             continue
         flag = read_flag(key, value)
+        if flag and meant.is_of_questions:
+            raise Rejection("weight", f"has `{key}` {value!r:.20}, but only answers are trained on")
         if flag is False:
             raise Rejection("untrained", f"has `{key}` {value!r:.20}: it is not to be trained on")
-        if _is_mask(value, name):
+        if _is_mask(value, meant):
             raise Rejection(
                 "weight",
                 f"has `{key}` {value!r:.20}, which cannot be honoured: "
                 "write `weight` 0 or 1 into each turn",
             )
-        is_weight = name in WEIGHTS and _number(value) is not None
-        if flag is None and (is_weight or name in REFUSED):
+        is_weight = meant.is_weight and _number(value) is not None
+        is_unclear = meant.trains is None and (to_flag(value) is not None or _is_data(value))
+        if flag is None and (is_weight or is_unclear):
             raise Rejection(
                 "weight",
                 f"has `{key}` {value!r:.20}, which cannot be honoured: all rows count alike; "
@@ -123,23 +231,45 @@ def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
             )
 
 
-def _is_mask(value: object, name: str) -> bool:
+def _is_data(value: object) -> bool:
+    """Whether it is a list of numbers or objects, which may be places in a text."""
+    return isinstance(value, list) and not any(isinstance(item, str) for item in value)
+
+
+def _is_mask(value: object, meant: Sense) -> bool:
     """Whether it is a list of flags or weights, also as a table holds one: as text."""
+    items = _items(value)
+    return items is not None and all(_is_flag(item, meant) for item in items)
+
+
+def _items(value: object) -> list | None:
+    """The items of a list, also as a table holds one, and of lists in it (of a turn's tokens)."""
     if isinstance(value, str) and value.strip().startswith("["):
         value = [item.strip(" []\"'") for item in value.split(",")]
     if not isinstance(value, list):
-        return False
-    if all(isinstance(item, list) for item in value):  # a list of each turn's tokens
-        value = list(chain.from_iterable(value))
-    return all(_is_flag(item, name) for item in value)
+        return None
+    return list(chain.from_iterable(item if isinstance(item, list) else [item] for item in value))
 
 
-def _is_flag(item: object, name: str) -> bool:
+def _is_flag(item: object, meant: Sense) -> bool:
     """Whether an item of a list says how much a turn or a token counts. Null says nothing."""
     number = _number(item)
     if number is not None:
-        return name in WEIGHTS or 0 <= number <= 1
+        if meant.is_measure:
+            return number in (0, 1)
+        is_place = meant.is_count and number == int(number)  # `train_turns: [1, 3]`
+        return meant.is_weight or is_place or number == _IGNORED or 0 <= number <= 1
     return to_word(item) is not None or item in (None, "null", "None")
+
+
+@lru_cache(10_000)
+def _is_of_labels(key: str) -> bool:
+    return not {"label", "labels", "target", "targets"}.isdisjoint(words(key))
+
+
+def _is_token_mask(value: object) -> bool:
+    """Whether it is a list of token ids in which -100 stands for those not trained on."""
+    return any(_number(item) == _IGNORED for item in _items(value) or ())
 
 
 def is_marked_bad(name: str, value: object) -> bool:

@@ -5,32 +5,55 @@
 - keep: the reasoning is trained on as part of the answer. A field of its own is written before the
   answer as `<think>`, a line break, the reasoning, a line break, `</think>` and a blank line.
 
-Reasoning is the text of a key such as `reasoning_content`, or what stands between tags in an
-answer: `<think>` and `<thinking>` at the beginning of the answer or of a line, `<reasoning>` and
-`<thought>` only at the beginning of the answer. Tags in `code` are text; but a closing tag alone
-between backticks of other texts, as `_is_code` knows them, counts. Tags inside a line may be
-either: refuse and drop both reject the row.
+Reasoning is the text of a key whose words say so, such as `reasoning_content` or `cotReasoning`, or
+what stands between tags in an answer: `<think>` and its kin at the beginning of the answer or of a
+line, tags named like such a key (`<reflection>`, `<thought_process>`) only at the beginning of the
+answer, and gpt-oss's channels. Tags in `code` are text; but a closing tag alone between backticks
+of other texts, as `_is_code` knows them, counts. Tags inside a line may be either: refuse and drop
+both reject the row.
 """
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.key_words import all_in, split_words, words
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.turn_list import small
 
-KEYS = frozenset(
-    "reasoning reasoning_content reasoning_text reasoning_details thinking thinking_content "
-    "thinking_blocks reasoningcontent thought thoughts think chain_of_thought complex_cot cot "
-    "rationale scratchpad".split()
+# One of these makes a key, or a tag, one of reasoning, if all its other words are in _BESIDE.
+_REASONING = split_words(
+    "reasoning thinking think thought thoughts cot rationale rationales scratchpad monologue "
+    "deliberation reflection reflections analysis 思考 思考过程 思维链 推理 推理过程"
 )
-SWITCHES = ("on", "off", "true", "false", "yes", "no", "none", "low", "medium", "high")
+_BESIDE = split_words(
+    "content contents text texts detail details block blocks trace traces trajectory trajectories "
+    "attempt process step steps by chain of complex deep internal inner hidden private long short "
+    "raw full output response answer completion generated"
+)
+# Whose reasoning it is: `deepseek_r1_thoughts`, but not `reasoning_model`.
+_WHOSE = split_words("model assistant ai bot llm gpt o deepseek r qwen qwq claude gemini kimi")
+# Other things are analysed, too: `response_analysis`.
+_BESIDE_ANALYSIS = _REASONING | split_words("internal inner hidden private raw full content text")
+# Tags that an XML answer may have, too: they are reasoning only if something follows them.
+_MAY_BE_THE_ANSWER = split_words("analysis reflection reflections rationale rationales")
+# Values of a switch, and keys of a request's options: `"thinking": {"type": "enabled"}`.
+SWITCHES = split_words(
+    "on off true false yes no none minimal low medium high enabled disabled auto default"
+)
+OPTIONS = split_words("type effort enabled exclude summary budget_tokens max_tokens")
 HINT = "data.reasoning says what to do with it: drop or keep"
 
-_FIRST_TAG = re.compile(r"\s*<(thoughts?|reasoning)>", re.IGNORECASE)
-_CLOSING = re.compile(r"</think(?:ing)?>|\[/THINK\]|<\|end_of_thought\|>", re.IGNORECASE)
+_NAMED_TAG = re.compile(r"\s*<([A-Za-z][\w -]{2,40})>")
+_CLOSING = re.compile(
+    r"</(?:[a-z]{1,10}:)?think(?:ing)?>|\[/THINK\]|◁/think▷"
+    r"|<\|(?:end_of_thought|end_of_thinking|end_thinking|/think|/thinking)\|>|<channel\|>",
+    re.IGNORECASE,
+)
 _TAG = re.compile(
-    r"(?P<open><think(?:ing)?>|\[THINK\]|<\|begin_of_thought\|>)"
+    r"(?P<open><(?:[a-z]{1,10}:)?think(?:ing)?>|\[THINK\]|◁think▷"
+    r"|<\|(?:begin_of_thought|begin_of_thinking|start_thinking|think|thinking)\|>"
+    r"|<\|channel>(?:thought|analysis)\b)"
     f"|(?P<close>{_CLOSING.pattern})",
     re.IGNORECASE,
 )
@@ -41,13 +64,35 @@ _CODE_OR_TAG = re.compile(
 )
 # A closing tag alone in backticks or quotes: a text about the tag.
 _QUOTED = re.compile(rf"([`'\"])\s*(?:{_CLOSING.pattern})\s*\1", re.IGNORECASE)
+# A message of gpt-oss: `<|channel|>analysis<|message|>…<|end|>`.
+_CHANNEL = re.compile(
+    r"\s*(?:<\|start\|>assistant)?<\|channel\|>\s*(\w+)(?:<\|message\|>|\s)"
+    r"((?:(?!<\|(?:end|return|start|channel)\|>).)*)(?:<\|(?:end|return)\|>)?\s*",
+    re.DOTALL,
+)
 
 
 def is_reasoning(key: str, value: object) -> bool:
     """Whether a key holds reasoning. A switch (`"reasoning": "off"`) is none."""
-    if small(key) not in KEYS or isinstance(value, bool | int | float) or is_nothing(value):
+    if not is_reasoning_name(key) or isinstance(value, bool | int | float) or is_nothing(value):
+        return False
+    if isinstance(value, dict) and OPTIONS.issuperset(value):
         return False
     return not (isinstance(value, str) and value.strip().lower() in SWITCHES)
+
+
+@lru_cache(10_000)
+def is_reasoning_name(name: str) -> bool:
+    """Whether the name of a key or of a tag says that it holds reasoning."""
+    found = [word for word in words(name) if not word.isdigit()]
+    joined = "".join(found)
+    if joined in ("chainofthought", "chainofthoughts", "stepbystepreasoning"):
+        return True
+    if not found or _REASONING.isdisjoint(found) or found[-1] in _WHOSE:
+        return False
+    if not {"analysis", "reflection", "reflections"}.isdisjoint(found):
+        return all_in(found, _BESIDE_ANALYSIS, _WHOSE)
+    return all_in(found, _REASONING, _BESIDE, _WHOSE)
 
 
 def reasoning_of(extra: Mapping[str, object] | None, where: str) -> str | None:
@@ -87,12 +132,12 @@ def without_reasoning(answer: str, where: str) -> str:
 
 def _spans(answer: str, where: str) -> list[tuple[int, int]]:
     """[start, end) of each piece of reasoning, with its tags. Takes linear time."""
-    if "<" not in answer and "[" not in answer:
+    if not _may_have_tags(answer):
         return []
     spans: list[tuple[int, int]] = []
     end = 0
-    if first := _FIRST_TAG.match(answer):
-        closing = re.compile(f"</{first[1]}>", re.IGNORECASE)
+    while first := _first_tag(answer, end):
+        closing = re.compile(f"</{re.escape(first[1])}>", re.IGNORECASE)
         end = _end_of_reasoning(answer, first, closing, where)
         spans.append((first.start(), end))
 
@@ -109,6 +154,24 @@ def _spans(answer: str, where: str) -> list[tuple[int, int]]:
             start, end = end, tag.end()
         spans.append((start, end))
     return spans
+
+
+def _may_have_tags(answer: str) -> bool:
+    return "<" in answer or "[" in answer or "◁" in answer
+
+
+def _first_tag(answer: str, start: int = 0) -> re.Match | None:
+    """A tag with a name of reasoning, if it is the first thing from `start` on. `<think>` is left
+    to `_next_tag`.
+    """
+    tag = _NAMED_TAG.match(answer, start)
+    if not tag or _TAG.match(tag.group().strip()) or not is_reasoning_name(tag[1]):
+        return None
+    if words(tag[1])[-1] in _MAY_BE_THE_ANSWER:
+        pair = re.compile(rf"</{re.escape(tag[1])}>\s*\S", re.IGNORECASE)
+        if not pair.search(answer, tag.end()):
+            return None
+    return tag
 
 
 def _end_of_reasoning(answer: str, tag: re.Match, closing: re.Pattern, where: str) -> int:
@@ -154,6 +217,22 @@ def _is_at_edge(answer: str, start: int, tag: re.Match) -> bool:
 
 def has_reasoning(answer: str) -> bool:
     """Whether an answer holds a tag of reasoning outside of code."""
-    if "<" not in answer and "[" not in answer:
+    if not _may_have_tags(answer):
         return False
-    return bool(_FIRST_TAG.match(answer) or _next_tag(answer))
+    return bool(_first_tag(answer) or _next_tag(answer))
+
+
+def without_channels(answer: str) -> str:
+    """An answer in gpt-oss's channels with its analysis as `<think>`; other answers as they are."""
+    if "<|channel|>" not in answer[:200]:
+        return answer
+    texts: dict[str, list[str]] = {}
+    end = 0
+    while message := _CHANNEL.match(answer, end):
+        texts.setdefault(message[1], []).append(message[2].strip())
+        end = message.end()
+    if rest := answer[end:].strip():
+        texts.setdefault("final", []).append(rest)
+    if "<|" in rest or not {"final"} <= texts.keys() <= {"analysis", "final"}:
+        return answer
+    return with_reasoning("\n\n".join(texts["final"]), "\n\n".join(texts.get("analysis", [])))

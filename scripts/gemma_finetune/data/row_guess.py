@@ -3,14 +3,10 @@
 from collections.abc import Iterable
 
 from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.preferences import is_second_answer
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.turn_list import is_turn_list
 
-# A second answer, which is better or worse than the first.
-PREFERENCES = frozenset(
-    "chosen rejected chosen_response rejected_response rejected_responses chosen_messages "
-    "rejected_messages preferred_output non_preferred_output preferred dispreferred".split()
-)
 MOST_KEYS = 12  # names that a message lists
 
 # The first key that a row has says what it looks like.
@@ -40,6 +36,8 @@ def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejec
     for key in ("conversations", "messages"):
         if key in row and row[key] is None:
             return Rejection("no_turns", f"`{key}` is null: the row holds no conversation")
+    if question and answer and not is_nothing(row[answer]):
+        return Rejection("empty_turn", f"`{question}`, the question, is empty; `{answer}` has text")
     if all(map(is_nothing, row.values())):
         return Rejection("unknown_format", f"holds nothing: {keys} are empty")
 
@@ -71,7 +69,7 @@ def missing(key: str, row: dict, detected: str | None) -> Rejection:
 
 
 def _has_preferences(row: dict) -> bool:
-    return any(not is_nothing(row[key]) for key in PREFERENCES & row.keys())
+    return any(is_second_answer(key, value) and not is_nothing(value) for key, value in row.items())
 
 
 def listed(keys: Iterable[str]) -> str:

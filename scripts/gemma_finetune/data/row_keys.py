@@ -5,13 +5,16 @@
 What a row of no format may be instead is said by `row_guess`.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from gemma_finetune.data.blank import is_missing, is_missing_input, is_nothing
-from gemma_finetune.data.row_guess import PREFERENCES, unknown_format
+from gemma_finetune.data.key_words import words
+from gemma_finetune.data.row_guess import unknown_format
 from gemma_finetune.data.turn_list import known_name, renamed
 
 # The columns of a question, of an answer, and of a text that belongs to the question. In rows with
@@ -24,13 +27,10 @@ INPUTS = ("input", "context")
 CONVERSATIONS = {"conversations": "sharegpt", "messages": "chatml"}
 LISTS = (*CONVERSATIONS, "history")
 COLUMNS = frozenset((*QUESTIONS, *ANSWERS, *INPUTS))
-SYSTEMS = frozenset(
-    "system system_prompt systemprompt system_message systemmessage system_instruction "
-    "system_text sys_prompt sysprompt preprompt".split()
-)
-TEXT_KEYS = COLUMNS | SYSTEMS | frozenset(LISTS)
+TEXT_KEYS = COLUMNS | {"system"} | frozenset(LISTS)
 ROW_KEYS = TEXT_KEYS | {"text", "label", "split", "tools"}
-KNOWN = ROW_KEYS | PREFERENCES
+# The words of a system text's key, written together: `systemPrompt`, `sys`, `System Message`.
+_SYSTEM = re.compile("sys(tem)?(prompt|message|msg|instructions?|text|content)?|preprompt")
 
 Columns = Mapping[str, str]  # `data.columns`: {user, assistant, input, system, split, messages}
 NO_COLUMNS: Columns = {}
@@ -54,10 +54,15 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
 def _own_name(key: str, columns: Columns) -> str:
     """The name that this module has for a key; other keys have their own."""
     if key not in columns.values():
-        name = known_name(key, KNOWN)
-        return "system" if name in SYSTEMS else name
+        return "system" if is_system(key) else known_name(key, ROW_KEYS)
     fields = [field for field in ("system", "split", "messages") if columns.get(field) == key]
     return fields[0] if fields else key
+
+
+@lru_cache(10_000)
+def is_system(key: str) -> bool:
+    """Whether a key is a name of a system text."""
+    return _SYSTEM.fullmatch("".join(words(key))) is not None
 
 
 def _unpacked(text: str) -> Any:
@@ -83,7 +88,10 @@ def detect(row: dict, columns: Columns = NO_COLUMNS) -> str:
         found = _detect(row, holds)
         if found:
             return found
-    raise unknown_format(row, *_question_and_answer(row))
+    question, answer = _question_and_answer(row)
+    if not (question or answer) and {"text", "label"} <= row.keys():
+        question, answer = "text", "label"
+    raise unknown_format(row, question, answer)
 
 
 def is_empty(name: str, value: object) -> bool:

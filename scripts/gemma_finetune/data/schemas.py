@@ -153,8 +153,9 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     if is_turn_list(data.get("instruction")) or is_turn_list(data.get("output")):
         return _read_chat_pair(data, extra)
 
-    if data.get("output", "") is None:
-        data["output"] = ""
+    for field in ("instruction", "output"):  # `repair` names an empty turn
+        if data.get(field, "") is None:
+            data[field] = ""
     read = _validated(Alpaca, data, keys, row)
     assert read.model_extra is not None  # extra keys are allowed
     read.model_extra.update(extra)

@@ -28,7 +28,14 @@ from gemma_finetune.data.converter import (
 )
 from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import Placed
-from gemma_finetune.data.reasoning import HINT, has_reasoning, is_reasoning, without_reasoning
+from gemma_finetune.data.markup import refuse_markup
+from gemma_finetune.data.reasoning import (
+    HINT,
+    has_reasoning,
+    is_reasoning,
+    without_channels,
+    without_reasoning,
+)
 from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
 from gemma_finetune.data.row_json import parse_row
@@ -75,6 +82,7 @@ def _check(
     ignored_keys = check_extra_keys(read, rule, columns)
     turns, numbers = to_numbered_turns(read, rule)
     turns, numbers, changes = settle_reasoning(turns, numbers, read, rule)
+    refuse_markup(turns, numbers)
     turns, numbers, tools = settle_calls(turns, numbers, getattr(read, "tools", None))
     turns, repairs = repair(turns, allowed, numbers)
     split = read.split or (_split_in_metadata(read) if tools else None)
@@ -103,6 +111,8 @@ def settle_reasoning(
     settled, kept = [], []
     for place, (role, text) in enumerate(turns):
         number = numbers[place]
+        if role in ANSWERS:
+            text = without_channels(text)
         if role in ANSWERS and has_reasoning(text):
             found = True
             if rule == "refuse":

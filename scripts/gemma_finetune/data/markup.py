@@ -1,0 +1,70 @@
+"""The markup by which other models' templates separate turns: trained on, it would be plain text.
+
+Only its place tells it from a text about it. It is markup if it is a piece that ends a turn at the
+end of a text (of a question: right after its last word), one that begins a turn at the beginning of
+a line, or one that begins a turn with the role and a line break. Code in backticks is left out.
+"""
+
+import re
+from collections.abc import Sequence
+
+from gemma_finetune.data.converter import Turns
+from gemma_finetune.data.rejection import Rejection
+
+_ANY = re.compile(r"<\||</?s>|\[/?INST\]|<｜|<(?:end_of|start_of|turn)")
+_ROLE = r"(?:system|user|assistant|model|human|gpt|bot|tool|function|ipython|developer)"
+_BEGINS = re.compile(
+    rf"(<\|im_start\|>{_ROLE}\n|<\|start_header_id\|>{_ROLE}<\|end_header_id\|>)"
+    rf"|^[ \t]*(?:<s>[ \t]*)?(<\|im_start\|>\s*{_ROLE}\b|<\|im_sep\|>|<\|begin_of_text\|>"
+    rf"|<\|(?:start_header_id|header_start|start_of_role)\|>\s*{_ROLE}"
+    rf"|<\|start\|>\s*{_ROLE}|<\|turn>\s*{_ROLE}|<\|{_ROLE}\|>|<｜{_ROLE}｜>|<｜begin▁of▁sentence｜>"
+    rf"|<\|(?:START_OF_TURN_TOKEN|USER_TOKEN|CHATBOT_TOKEN)\|>"
+    rf"|<\|channel\|>\s*(?:analysis|final|commentary)\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_INST = re.compile(r"\s*(?:<s>\s*)?(\[INST\])(?s:.*)\[/INST\]|(?s:.*)(\[/INST\])\s*\Z")
+_ENDS = re.compile(
+    r"(<\|(?:im_end|eot_id|eom_id|eot|eom|end|endoftext|end_of_text|end_of_turn|return|call"
+    r"|END_OF_TURN_TOKEN|end_of_role|eos|end_of_sentence)\|>|<turn\|>"
+    r"|<｜end▁of▁sentence｜>|</s>)\s*\Z",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+
+
+def refuse_markup(turns: Turns, numbers: Sequence[int]) -> None:
+    """Rejection if a text holds the markup of another model's template.
+
+    numbers: of the turns in the row's own list.
+    """
+    for (role, text), number in zip(turns, numbers, strict=True):
+        if piece := find_markup(text, role == "human"):
+            where = "the system text" if role == "system" else f"turn {number}"
+            raise Rejection(
+                "foreign_markup",
+                f"{where} holds {piece!r} of another model's chat template, which would be trained "
+                "on as text; write the turns as `messages` without it (a whole `<|im_start|>` text "
+                "as `text`), or put it in backticks if the text is about it",
+            )
+
+
+def find_markup(text: str, is_question: bool = False) -> str | None:
+    """The first piece of another model's chat template that stands where a template has it."""
+    if not _ANY.search(text):
+        return None
+    plain = _CODE.sub("`code`", text) if "`" in text else text
+    if begins := _BEGINS.search(plain) or _INST.match(plain):
+        return next(piece for piece in begins.groups() if piece).strip()
+    ends = _ENDS.search(plain)
+    if not ends or (ends[1].lower() == "</s>" and _is_struck(plain)):
+        return None
+    is_asked_about = is_question and not plain[: ends.start()][-1:].strip()
+    return None if is_asked_about else ends[1]
+
+
+def _is_struck(text: str) -> bool:
+    """Whether `</s>` at the end closes an `<s>`, as in HTML. One pair around the whole text is of a
+    template.
+    """
+    closed = text.count("</s>")
+    return text.count("<s>") >= closed and not (closed == 1 and text.startswith("<s>"))

@@ -1,0 +1,94 @@
+"""Keys of preference data: a second answer, better or worse than the first (DPO), or whether people
+liked the answer (KTO). Told by their words.
+"""
+
+from functools import lru_cache
+
+from gemma_finetune.data.key_words import all_in, singular, split_words, words
+from gemma_finetune.data.loss_mask import to_flag, to_word
+
+_SAID = split_words("chosen rejected preferred dispreferred unpreferred")
+_BETTER_OR_WORSE = _SAID | split_words(
+    "better worse worst bad good winning losing wrong incorrect undesired undesirable negative "
+    "positive corrupted flawed"
+)
+_ANSWER = split_words("response answer output completion reply generation")
+_SAID_OF = _ANSWER | split_words("message text content conversation")
+_OTHER_WORDS = split_words("non not un model assistant gpt the")
+_NUMBERED = split_words("response output completion reply generation")
+
+_LIKED = split_words("desirable desired liked preferred chosen upvoted good")
+_DISLIKED = split_words(
+    "undesirable undesired disliked dispreferred unpreferred rejected downvoted unwanted bad"
+)
+_ABOUT = split_words(
+    "is was kto user human label tag by response answer output completion message this"
+)
+# Keys of a person's choice, whose value may also be a word. Only the first may hold 0 for it.
+_CHOICE = split_words("label preference kto")
+_REACTION = split_words("feedback rating reaction vote verdict")
+_WORDS_FOR_BAD = split_words(
+    "rejected undesirable undesired dispreferred unpreferred disliked dislike downvoted downvote "
+    "thumbs_down thumbsdown"
+)
+
+
+@lru_cache(10_000)
+def _is_second_answer_key(key: str) -> bool:
+    found = [singular(word) for word in words(key)]
+    if len(found) < 2:
+        return bool(found) and found[0] in _SAID
+    is_said = found[-1] in _SAID or (found[-1] in _SAID_OF and not _SAID.isdisjoint(found))
+    if is_said and all_in(found, _SAID, _SAID_OF, _OTHER_WORDS):
+        return True  # `chosen_response`, `response_rejected`
+    if len(found) == 2 and found[0] in _NUMBERED and (found[1] in "abcdefgh" or found[1].isdigit()):
+        return True
+    return (
+        found[-1] in _ANSWER
+        and any(word in _BETTER_OR_WORSE for word in found)
+        and all_in(found, _BETTER_OR_WORSE, _ANSWER, _OTHER_WORDS)
+    )
+
+
+def is_second_answer(key: str, value: object) -> bool:
+    """Whether a key holds another answer than the one that is read. Numbers and flags are none."""
+    if not _is_second_answer_key(key):
+        return False
+    if isinstance(value, bool | int | float):
+        return False
+    return len(words(key)) > 1 or to_word(value) is None
+
+
+@lru_cache(10_000)
+def _asks(key: str) -> str | None:
+    """What a key asks: `liked`, `disliked`, for the `choice` or for the `reaction`; or None."""
+    found = list(words(key))
+    if "thumbs" in found:
+        found = found[: found.index("thumbs")] + found[found.index("thumbs") + 1 :]
+        last, found = found[-1:], found[:-1]
+        kind = {"up": "liked", "down": "disliked"}.get("".join(last))
+        return kind if all_in(found, _ABOUT) else None
+    if key.strip().lower() == "label" or (
+        found and all_in(found, _CHOICE, _ABOUT) and not {"preference", "kto"}.isdisjoint(found)
+    ):
+        return "choice"
+    core = [word for word in found if word not in _ABOUT]
+    if len(core) != 1:
+        return None
+    kinds = {"liked": _LIKED, "disliked": _DISLIKED, "reaction": _REACTION}
+    return next((kind for kind, names in kinds.items() if core[0] in names), None)
+
+
+def is_disliked(key: str, value: object) -> bool:
+    """Whether a key says that people did not like the answer."""
+    kind = _asks(key)
+    if kind is None:
+        return False
+    if kind == "disliked":
+        flag = to_flag(value) if "rejected" in words(key) else to_word(value)
+        return flag is True
+    if str(value).strip().lower().replace(" ", "_") in _WORDS_FOR_BAD:
+        return True
+    if kind == "reaction":
+        return False
+    return (to_flag(value) if kind == "choice" else to_word(value)) is False
