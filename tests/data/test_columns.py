@@ -118,6 +118,23 @@ def test_a_bare_list_in_a_stated_format():
 COLUMNS = {"user": "frage", "assistant": "antwort", "system": "rolle", "split": "fold"}
 
 
+@pytest.mark.parametrize("name", [
+    "System Prompt", "system-prompt", "systemInstruction", "sys", "SYSTEMPROMPT", "sysMsg",
+    "system.message", "pre_prompt", "developer_message",
+])  # fmt: skip
+def test_names_of_a_system_text(name):
+    turns = [("system", "S"), *TURNS]
+    assert checked({"messages": [USER, ANSWER], name: "S"}).turns == turns
+    assert checked({"prompt": "Hi", "completion": "Hello", name: "S"}).turns == turns
+
+
+def test_an_empty_question_of_named_columns_is_named():
+    row = {"frage": None, "antwort": "Hello"}
+    assert rejected(row, COLUMNS) == ("empty_turn", "turn 1 (human) has no text")
+    row |= {"mehr": "Hi"}
+    assert checked(row, COLUMNS | {"input": "mehr"}).turns == TURNS
+
+
 def test_named_columns():
     row = {"frage": "Hi", "antwort": "Hello", "rolle": "S", "fold": "test", "input": "x", "n": 1}
     result = checked(row, COLUMNS)
@@ -191,6 +208,16 @@ def test_named_columns_that_occur_are_counted():
     ({"conversations": None, "id": 3}, "no_turns", "`conversations` is null"),
     ({"a": None, "b": []}, "unknown_format", "holds nothing: a, b are empty"),
     ({}, "unknown_format", "is an empty object"),
+    ({"prompt": None, "completion": "b"}, "empty_turn",
+     "`prompt`, the question, is empty; `completion` has text"),
+    ({"text": None, "label": "b"}, "empty_turn", "`text`, the question, is empty"),
+    ({"prompt": "a", "response": "b", "response_b": "c", "preference": 0}, "preference",
+     "has `response_b`"),
+    ({"prompt": "a", "response": "b", "bad_output": "c"}, "preference", "has `bad_output`"),
+    ({"prompt": "a", "response": "b", "desired": False}, "preference", "has `desired` False"),
+    ({"prompt": "a", "response": "b", "completion_mask": [0, 1]}, "weight", "`completion_mask`"),
+    ({"prompt": "a", "Response_A": "b", "Response_B": "c"}, "preference", "has no answer"),
+    ({"prompt": "a", "response": "b", "bot_persona": "c"}, "lost_text", "has `bot_persona`"),
     ({"prompt": "a", "id": 1}, "unknown_format", "its keys are prompt, id: `prompt` looks like"),
     ({"answer": "a"}, "unknown_format", "`answer` looks like an answer"),
     ({"dialog": [USER, ANSWER]}, "unknown_format", "name it as `messages` in data.columns"),
@@ -213,7 +240,11 @@ def test_other_columns_are_named_as_the_row_has_them():
     assert message == "Frage: input should be a valid string; found [5]; write it as text"
 
 
-LOST = "text article Paragraph code sql_context chat_history option_a Choice1 opa text2 aspect"
+LOST = (
+    "text article Paragraph code sql_context chat_history option_a Choice1 opa text2 aspect inputs "
+    "input_text user_input ctx context_text additional_context chunks retrieved_docs "
+    "source_documents text_b"
+)
 
 
 @pytest.mark.parametrize("name", LOST.split())

@@ -3,6 +3,8 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gemma_finetune.data import schemas
 from gemma_finetune.data.converter import UNTRAINED, to_turns
@@ -136,6 +138,20 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"skip": True}, "untrained", "has `skip` True"),
         ({"gpt": {"approved": False}}, "untrained", r"turn 2 \(assistant\) has `approved`"),
         ({"gpt": {"label": 0}}, "preference", "turn 2"),
+        ({"gpt": {"desired": False}}, "preference", "turn 2"),
+        ({"gpt": {"response_b": "No"}}, "preference", "turn 2 has `response_b`"),
+        ({"preference": "rejected"}, "preference", "has `preference`"),
+        ({"masks": [0, 1]}, "weight", "has `masks`"),
+        ({"train_mask": [0, 1]}, "weight", "has `train_mask`"),
+        ({"assistant_mask": [0, 1]}, "weight", "has `assistant_mask`"),
+        ({"turn_weights": [0, 1]}, "weight", "has `turn_weights`"),
+        ({"train_on_turns": [False]}, "weight", "has `train_on_turns`"),
+        ({"labels": [-100, 1]}, "weight", "has `labels`"),
+        ({"is_training": False}, "untrained", "has `is_training` False"),
+        ({"exclude_from_loss": True}, "untrained", "has `exclude_from_loss` True"),
+        ({"gpt": {"completion_mask": [0, 1]}}, "weight", "turn 2"),
+        ({"gpt": {"assistant_masks": [0, 1]}}, "weight", "turn 2"),
+        ({"gpt": {"labels": [-100, 1]}}, "weight", "turn 2"),
         ({"label": "rejected"}, "preference", "has `label`"),
         ({"thumbs_up": False}, "preference", "has `thumbs_up`"),
         ({"label": False}, "preference", "has `label` False"),
@@ -171,7 +187,8 @@ def test_what_changes_the_meaning_is_refused_by_name(changes, reason, where):
     {"training": False}, {"trainable": False}, {"loss": False}, {"masked": True}, {"loss_mask": 0},
     {"train": "False"}, {"weight": 0, "train": False}, {"ignore": True}, {"no_loss": 1},
     {"Weight": 0}, {"TRAIN": "no"}, {"Masked": True}, {"use_loss": False}, {"mask_loss": True},
-    {"skip": True}, {"lossWeight": 0},
+    {"skip": True}, {"lossWeight": 0}, {"is_training": False}, {"include_in_loss": False},
+    {"exclude_from_loss": True}, {"calc_loss": 0}, {"dont_train": True}, {"learn": False},
 ])  # fmt: skip
 def test_an_answer_that_is_not_trained_on_is_honoured(mask):
     row = {"messages": [HUMAN, GPT | mask, HUMAN, GPT]}
@@ -184,6 +201,39 @@ def test_weights_that_say_what_is_done_anyway_are_taken():
     human = {"train": False, "weight": 0}
     gpt = {"train": True, "weight": 1.0, "loss": True}
     assert check(human=human, gpt=gpt) == {"turn.train", "turn.weight", "turn.loss"}
+
+
+# Words of keys that may change the meaning of a row. A last word of LAST says that the key is about
+# something else.
+WORDS = (
+    "train loss mask weight learn skip ignore no response output prompt context document text chat "
+    "input user system thinking reasoning analysis chosen rejected preference image tool turn "
+    "label source answer message history blue tall garden"
+).split()
+LAST = "id name date type category difficulty objective strategy garden colour version".split()
+JOINS = ("_", "-", " ", ".", "")
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=3),
+    st.sampled_from(LAST),
+    st.sampled_from(JOINS),
+    st.sampled_from(["foo", "a b", "2024-05-01", "rejected", "yes", "0"]),
+)
+def test_a_key_about_something_else_changes_nothing(parts, last, join, value):
+    words = [*parts, last]
+    key = join.join(words) if join else words[0] + "".join(map(str.capitalize, words[1:]))
+    pair = {"instruction": "Hi", "output": "Hello"}
+    rows = [
+        ({"messages": [HUMAN, GPT], key: value}, "chatml", key),
+        ({"messages": [HUMAN, GPT | {key: value}]}, "chatml", f"turn.{key}"),
+        (pair | {key: value}, "alpaca", key),
+    ]
+    for row, format, name in rows:
+        read = schemas.read(prepare(row), format)
+        assert check_extra_keys(read) == {name}
+        assert to_turns(read) == [("human", "Hi"), ("gpt", "Hello")]
 
 
 def test_a_name_can_be_printed_whatever_it_is():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.reasoning import has_reasoning, without_reasoning
+from gemma_finetune.data.reasoning import has_reasoning, without_channels, without_reasoning
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.validation import check
 
@@ -30,6 +30,14 @@ ROWS = [
     {"prompt": "Hi", "completion": "Hello", "chain_of_thought": "Well ..."},
     {"Question": "Hi", "Complex_CoT": "Well ...", "Response": "Hello"},
     {"instruction": "Hi", "output": "Hello", "reasoning": "Well ..."},
+    chat("Hello", cot_reasoning="Well ..."),
+    chat("Hello", thinkContent="Well ..."),
+    chat("Hello") | {"internal monologue": "Well ..."},
+    chat("Hello") | {"analysis": "Well ..."},
+    {"prompt": "Hi", "completion": "Hello", "deepseek_thinking_trajectory": "Well ..."},
+    chat("<|channel|>analysis<|message|>Well ...<|end|>"
+         "<|start|>assistant<|channel|>final<|message|>Hello<|return|>"),
+    chat("<|channel|>analysis\nWell ...<|end|>Hello"),
     chat("<think>\nWell ...\n</think>\n\nHello"),
     {"instruction": "Hi", "output": "<think>\nWell ...\n</think>\n\nHello"},
     {"text": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
@@ -72,6 +80,16 @@ def test_no_reasoning_is_no_reasoning(rule):
     ("<|begin_of_thought|>a<|end_of_thought|>b", "b"),
     ("<reasoning>a</reasoning>b", "b"),
     ("<thought>a</thought>b", "b"),
+    ("<reflection>a</reflection>\nb", "b"),
+    ("<analysis>a</analysis>b", "b"),
+    (" <scratchpad>\na\n</scratchpad>\n\nb", "b"),
+    ("<Thought Process>a</Thought Process>b", "b"),
+    ("<internal_monologue>a</internal_monologue><reflection>b</reflection>c", "c"),
+    ("◁think▷a◁/think▷b", "b"),
+    ("<seed:think>a</seed:think>b", "b"),
+    ("<|START_THINKING|>a<|END_THINKING|>b", "b"),
+    ("<|channel>thought\na<channel|>b", "b"),
+    ("<analysis>a</analysis>\n<think>b</think>c", "c"),
     ("<think>\n\n</think>\n\nb", "b"),
     ("A.\n```python\nx = 1\nSo 3.\n</think>\n\nHere:\n```python\nx = 3\n```\nDone.",
      "Here:\n```python\nx = 3\n```\nDone."),
@@ -86,6 +104,9 @@ def test_what_is_left_without_reasoning(answer, left):
     "```xml\n<think>a</think>\n```", "```\n</think>\n```", "It ends with ` </think> `.",
     "```python\ntext.split('</think>')\n```", "Write `stop=[\"</think>\"]` there.",
     "a < b", "I think so.", "Use <thinker>.", "Give your <reasoning>here</reasoning>.", "[x] THINK",
+    "<analysis><row/></analysis>", "<analysis>a", "It is:\n<analysis>a</analysis>\nb",
+    "```xml\n<scratchpad>a</scratchpad>\n```", "<plan>a</plan>b",
+    "<data_analysis>a</data_analysis>b", "The tag `<scratchpad>` is for notes.",
 ])  # fmt: skip
 def test_what_only_looks_like_reasoning(answer):
     assert not has_reasoning(answer)
@@ -118,6 +139,14 @@ def test_reasoning_that_is_not_a_text_is_not_kept():
         checked(row, "keep")
 
 
+def test_an_answer_in_the_channel_of_answers_is_that_answer():
+    answer = "<|channel|>final<|message|>Hello"
+    assert checked(chat(answer), "refuse").turns == HELLO
+    for other in ("<|channel|>analysis<|message|>Well", "<|channel|>commentary to=x<|message|>{}"):
+        with pytest.raises(Rejection, match="another model's chat template"):
+            checked(chat(other), "drop")
+
+
 def test_a_users_words_about_reasoning_stay():
     row = chat("Hello")
     row["messages"][0]["content"] = "What is <think>x</think>?"
@@ -129,6 +158,8 @@ def test_many_tags_take_linear_time():
     assert without_reasoning("<think>" * 100_000 + "</think>b", "turn 2") == "b"
     assert without_reasoning("a\n</think>\n" * 100_000 + "b", "turn 2") == "b"
     assert without_reasoning("```a\n</think>\n" * 100_000 + "b", "turn 2") == "b"
+    assert without_reasoning("<analysis>a</analysis>" * 5_000 + "b", "turn 2") == "b"
+    assert without_channels("<|channel|>" * 100_000) == "<|channel|>" * 100_000
     assert without_reasoning("```" + "a\n</think>\n" * 100_000 + "```b", "turn 2") == "```b"
 
 

@@ -42,7 +42,8 @@ CALLS = re.compile("tools|functions|(tool|function)calls?")
 # Other keys of a turn that `schemas` has left because their place is taken.
 SAME_AS_A_TURNS = frozenset(("from", "role", "value", "content"))
 # What a system text is also called, but other things, too.
-LIKE_A_SYSTEM_TEXT = split_words("instructions persona personality")
+LIKE_A_SYSTEM_TEXT = split_words("instructions persona personality preamble")
+LIKE_IT_TOGETHER = split_words("systemrole roleprompt personadescription characterprompt")
 BEFORE_IT = split_words("bot assistant ai agent model custom global developer additional extra")
 MOST = 50  # names that are counted: a file that uses keys for data would give millions
 OTHERS = "(other keys)"
@@ -148,6 +149,8 @@ def _is_system_text(row: schemas.Row, key: str, value: object) -> bool:
 
 @lru_cache(10_000)
 def _like_a_system_text(key: str) -> str | None:
+    if "".join(words(key)) in LIKE_IT_TOGETHER:
+        return "persona"
     *before, last = words(key) or ("",)
     return last if last in LIKE_A_SYSTEM_TEXT and all_in(before, BEFORE_IT) else None
 

@@ -35,7 +35,8 @@ def words(key: str) -> tuple[str, ...]:
 @lru_cache(10_000)
 def singular(word: str) -> str:
     """The word without the `s` of a plural."""
-    return word[:-1] if len(word) > 3 and word.endswith("s") and word[-2] not in "siu" else word
+    is_plural = len(word) > 3 and word.endswith("s") and word[-2] not in "siu"
+    return word[:-1] if is_plural and word != "news" else word
 
 
 def split_words(text: str) -> frozenset[str]:

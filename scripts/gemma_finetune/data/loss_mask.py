@@ -4,6 +4,7 @@ Only 0 and 1 (or false and true, also as text) can be honoured: an answer is tra
 Which keys say so is told by their words: `train_on_turn`, `excludeFromLoss`, `assistant-mask`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
@@ -16,16 +17,18 @@ from gemma_finetune.data.rejection import Rejection
 # What is done to a text that is trained on.
 _TRAINING = split_words(
     "loss train trained training trainable learn learnable supervise supervised supervision "
-    "gradient gradients grad backprop finetune finetuned finetuning"
+    "gradient gradients grad backprop finetune finetuned finetuning tune tuned sft"
 )
-_WEIGHT = split_words("weight weights scale")
+_WEIGHT = split_words("weight weights weighting scale factor multiplier coef coefficient")
 _NOT = split_words(
-    "not no dont never without disable disabled stop zero exclude excluded ignore ignored skip "
-    "skipped omit omitted drop dropped masked"
+    "not no non dont never without hide hidden disable disabled stop zero exclude excluded "
+    "ignore ignored skip skipped omit omitted drop dropped masked"
 )
 _LEFT_OUT = split_words("exclude excluded ignore ignored skip skipped omit omitted masked")
 _UNTRAINED = split_words("untrained untrainable nontrainable unweighted")
-_MASK = split_words("mask masks")
+_FACTOR = split_words("scale factor multiplier coef coefficient")
+_MASK = split_words("mask masks masking")
+_SHOWN = {(word, "only") for word in ("context", "eval", "inference")}
 # Parts of a text, or whole ones by their numbers: which of them is more than a flag can say.
 _SPANS = split_words("detail details span spans segment segments range ranges offset offsets")
 # Who or what it is done to. A mask of answers is 1 where they are trained on.
@@ -44,7 +47,7 @@ _WEIGHED = split_words("user human prompt system model target bot")  # `target_w
 _SMALL_WORDS = split_words(
     "is was be to do does should can use used using with has have include included in on for from "
     "of out at the this it calc calculate calculated compute computed enable enabled apply applied "
-    "only flag require requires needs contributes contribute unmask unmasked"
+    "only flag flags list fine count require requires needs contributes contribute unmask unmasked"
 )
 _KNOWN = (_TRAINING, _WEIGHT, _NOT, _UNTRAINED, _MASK, _SPANS, _ANSWERS, _QUESTIONS, _PLACES,
           _SMALL_WORDS)  # fmt: skip
@@ -64,9 +67,13 @@ class Sense(NamedTuple):
 
 @lru_cache(10_000)
 def sense(key: str) -> Sense | None:
-    """What a key says of training; None if it says nothing: one of its words is about another
-    thing, as in `train_id` and `loss_of_weight`.
+    """What a key says of training. None if it says nothing, or if one of its words is about
+    something else, as in `train_id`.
     """
+    if words(key) in _SHOWN:
+        return Sense(False)
+    if words(key)[-1:] == ("count",):
+        return None
     found = tuple(word for word in words(key) if word not in _SMALL_WORDS - {"unmask", "unmasked"})
     if not found or not all_in(words(key), *_KNOWN):
         return None
@@ -74,7 +81,8 @@ def sense(key: str) -> Sense | None:
     if not left_out and not any(word in _SAYS_SO for word in found):
         return None
     is_weight = any(word in _WEIGHT for word in found)
-    if found == ("scale",) or (is_weight and any(word in _WEIGHED for word in found)):
+    is_of_a_person = is_weight and any(word in _WEIGHED for word in found)
+    if is_of_a_person or _FACTOR.issuperset(found):
         return None
     return Sense(
         _trains(found, words(key)),
@@ -110,6 +118,7 @@ def _counts(found: tuple[str, ...]) -> bool:
 
 
 _IGNORED = -100  # the label of tokens that are not trained on, in PyTorch
+_BITS = re.compile(r"\s*[01](?:(?:,\s*|\s+)[01])+\s*")  # `"0, 1"`
 FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 
 # What people say of rows and answers that they checked, as Argilla and Label Studio write it.
@@ -244,7 +253,8 @@ def _is_mask(value: object, meant: Sense) -> bool:
 
 def _items(value: object) -> list | None:
     """The items of a list, also as a table holds one, and of lists in it (of a turn's tokens)."""
-    if isinstance(value, str) and value.strip().startswith("["):
+    if isinstance(value, str) and (value.strip().startswith("[") or _BITS.fullmatch(value)):
+        value = value.replace(" ", ",") if "," not in value else value
         value = [item.strip(" []\"'") for item in value.split(",")]
     if not isinstance(value, list):
         return None

@@ -7,19 +7,21 @@ from functools import lru_cache
 from gemma_finetune.data.key_words import all_in, singular, split_words, words
 from gemma_finetune.data.loss_mask import to_flag, to_word
 
-_SAID = split_words("chosen rejected preferred dispreferred unpreferred")
+_SAID = split_words("chosen rejected preferred dispreferred unpreferred unchosen loser lose")
 _BETTER_OR_WORSE = _SAID | split_words(
     "better worse worst bad good winning losing wrong incorrect undesired undesirable negative "
-    "positive corrupted flawed"
+    "positive corrupted flawed inferior superior poor"
 )
 _ANSWER = split_words("response answer output completion reply generation")
 _SAID_OF = _ANSWER | split_words("message text content conversation")
 _OTHER_WORDS = split_words("non not un model assistant gpt the")
 _NUMBERED = split_words("response output completion reply generation")
+_SECOND = split_words("second alt alternate alternative other another")
 
-_LIKED = split_words("desirable desired liked preferred chosen upvoted good")
+_LIKED = split_words("desirable desired liked preferred chosen upvoted upvote good")
 _DISLIKED = split_words(
-    "undesirable undesired disliked dispreferred unpreferred rejected downvoted unwanted bad"
+    "undesirable undesired disliked dispreferred unpreferred rejected downvoted downvote "
+    "unwanted bad"
 )
 _ABOUT = split_words(
     "is was kto user human label tag by response answer output completion message this"
@@ -41,8 +43,11 @@ def _is_second_answer_key(key: str) -> bool:
     is_said = found[-1] in _SAID or (found[-1] in _SAID_OF and not _SAID.isdisjoint(found))
     if is_said and all_in(found, _SAID, _SAID_OF, _OTHER_WORDS):
         return True  # `chosen_response`, `response_rejected`
-    if len(found) == 2 and found[0] in _NUMBERED and (found[1] in "abcdefgh" or found[1].isdigit()):
-        return True
+    if len(found) == 2:
+        noun, rank = found if found[0] in _NUMBERED else found[::-1]
+        is_ranked = rank in _SECOND or len(rank) == 1 or rank.isdigit()
+        if noun in _NUMBERED and is_ranked:  # `response_b`, `second_output`
+            return True
     return (
         found[-1] in _ANSWER
         and any(word in _BETTER_OR_WORSE for word in found)

@@ -11,26 +11,28 @@ from gemma_finetune.data.key_words import all_in, singular, split_words, words
 from gemma_finetune.data.loss_mask import to_word
 
 # Text to answer from, whatever word is before it: `retrieved_docs`, `additional_context`.
-_SOURCES = split_words("context ctx passage document doc chunk snippet excerpt")
+_SOURCES = split_words("context ctx passage document doc chunk snippet excerpt grounding")
 # What else is text alone, or after the words of _GIVEN.
 _TEXTS = split_words(
     "text background article body content paragraph transcript sentence code schema table "
     "knowledge evidence fact premise hypothesis dialog dialogue retrieved"
 )
 _GIVEN = split_words(
-    "source input context passage document article paragraph db database sql supporting support "
-    "additional extra retrieved given related relevant background external search"
+    "source src input context passage document article paragraph table db database sql supporting "
+    "support additional extra second retrieved given related relevant background external search "
+    "file page section email html web wiki wikipedia news review report note ticket"
 )
 # These are text only alone, or only several of them.
 _ALONE = split_words(
-    "story abstract email target aspect inputs choices options distractors endings"
+    "story support abstract email target aspect inputs choices options distractors endings webpage "
+    "backgroundinfo backgroundinformation fewshotexamples fewshots demonstrations"
 )
 # What is text only after the words of _ASKERS, or of _EARLIER.
 _ASKED = split_words(
-    "input message query question prompt request utterance instruction text result"
+    "input message msg query question prompt request utterance instruction text result"
 )
-_ASKERS = split_words("user human customer additional extra search retrieval retrieved")
-_TURNS = split_words("history message turn utterance dialog dialogue conversation exchange")
+_ASKERS = split_words("user human customer additional extra search web retrieval retrieved")
+_TURNS = split_words("history log message turn utterance dialog dialogue conversation exchange")
 _EARLIER = split_words(
     "chat conversation dialog dialogue message previous prev past prior earlier preceding"
 )
@@ -56,7 +58,7 @@ def kind_of_part(key: str) -> str | None:
     found = tuple(map(singular, words(key)))
     if not found or _NONE_OF_IT.intersection(found[:-1]) - {"answer"}:
         return None
-    if key.strip().lower() in _ALONE:
+    if "".join(words(key)) in _ALONE:
         return "part"
     is_numbered = len(found) > 1 and (found[-1].isdigit() or found[-1] in LETTERS)
     if len(found) == 2 and (is_numbered or found[1] == "pair") and found[0] in _NUMBERED:

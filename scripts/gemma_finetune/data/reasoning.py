@@ -23,18 +23,22 @@ from gemma_finetune.data.rejection import Rejection
 
 # One of these makes a key, or a tag, one of reasoning, if all its other words are in _BESIDE.
 _REASONING = split_words(
-    "reasoning thinking think thought thoughts cot rationale rationales scratchpad monologue "
-    "deliberation reflection reflections analysis 思考 思考过程 思维链 推理 推理过程"
+    "reasoning reasonings thinking thinkings think thought thoughts cot rationale rationales "
+    "scratchpad monologue deliberation reflection reflections analysis "
+    "思考 思考过程 思维链 推理 推理过程"
 )
 _BESIDE = split_words(
     "content contents text texts detail details block blocks trace traces trajectory trajectories "
     "attempt process step steps by chain of complex deep internal inner hidden private long short "
+    "path paths summary intermediate stepwise self solution explanation plan "
     "raw full output response answer completion generated"
 )
 # Whose reasoning it is: `deepseek_r1_thoughts`, but not `reasoning_model`.
 _WHOSE = split_words("model assistant ai bot llm gpt o deepseek r qwen qwq claude gemini kimi")
 # Other things are analysed, too: `response_analysis`.
-_BESIDE_ANALYSIS = _REASONING | split_words("internal inner hidden private raw full content text")
+_BESIDE_ANALYSIS = _REASONING | split_words(
+    "self internal inner hidden private raw full content text"
+)
 # Tags that an XML answer may have, too: they are reasoning only if something follows them.
 _MAY_BE_THE_ANSWER = split_words("analysis reflection reflections rationale rationales")
 # Values of a switch, and keys of a request's options: `"thinking": {"type": "enabled"}`.
@@ -86,7 +90,11 @@ def is_reasoning_name(name: str) -> bool:
     """Whether the name of a key or of a tag says that it holds reasoning."""
     found = [word for word in words(name) if not word.isdigit()]
     joined = "".join(found)
-    if joined in ("chainofthought", "chainofthoughts", "stepbystepreasoning"):
+    if joined in _REASONING or joined in (
+        "chainofthought",
+        "chainofthoughts",
+        "stepbystepreasoning",
+    ):
         return True
     if not found or _REASONING.isdisjoint(found) or found[-1] in _WHOSE:
         return False

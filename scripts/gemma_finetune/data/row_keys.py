@@ -30,7 +30,10 @@ COLUMNS = frozenset((*QUESTIONS, *ANSWERS, *INPUTS))
 TEXT_KEYS = COLUMNS | {"system"} | frozenset(LISTS)
 ROW_KEYS = TEXT_KEYS | {"text", "label", "split", "tools"}
 # The words of a system text's key, written together: `systemPrompt`, `sys`, `System Message`.
-_SYSTEM = re.compile("sys(tem)?(prompt|message|msg|instructions?|text|content)?|preprompt")
+_SYSTEM = re.compile(
+    "sys(tem)?(prompt|message|msg|instructions?|text|content)?|preprompt"
+    "|developer(prompt|message|instructions?)"
+)
 
 Columns = Mapping[str, str]  # `data.columns`: {user, assistant, input, system, split, messages}
 NO_COLUMNS: Columns = {}
