@@ -1,4 +1,4 @@
-"""The words of a key, however they are written, so that rules about keys rule on words.
+"""The words of a key, however it is written: rules about keys rule on words.
 
 lossMask, loss-mask, "Loss Mask", loss.mask, LOSS_MASK, lossmask  ->  ("loss", "mask")
 docs_2  ->  ("docs", "2")

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from gemma_finetune.data.row_keys import ROW_KEYS
+from gemma_finetune.data.row_keys import ROW_KEYS, is_system
 from gemma_finetune.data.split import split_in_name
 from gemma_finetune.data.turn_list import known_name
 
@@ -186,7 +186,9 @@ def _orient(text: str, alone: bool) -> str | None:
         return None
     if any(part.keys() != parts[0].keys() for part in parts):
         return None
-    return "columns" if known_name(next(iter(table)), ROW_KEYS) in ROW_KEYS else "index"
+    first = next(iter(table))
+    is_column = known_name(first, ROW_KEYS) in ROW_KEYS or is_system(first)
+    return "columns" if is_column else "index"
 
 
 _KEY = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:\s*', re.DOTALL)
@@ -205,8 +207,9 @@ def _keys_of_rows(text: str) -> set[str]:
     while key := _KEY.match(text, position):
         first = _first_element(text, key.end())
         # A first element that does not end in the part that was looked at is a long turn, or a row.
-        has_rows = key[1] not in ROW_KEYS if first is UNFINISHED else _is_row(first)
-        if key[1] in ROW_KEYS and not has_rows:
+        is_of_a_row = key[1] in ROW_KEYS or is_system(key[1])
+        has_rows = not is_of_a_row if first is UNFINISHED else _is_row(first)
+        if is_of_a_row and not has_rows:
             return set()
         if has_rows:
             found.add(key[1])
