@@ -137,6 +137,8 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"response_status": "rejected"}, "untrained", "has `response_status`"),
         ({"skip": True}, "untrained", "has `skip` True"),
         ({"gpt": {"approved": False}}, "untrained", r"turn 2 \(assistant\) has `approved`"),
+        ({"isDeleted": True}, "untrained", "has `isDeleted` True"),
+        ({"Is-Correct": "no"}, "untrained", "has `Is-Correct` 'no'"),
         ({"gpt": {"label": 0}}, "preference", "turn 2"),
         ({"gpt": {"desired": False}}, "preference", "turn 2"),
         ({"gpt": {"response_b": "No"}}, "preference", "turn 2 has `response_b`"),

@@ -73,8 +73,8 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     for key, name, value in _extras(row, ""):
         if is_second_answer(key, value) and not (is_named or _is_read(row, value)):
             raise Rejection("preference", f"has `{key}`, {WHY['preference']}")
-        if name in loss_mask.MARKS and not is_named:
-            _refuse_bad(key, name, value, "")
+        if not is_named:
+            _refuse_bad(key, value, "")
         if is_disliked(key, value) and not is_named:
             raise Rejection(
                 "preference", f"has `{key}` {value!r:.20}: an answer that people did not like (KTO)"
@@ -92,8 +92,8 @@ def _is_named(row: schemas.Row, columns: Columns) -> bool:
     return "user" in columns and isinstance(row, schemas.Alpaca)
 
 
-def _refuse_bad(key: str, name: str, value: object, where: str) -> None:
-    if loss_mask.is_marked_bad(name, value):
+def _refuse_bad(key: str, value: object, where: str) -> None:
+    if loss_mask.is_marked_bad(key, value):
         raise Rejection(
             "untrained", f"{where}has `{key}` {value!r:.20}: people set it aside; remove the row"
         )
@@ -225,8 +225,7 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
             raise Rejection("ambiguous", f"{where} has `{key}`, {WHY['ambiguous']}")
         if is_second_answer(key, value):
             raise Rejection("preference", f"{where} has `{key}`, {WHY['preference']}")
-        if name in loss_mask.MARKS:
-            _refuse_bad(key, name, value, f"{place} ")
+        _refuse_bad(key, value, f"{place} ")
         if is_answer and is_disliked(key, value):
             raise Rejection("preference", f"{place} has `{key}` {value!r}")
         if is_answer and name == "channel" and value in ("analysis", "commentary"):

@@ -16,7 +16,7 @@ from gemma_finetune.data.rejection import Rejection
 
 # What is done to a text that is trained on.
 _TRAINING = split_words(
-    "loss train trained training trainable learn learnable supervise supervised supervision "
+    "loss train trained training trainable learn learnable supervise supervised "
     "gradient gradients grad backprop finetune finetuned finetuning tune tuned sft"
 )
 _WEIGHT = split_words("weight weights weighting scale factor multiplier coef coefficient")
@@ -47,7 +47,7 @@ _WEIGHED = split_words("user human prompt system model target bot")  # `target_w
 _SMALL_WORDS = split_words(
     "is was be to do does should can use used using with has have include included in on for from "
     "of out at the this it calc calculate calculated compute computed enable enabled apply applied "
-    "only flag flags list fine count require requires needs contributes contribute unmask unmasked"
+    "only flag flags fine count require requires needs contributes contribute unmask unmasked"
 )
 _KNOWN = (_TRAINING, _WEIGHT, _NOT, _UNTRAINED, _MASK, _SPANS, _ANSWERS, _QUESTIONS, _PLACES,
           _SMALL_WORDS)  # fmt: skip
@@ -132,7 +132,6 @@ STATES = {"status": ("discarded",)} | dict.fromkeys(
     ("record_status", "response_status", "annotation_status"),
     ("deleted", "discarded", "rejected"),
 )
-MARKS = GOOD | BAD | STATES.keys()
 
 
 def wants_training(extra: Mapping[str, object] | None, is_answer: bool = True) -> bool | None:
@@ -282,8 +281,14 @@ def _is_token_mask(value: object) -> bool:
     return any(_number(item) == _IGNORED for item in _items(value) or ())
 
 
-def is_marked_bad(name: str, value: object) -> bool:
-    """Whether a key, in small letters, says that people set the row or the answer aside."""
+def is_marked_bad(key: str, value: object) -> bool:
+    """Whether a key says that people set the row or the answer aside."""
+    name = _with_underscores(key)
     if name in STATES:
         return str(value).strip().lower() in STATES[name]
     return (name in BAD and to_word(value) is True) or (name in GOOD and to_word(value) is False)
+
+
+@lru_cache(10_000)
+def _with_underscores(key: str) -> str:
+    return "_".join(words(key))

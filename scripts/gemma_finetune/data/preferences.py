@@ -24,7 +24,7 @@ _DISLIKED = split_words(
     "unwanted bad"
 )
 _ABOUT = split_words(
-    "is was kto user human label tag by response answer output completion message this"
+    "is was kto user human label tag response answer output completion message this"
 )
 # Keys of a person's choice, whose value may also be a word. Only the first may hold 0 for it.
 _CHOICE = split_words("label preference kto")
