@@ -2,6 +2,7 @@
 liked the answer (KTO). Told by their words.
 """
 
+import re
 from functools import lru_cache
 
 from gemma_finetune.data.key_words import all_in, singular, split_words, words
@@ -43,10 +44,10 @@ def _is_second_answer_key(key: str) -> bool:
     is_said = found[-1] in _SAID or (found[-1] in _SAID_OF and not _SAID.isdisjoint(found))
     if is_said and all_in(found, _SAID, _SAID_OF, _OTHER_WORDS):
         return True  # `chosen_response`, `response_rejected`
-    if len(found) == 2:
+    if len(found) == 2:  # `response_b`, `second_output`
         noun, rank = found if found[0] in _NUMBERED else found[::-1]
         is_ranked = rank in _SECOND or len(rank) == 1 or rank.isdigit()
-        if noun in _NUMBERED and is_ranked:  # `response_b`, `second_output`
+        if noun in _NUMBERED and is_ranked:
             return True
     return (
         found[-1] in _ANSWER
@@ -61,21 +62,18 @@ def is_second_answer(key: str, value: object) -> bool:
         return False
     if isinstance(value, bool | int | float):
         return False
-    return len(words(key)) > 1 or to_word(value) is None
+    return len(words(key)) > 1 or str(value).strip().lower() not in ("true", "false")
 
 
 @lru_cache(10_000)
 def _asks(key: str) -> str | None:
     """What a key asks: `liked`, `disliked`, for the `choice` or for the `reaction`; or None."""
-    found = list(words(key))
-    if "thumbs" in found:
-        found = found[: found.index("thumbs")] + found[found.index("thumbs") + 1 :]
-        last, found = found[-1:], found[:-1]
-        kind = {"up": "liked", "down": "disliked"}.get("".join(last))
-        return kind if all_in(found, _ABOUT) else None
-    if key.strip().lower() == "label" or (
-        found and all_in(found, _CHOICE, _ABOUT) and not {"preference", "kto"}.isdisjoint(found)
-    ):
+    said = " ".join(words(key))
+    for thumbs, word in (("thumbs ?up", "upvoted"), ("thumbs ?down", "downvoted")):
+        said = re.sub(thumbs, word, said)
+    found = said.split()
+    is_choice = all_in(found, _CHOICE, _ABOUT) and not {"preference", "kto"}.isdisjoint(found)
+    if found == ["label"] or is_choice:
         return "choice"
     core = [word for word in found if word not in _ABOUT]
     if len(core) != 1:
