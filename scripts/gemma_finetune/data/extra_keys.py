@@ -15,8 +15,8 @@ from gemma_finetune.data import loss_mask, reasoning, schemas
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.converter import UNTRAINED, numbered, role_of, to_turns
 from gemma_finetune.data.key_words import all_in, split_words, words
-from gemma_finetune.data.preferences import is_disliked, is_second_answer
-from gemma_finetune.data.question_parts import LETTERS, is_option, is_part
+from gemma_finetune.data.preferences import is_about_preference, is_disliked, is_second_answer
+from gemma_finetune.data.question_parts import LETTERS, is_option, is_part, kind_of_part
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_keys import (
     COLUMNS,
@@ -68,7 +68,12 @@ def check_extra_keys(
 
 def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
-    loss_mask.refuse_untrained_row(row.model_extra)
+    extra = row.model_extra or {}
+    if not columns and not any(isinstance(value, list) for value in extra.values()):
+        if all(map(_is_metadata_key, extra)):  # most rows: no rule is about any of their keys
+            return {_printable(key) for key, value in extra.items() if not is_nothing(value)}
+
+    loss_mask.refuse_untrained_row(extra)
     is_named = _is_named(row, columns)
     for key, name, value in _extras(row, ""):
         if is_second_answer(key, value) and not (is_named or _is_read(row, value)):
@@ -85,6 +90,22 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
         _check_text(row, key, name, value, columns)
         ignored.add(_printable(key))
     return ignored
+
+
+@lru_cache(10_000)
+def _is_metadata_key(key: str) -> bool:
+    """Whether no rule is about a key of a row, whatever it holds other than a list of turns."""
+    found = (
+        loss_mask.is_about(key),
+        is_about_preference(key),
+        reasoning.is_reasoning_name(key),
+        small(key) in TEXT_KEYS | LETTERS,
+        is_system(key),
+        kind_of_part(key),
+        _like_a_system_text(key),
+        _refused(key),
+    )
+    return not any(found)
 
 
 def _is_named(row: schemas.Row, columns: Columns) -> bool:

@@ -292,3 +292,9 @@ def is_marked_bad(key: str, value: object) -> bool:
 @lru_cache(10_000)
 def _with_underscores(key: str) -> str:
     return "_".join(words(key))
+
+
+def is_about(key: str) -> bool:
+    """Whether a key may say, by its value, that something is not trained on."""
+    is_mark = _with_underscores(key) in GOOD | BAD | STATES.keys()
+    return is_mark or sense(key) is not None or _is_of_labels(key)

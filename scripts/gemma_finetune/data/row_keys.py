@@ -57,7 +57,8 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
 def _own_name(key: str, columns: Columns) -> str:
     """The name that this module has for a key; other keys have their own."""
     if key not in columns.values():
-        return "system" if is_system(key) else known_name(key, ROW_KEYS)
+        name = known_name(key, ROW_KEYS)
+        return "system" if name not in ROW_KEYS and is_system(key) else name
     fields = [field for field in ("system", "split", "messages") if columns.get(field) == key]
     return fields[0] if fields else key
 
