@@ -2,7 +2,9 @@
 # What only tests, style checks and benchmarks need is installed when one of them is run.
 PYTHON ?= python3
 UV ?= $(shell command -v uv)
-TORCH ?= cpu
+# Which torch is in .venv: the stamp says it. A new .venv gets the CPU build.
+INSTALLED_TORCH := $(or $(shell cat .venv/installed 2> /dev/null),cpu)
+TORCH ?= $(INSTALLED_TORCH)
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 # Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH it was started with.
 SHELL := /bin/bash
@@ -71,15 +73,19 @@ clean:  ## Remove .venv; data and models stay
 
 # TORCH=cuda: what PyPI has, on Linux a CUDA build of several GB. Else PyTorch's own CPU build, if its
 # index answers: a stage that runs on the CPU needs no more. On macOS both are the same.
+# If .venv has the other one, it is replaced: both have the version that is pinned.
 # UV=: install with pip where uv is there.
-.venv/installed: requirements.lock
+SWITCH_TORCH := $(if $(filter-out $(INSTALLED_TORCH),$(TORCH)),--force-reinstall)
+.PHONY: other-torch
+.venv/installed: requirements.lock $(if $(SWITCH_TORCH),other-torch)
 	@$(PYTHON) -c '$(CHECK_PYTHON)'
 	@echo "installing requirements.lock into .venv: a few minutes, 5.2 GB (with TORCH=cuda several more)"
 	$(VENV)
 	@if [ $(TORCH) = cpu ] && [ "$$(uname)" = Linux ] && $(PYTHON) -c '$(FIND_TORCH)' 2>/dev/null; \
-	then $(INSTALL) --no-deps --index-url $(TORCH_CPU) $$(grep '^torch==' $<) || true; fi
+	then $(INSTALL_TORCH) --index-url $(TORCH_CPU) || true; \
+	elif [ -n "$(SWITCH_TORCH)" ]; then $(INSTALL_TORCH); fi
 	$(INSTALL) -r $<
-	touch $@
+	echo $(TORCH) > $@
 
 # What tests, style checks and benchmarks need besides.
 .venv/installed-dev: requirements-dev.lock .venv/installed
@@ -87,6 +93,7 @@ clean:  ## Remove .venv; data and models stay
 	$(INSTALL) -r $<
 	touch $@
 
+INSTALL_TORCH = $(INSTALL) --no-deps $(SWITCH_TORCH) $$(grep '^torch==' requirements.lock)
 FREEZE = .venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//'
 
 ifeq ($(UV),)

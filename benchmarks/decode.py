@@ -13,7 +13,6 @@ not stop, so that every answer has the same length.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -79,6 +78,8 @@ def measure(args, path, run):
 
 
 def measure_here(args):
+    from gemma_finetune.utils.memory import peak_memory
+
     path, run = args.models[0], args.only
     if run == "litert-lm benchmark":
         result = litert_lm_benchmark(path, args)
@@ -89,7 +90,7 @@ def measure_here(args):
     else:
         result = ours(path, run, args)
     if run != "chromium":  # the browser's processes are not this one
-        result["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        result["peak MB"] = peak_memory() / 1e6
     print(json.dumps(result))
 
 

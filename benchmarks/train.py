@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -75,6 +74,8 @@ def main():
 
 
 def measure(args):
+    from gemma_finetune.utils.memory import peak_memory
+
     name, dtype = args.only.split()
     step, batches = {"ours": ours, "stock": stock, "peft": peft}[name](
         args, dtype, load_examples(args)
@@ -89,14 +90,13 @@ def measure(args):
     supervised = sum(batch.supervised for batch in batches)
     tokens = sum(batch.tokens for batch in batches)
     places = sum(batch.places for batch in batches)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     figures = (
         supervised / seconds,
         tokens / seconds,
         tokens / cpu_seconds,
         1 - tokens / places,
         first,
-        peak,
+        peak_memory() / 1e9,
         sum(loss * batch.supervised for loss, batch in zip(losses, batches, strict=True))
         / supervised,
     )

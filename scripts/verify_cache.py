@@ -8,6 +8,8 @@ again, which reads the whole cache. It ends with 1 if it found damaged files and
 
 import argparse
 import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -17,6 +19,8 @@ from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import read_json
 
 LOCK = Path("dvc.lock")
+ADDED = "tracked by `dvc add`: `dvc repro` does not make it again, `dvc pull` brings it back"
+UNKNOWN = "neither in dvc.lock nor tracked by `dvc add` here"
 NEXT = """\
 `dvc repro` runs their stages again. Or `dvc pull`, and then `dvc checkout --relink`, which replaces
 what was handed out before. What other stages made of a damaged file, `dvc repro -f STAGE` makes
@@ -39,7 +43,7 @@ def main() -> None:
 
     names = outputs(cache)
     for path in damaged:
-        print(f"damaged: {path}: {names.get(digest_in_name(path), 'not in dvc.lock')}")
+        print(f"damaged: {path}: {names.get(digest_in_name(path), UNKNOWN)}")
     found = f"{len(damaged)} of {len(files)} files in {cache} are damaged"
     if not remove:
         raise UserError(f"{found}: remove them with `make verify REMOVE=yes`")
@@ -87,22 +91,45 @@ def _md5(path: Path) -> str | None:
 
 
 def outputs(cache: Path) -> dict[str, str]:
-    """{MD5: path} of the files that stages made, from dvc.lock."""
-    names: dict[str, str] = {}
-    stages = yaml.safe_load(LOCK.read_text())["stages"] if LOCK.exists() else {}
-    for stage in stages.values():
-        for out in stage.get("outs", []):
-            digest = out["md5"].removesuffix(".dir")
-            names[digest] = out["path"]
-            listing = cache / digest[:2] / f"{digest[2:]}.dir"
-            if listing.exists() and _md5(listing) == digest:
-                names |= _files_of(out["path"], listing)
+    """{MD5: path} of the files that stages made, and of those that `dvc add` tracks."""
+    names = {}
+    for digest, path in _made_by_stages():
+        names |= _with_files(cache, digest, path)
+    for digest, path in _added():
+        names |= {
+            digest: f"{name}, {ADDED}" for digest, name in _with_files(cache, digest, path).items()
+        }
     return names
 
 
-def _files_of(folder: str, listing: Path) -> dict[str, str]:
-    """{MD5: path} of the files in an output that is a folder."""
-    return {file["md5"]: f"{folder}/{file['relpath']}" for file in read_json(listing)}
+def _made_by_stages() -> Iterator[tuple[str, str]]:
+    """(MD5, path) of each output in dvc.lock."""
+    stages = yaml.safe_load(LOCK.read_text())["stages"] if LOCK.exists() else {}
+    for stage in stages.values():
+        for out in stage.get("outs", []):
+            yield out["md5"], out["path"]
+
+
+def _added() -> Iterator[tuple[str, str]]:
+    """(MD5, path) of each file and folder that a .dvc file names."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        for stage in repo.index.stages:
+            for out in stage.outs if stage.is_data_source else []:
+                if out.hash_info:
+                    yield out.hash_info.value, os.path.relpath(out.fs_path)
+
+
+def _with_files(cache: Path, md5: str, path: str) -> dict[str, str]:
+    """{MD5: path} of an output and, if it is a folder, of the files in it."""
+    digest = md5.removesuffix(".dir")
+    names = {digest: path}
+    listing = cache / digest[:2] / f"{digest[2:]}.dir"
+    if listing.exists() and _md5(listing) == digest:
+        for file in read_json(listing):
+            names[file["md5"]] = f"{path}/{file['relpath']}"
+    return names
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import csv
 import io
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from clones import git, run
+from imports import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -77,3 +79,54 @@ def test_three_clones_share_a_grid_and_a_stopped_point_goes_on_elsewhere(
 def trained(clone):
     """What dvc.lock says of the stage `train`."""
     return yaml.safe_load((clone / "dvc.lock").read_text())["stages"]["train"]
+
+
+@pytest.fixture
+def macos(tmp_path, monkeypatch):
+    """What a stock macOS has of the commands in point.sh, and a clone. Gives what dvc was told."""
+    log = tmp_path / "log"
+    (tmp_path / "point").mkdir()
+    for name in ("dvc", "git", "python"):
+        command = tmp_path / "bin" / name
+        command.parent.mkdir(exist_ok=True)
+        command.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return log
+
+
+def point(folder):
+    """(exit status, what was printed) of point.sh."""
+    bash = ["/bin/bash", ROOT / "scripts/point.sh", "URL", "point", "-S", "lora.rank=4"]
+    done = subprocess.run(bash, cwd=folder, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr
+
+
+def test_a_point_without_a_limit_needs_no_timeout(macos, tmp_path):
+    assert point(tmp_path) == (0, "")
+    assert macos.read_text().splitlines() == [
+        "exp remove --quiet point",
+        "exp run --pull --allow-missing --name point -S lora.rank=4",
+        "scripts/share.py",
+        "exp push --no-cache origin point",
+    ]
+
+
+def test_a_limit_without_timeout_is_refused_before_anything_runs(macos, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMIT", "4h")
+    status, printed = point(tmp_path)
+    assert status == 1 and "brew install coreutils" in printed
+    assert not macos.exists()
+
+
+def test_a_limit_is_given_to_timeout(macos, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMIT", "4h")
+    timeout = tmp_path / "bin/timeout"
+    timeout.write_text(f'#!/bin/sh\necho "timeout $@" >> {macos}\nexit 124\n')
+    timeout.chmod(0o755)
+    status, _ = point(tmp_path)
+    assert status == 124
+    assert macos.read_text().splitlines()[1:] == [
+        "timeout 4h dvc exp run --pull --allow-missing --name point -S lora.rank=4",
+        "scripts/share.py",  # what ended is shared all the same
+    ]

@@ -1,8 +1,8 @@
 """From lora.npz on, every x86-64 CPU with AVX2 makes the same bytes.
 
 Other CPUs are played by the variables that tell OpenBLAS, torch, oneDNN, MKL and numpy which
-instructions to use. Here the rest of a CPU stays what it is; benchmarks/README.md is for what was
-seen on real ones.
+instructions to use. Here the rest of a CPU stays what it is; docs/machines.md has the digests, and
+what was seen on real ones.
 """
 
 import json
@@ -26,16 +26,16 @@ AVX2 = {
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
-AVX512 = {"OPENBLAS_CORETYPE": "SkylakeX"}
-ZEN = {"OPENBLAS_CORETYPE": "Zen", "ATEN_CPU_CAPABILITY": "default"}  # torch: no vectors at all
+AVX512 = {"OPENBLAS_CORETYPE": "SkylakeX"}  # all else as the CPU has it
+ZEN = {"OPENBLAS_CORETYPE": "Zen"}
 
 
 def threads(count):
     return {"OMP_NUM_THREADS": str(count), "OPENBLAS_NUM_THREADS": str(count)}
 
 
-CONVERTING = [AVX2 | threads(1), ZEN | threads(2)]
-NUMPY_ALONE = [AVX512 | threads(1), AVX512 | threads(2)]
+CONVERTING = [AVX2 | threads(1), AVX512 | threads(2)]
+NUMPY_ALONE = [AVX512 | threads(1), ZEN | threads(2)]
 SECONDS = 300  # for one process, on a busy machine
 
 

@@ -15,12 +15,10 @@ from imports import ROOT
 Version = namedtuple("Version", "major minor micro")
 
 
-def make(*arguments):
+def make(*arguments, cwd=ROOT):
     command = ["make", "--no-print-directory", *arguments]
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(
-        command, cwd=ROOT, env=outside, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run(command, cwd=cwd, env=outside, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -71,6 +69,38 @@ def test_torch_comes_from_the_cpu_index_unless_cuda_is_asked_for():
     assert "[ cuda = cpu ]" in planned("UV=", "TORCH=cuda")
 
 
+@pytest.mark.parametrize("made_with, asked_for", [("cpu", "cuda"), ("cuda", "cpu"), ("", "cuda")])
+def test_another_torch_replaces_the_one_that_is_installed(tmp_path, made_with, asked_for):
+    """2.13.0+cpu is 2.13.0 to pip, so it would stay."""
+    install_into(tmp_path, made_with)
+    commands = make("--dry-run", "UV=", "repro", f"TORCH={asked_for}", cwd=tmp_path)
+    assert f"[ {asked_for} = cpu ]" in commands
+    assert re.findall(r"pip install .*--force-reinstall .*torch==", commands)
+    assert f"echo {asked_for} > .venv/installed" in commands
+
+
+@pytest.mark.parametrize(
+    "made_with, settings", [("cuda", ()), ("cuda", ("TORCH=cuda",)), ("cpu", ()), ("", ())]
+)
+def test_the_torch_that_is_installed_stays(tmp_path, made_with, settings):
+    """An empty stamp is one of a Makefile that did not write which torch it was."""
+    install_into(tmp_path, made_with)
+    commands = make("--dry-run", "repro", *settings, cwd=tmp_path)
+    assert commands.splitlines() == ["dvc repro", "python scripts/gate.py"]
+
+
+def install_into(folder, torch):
+    """A .venv as the Makefile leaves it."""
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copyfile(ROOT / name, folder / name)
+    (folder / ".venv").mkdir()
+    (folder / ".venv/installed").write_text(torch and f"{torch}\n")
+
+
+def test_a_new_lock_does_not_load_torch_again():
+    assert "--force-reinstall" not in planned("UV=")
+
+
 def test_help_lists_every_target():
     phony = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     listed = [line.split()[0] for line in make("help").splitlines()]
@@ -86,9 +116,12 @@ def test_verify_removes_only_when_asked_to():
 def debian(tmp_path):
     """Makes the system look like a bare Debian; gives make's settings and what apt-get was told."""
     log = tmp_path / "log"
-    for name, code in {"id": "echo 0", "apt-get": f'echo "$@" >> {log}'}.items():
+    for name, code in {
+        "id": "echo 0",
+        "apt-get": f'echo "$@" >> {log}',
+        "timeout": 'shift; exec "$@"',  # macOS has none
+    }.items():
         write_command(tmp_path / name, code)
-    (tmp_path / "timeout").symlink_to(shutil.which("timeout"))
     return (f"PATH={tmp_path}",), log
 
 

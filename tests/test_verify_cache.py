@@ -54,6 +54,29 @@ def test_damaged_files_are_named_with_what_they_hold(cache, monkeypatch, capsys)
         assert f"damaged: {path}: {name}\n" in printed and path.exists()
 
 
+def test_what_dvc_add_tracks_is_not_promised_by_dvc_repro(cache, tmp_path, monkeypatch, capsys):
+    (tmp_path / "raw").mkdir()
+    for name in ("raw/rows.jsonl", "one.csv"):
+        (tmp_path / name).write_text(name)
+    with Repo() as repo:
+        repo.add(["raw", "one.csv"])
+    listing = next(path for path in cache.glob("??/*.dir") if "rows.jsonl" in path.read_text())
+    damaged = {damage(cache, name): name for name in ("raw/rows.jsonl", "one.csv")}
+    with pytest.raises(UserError):
+        verify(monkeypatch)
+    printed = capsys.readouterr().out
+    for path, name in damaged.items():
+        assert f"damaged: {path}: {name}, tracked by `dvc add`: `dvc repro` does not" in printed
+
+    damage(cache, listing.read_text())
+    with pytest.raises(UserError):
+        verify(monkeypatch)
+    printed = capsys.readouterr().out
+    assert f"damaged: {listing}: raw, tracked by `dvc add`" in printed
+    (unnamed,) = (path for path, name in damaged.items() if name == "raw/rows.jsonl")
+    assert f"damaged: {unnamed}: neither in dvc.lock nor tracked by `dvc add` here\n" in printed
+
+
 def test_removed_when_asked_to(cache, monkeypatch, capsys):
     path = damage(cache, FILES["c.txt"])
     verify(monkeypatch, "--remove")
