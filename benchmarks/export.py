@@ -4,6 +4,7 @@ in one run.
 Random weights and a random adapter: time and memory depend on shapes alone. Prints seconds, CPU
 seconds and peak memory of merge, tflite, quantize and bundle, then of `litert-torch export_hf`,
 which converts the merged directory, quantizes it to INT8 and writes a .litertlm in one process.
+INT8 alone needs no scaling for INT4; --calibration-tokens 1024 adds it.
 
     pip install psutil
     # Gemma's tokenizer.model
@@ -149,11 +150,13 @@ def main():
     )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--tokenizer", required=True)
+    parser.add_argument("--calibration-tokens", type=int, default=0)
     arguments = parser.parse_args()
     print("| | seconds | CPU s | peak GB |\n|---|---:|---:|---:|", flush=True)
     for name in arguments.shapes:
         with tempfile.TemporaryDirectory() as folder:
-            prepare(Path(folder), SHAPES[name], arguments.tokenizer)
+            tokens = arguments.calibration_tokens
+            prepare(Path(folder), SHAPES[name], arguments.tokenizer, tokens)
             for stage in (["merge"], ["tflite"], ["quantize", "int8"], ["bundle", "int8"]):
                 command = [sys.executable, ROOT / f"scripts/{stage[0]}.py", *stage[1:]]
                 report(f"{name} {' '.join(stage)}", *measure(command, folder))

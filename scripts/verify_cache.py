@@ -112,13 +112,19 @@ def _made_by_stages() -> Iterator[tuple[str, str]]:
 
 def _added() -> Iterator[tuple[str, str]]:
     """(MD5, path) of each file and folder that a .dvc file names."""
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with Repo() as repo:
-        for stage in repo.index.stages:
-            for out in stage.outs if stage.is_data_source else []:
-                if out.hash_info:
-                    yield out.hash_info.value, os.path.relpath(out.fs_path)
+    try:
+        with Repo() as repo:
+            outs = [
+                out for stage in repo.index.stages if stage.is_data_source for out in stage.outs
+            ]
+    except DvcException as error:
+        raise UserError(f"DVC cannot read the repository: {error}")
+    for out in outs:
+        if out.hash_info:
+            yield out.hash_info.value, os.path.relpath(out.fs_path)
 
 
 def _with_files(cache: Path, md5: str, path: str) -> dict[str, str]:

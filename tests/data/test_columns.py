@@ -119,13 +119,19 @@ COLUMNS = {"user": "frage", "assistant": "antwort", "system": "rolle", "split": 
 
 
 @pytest.mark.parametrize("name", [
-    "System Prompt", "system-prompt", "systemInstruction", "sys", "SYSTEMPROMPT", "sysMsg",
+    "System Prompt", "system-prompt", "systemInstruction", "SYSTEMPROMPT", "sysMsg",
     "system.message", "pre_prompt", "developer_message",
 ])  # fmt: skip
 def test_names_of_a_system_text(name):
     turns = [("system", "S"), *TURNS]
     assert checked({"messages": [USER, ANSWER], name: "S"}).turns == turns
     assert checked({"prompt": "Hi", "completion": "Hello", name: "S"}).turns == turns
+
+
+def test_sys_is_a_system_text_if_it_is_more_than_a_word():
+    rows = [{"messages": [USER, ANSWER], "sys": value} for value in ("Be brief.", "linux", 3)]
+    found = [checked(row).turns for row in rows]
+    assert found == [[("system", "Be brief."), *TURNS], TURNS, TURNS]
 
 
 def test_an_empty_question_of_named_columns_is_named():

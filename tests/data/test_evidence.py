@@ -97,6 +97,24 @@ def test_an_edit_between_equal_sentences_stays_an_edit(edited):
         assert similarity(a, b) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("Sure!", "Certainly!"), ("Ticket 48213.", "Ticket 99120."), ("I am Eve.", "I am Bob.")],
+)
+def test_another_greeting_before_the_same_long_text_makes_no_other_conversation(a, b):
+    before, after = (chat(INSTRUCTION, f"{text} {INSTRUCTION}") for text in (a, b))
+    assert similarity(before, after) > 0.9
+    before, after = (chat(f"{text} {INSTRUCTION}", INSTRUCTION) for text in (a, b))
+    assert similarity(before, after) > 0.9
+    before, after = (chat(f"{text} {INSTRUCTION}", "complaint") for text in (a, b))
+    assert similarity(before, after) < 0.7  # a label for each
+
+
+def test_the_same_words_in_another_order_after_one_text_are_another_question():
+    a, b = (chat(f"{INSTRUCTION} {text}", "Yes.") for text in ("Did A pay B?", "Did B pay A?"))
+    assert similarity(a, b) < 0.7
+
+
 def test_an_instruction_changes_no_similarity():
     questions = [f"where is my card {n} and when does it come {n % 7}" for n in range(40)]
     plain = [chat(question) for question in questions]

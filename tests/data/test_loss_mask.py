@@ -12,7 +12,7 @@ UNTRAINED = [
     {"skip_turn": True}, {"mask_out": True}, {"mask_response": True}, {"use-in-training": False},
     {"do not learn": True}, {"untrained": True}, {"loss_multiplier": 0}, {"train_mask": 0},
     {"assistant_mask": 0}, {"unmasked": False}, {"not_trained": True}, {"context_only": True},
-    {"fine_tune": False}, {"contributesToLoss": False},
+    {"contributesToLoss": False},
 ]  # fmt: skip
 
 
@@ -56,6 +56,8 @@ def test_a_mask_that_cannot_be_honoured(extra):
     {"no_answer": True}, {"scale": 0.5}, {"scale_factor": 0.5}, {"mask": "[MASK]"},
     {"train_on_prompt": False}, {"mask_user": True}, {"loss_count": 0}, {"weights_file": "a b"},
     {"ignore_case": True}, {"model_weights": "a b"}, {"temperatures": [-100, 4]},
+    {"finetuned": False}, {"fine_tuned": 0}, {"sft_model": False}, {"bot_tuned": False},
+    {"skipped_turns": "[nan]"}, {"train_turns": "inf"},
 ])  # fmt: skip
 def test_metadata_says_nothing(extra):
     refuse_untrained_row(extra)
@@ -65,6 +67,7 @@ def test_metadata_says_nothing(extra):
 
 def test_a_measured_loss_of_a_row_is_no_flag():
     refuse_untrained_row({"loss": 0.0, "train_loss": 0.0})
+    assert wants_training({"train_loss": 0.0}) is None
     assert wants_training({"loss": 0.0}) is False  # of a turn: 0 as a table has it
 
 

@@ -65,6 +65,13 @@ def test_files_that_are_no_data_are_not_counted(repo, name):
     assert "data/raw has 2 of the 3 files that data/raw.dvc tracks" in refusal()
 
 
+def test_files_that_are_no_data_may_be_tracked(repo):
+    Path("data/raw/README.md").write_text("about")
+    size = sum(file.stat().st_size for file in Path("data/raw").rglob("*") if file.is_file())
+    track("data/raw", nfiles=3, size=size)
+    assert [path.name for path in find_files("data/raw")] == ["a.jsonl", "b.jsonl"]
+
+
 def write_listing(cache, *names):
     path = Path(cache, LISTING[:2], LISTING[2:])
     path.parent.mkdir(parents=True)

@@ -104,7 +104,8 @@ def test_what_is_left_without_reasoning(answer, left):
     "```xml\n<think>a</think>\n```", "```\n</think>\n```", "It ends with ` </think> `.",
     "```python\ntext.split('</think>')\n```", "Write `stop=[\"</think>\"]` there.",
     "a < b", "I think so.", "Use <thinker>.", "Give your <reasoning>here</reasoning>.", "[x] THINK",
-    "<analysis><row/></analysis>", "<analysis>a", "It is:\n<analysis>a</analysis>\nb",
+    "<analysis><row/></analysis>", "<rationale>a</rationale><score>3</score>", "<analysis>a",
+    "It is:\n<analysis>a</analysis>\nb",
     "```xml\n<scratchpad>a</scratchpad>\n```", "<plan>a</plan>b",
     "<data_analysis>a</data_analysis>b", "The tag `<scratchpad>` is for notes.",
 ])  # fmt: skip

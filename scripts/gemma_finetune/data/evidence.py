@@ -18,7 +18,7 @@ copy: removing one would lose an answer.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Sequence
 from itertools import chain, groupby, pairwise
 from typing import NamedTuple
 
@@ -42,6 +42,9 @@ NO_TOOLS: frozenset[int] = frozenset()
 # Words that sentences which differ have in common at least, if one is an edit of the other: a word
 # in six was changed.
 EDITED = 0.7
+# Where so many shingles of the other side are equal, another short sentence (`Sure!`, `Ticket 7`)
+# does not make another conversation.
+MANY, SHORT = 20, 4  # shingles; words from which on a sentence is not short
 
 
 class Evidence(NamedTuple):
@@ -129,7 +132,8 @@ def evidence_similarity(a: Evidence, b: Evidence, threshold: float = 0) -> float
     Of a side, the Jaccard similarity of its shingles, as a set or in their order, whichever is
     less, without the shared text that both rows have. Shared text that only one row has counts as a
     difference, and so does another order of shared text. 0 where other answers are trained on.
-    Where each side has sentences that are no edits of the other's, that of these sentences.
+    Where both texts of a side have sentences that the other has not, and these are no edits of one
+    another, it is the similarity of these sentences.
 
     Where it is less than `threshold`, order and sentences are not looked at, which takes the most
     time.
@@ -149,42 +153,43 @@ def evidence_similarity(a: Evidence, b: Evidence, threshold: float = 0) -> float
             lowest = min(lowest, _in_order(*_own(*pair, dropped)))
             lowest = min(lowest, _in_order(*_within_frame(*pair, dropped)))
         if lowest >= threshold and a.texts[side] != b.texts[side]:
-            lowest = min(lowest, _of_what_differs(a.texts[side], b.texts[side]))
+            other = 1 - side
+            ignored = SHORT if len(a.whole[other] & b.whole[other]) >= MANY else 0
+            lowest = min(lowest, _of_what_differs(a.texts[side], b.texts[side], ignored))
     if a.tools or b.tools:
         lowest = min(lowest, len(a.tools & b.tools) / len(a.tools | b.tools))
     return lowest
 
 
-def _of_what_differs(a: str, b: str) -> float:
+def _of_what_differs(a: str, b: str, ignored: int) -> float:
     """How similar the sentences are that only one of two texts has; 1 if they may be edits.
 
     They may where they have most words in common, all together (an edit can cut a sentence in two)
-    or each with one of the other text, which may have more of them.
+    or each with one of the other text, which may have more of them. Sentences of less than
+    `ignored` words do not count.
     """
     first, second = _sentences(a), _sentences(b)
-    fewer, more = sorted([list(first - second), list(second - first)], key=len)
+    both = [
+        [sentence for sentence in left if len(sentence) >= ignored]
+        for left in (first - second, second - first)
+    ]
+    fewer, more = sorted(both, key=len)
     if not fewer:
         return 1.0  # sentences were only added
-    alike = _common_words(chain(*fewer), chain(*more))
+    alike = _in_order(list(chain(*fewer)), list(chain(*more)))
     if alike >= EDITED or all(_has_edit(sentence, more) for sentence in fewer):
         return 1.0
     return alike
 
 
 def _has_edit(sentence: tuple[str, ...], others: list[tuple[str, ...]]) -> bool:
-    return any(_common_words(sentence, other) >= EDITED for other in others)
+    return any(_in_order(sentence, other) >= EDITED for other in others)
 
 
 def _sentences(text: str) -> Counter[tuple[str, ...]]:
     """The sentences of a text as words, without case and punctuation, and how often each comes."""
     runs = groupby(tokenize(text), key=ENDS.__contains__)
     return Counter(tuple(words) for is_end, words in runs if not is_end)
-
-
-def _common_words(a: Iterable[str], b: Iterable[str]) -> float:
-    """The Jaccard similarity of the words of two texts, with repetition."""
-    first, second = Counter(a), Counter(b)
-    return (first & second).total() / (first | second).total()
 
 
 Pair = tuple[list[int], list[int]]
@@ -206,7 +211,7 @@ def _within_frame(a: list[int], b: list[int], dropped: frozenset[int]) -> Pair:
     return a[start : len(a) - end], b[start : len(b) - end]
 
 
-def _in_order(a: list[int], b: list[int]) -> float:
+def _in_order(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
     """The Jaccard similarity of two sequences: what is common comes in the same order in both.
 
     The longest common subsequence, bit-parallel: Hyyrö, "Bit-parallel LCS-length computation
@@ -221,7 +226,7 @@ def _in_order(a: list[int], b: list[int]) -> float:
     while end < left - start and a[-1 - end] == b[-1 - end]:
         end += 1
 
-    places: dict[int, int] = {}  # of each shingle in the middle of b, a bit each
+    places: dict[Hashable, int] = {}  # of each shingle in the middle of b, a bit each
     for place, shingle in enumerate(b[start : len(b) - end]):
         places[shingle] = places.get(shingle, 0) | 1 << place
     every = (1 << (len(b) - start - end)) - 1

@@ -15,16 +15,16 @@ from gemma_finetune.data import loss_mask, reasoning, schemas
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.converter import UNTRAINED, numbered, role_of, to_turns
 from gemma_finetune.data.key_words import all_in, split_words, words
-from gemma_finetune.data.preferences import is_about_preference, is_disliked, is_second_answer
-from gemma_finetune.data.question_parts import LETTERS, is_option, is_part, kind_of_part
+from gemma_finetune.data.preferences import is_disliked, is_second_answer
+from gemma_finetune.data.question_parts import LETTERS, is_option, is_part
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_keys import (
     COLUMNS,
     NO_COLUMNS,
     TEXT_KEYS,
     Columns,
+    holds_system,
     is_empty,
-    is_system,
 )
 from gemma_finetune.data.turn_list import is_turn_list, small
 
@@ -68,12 +68,7 @@ def check_extra_keys(
 
 def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
-    extra = row.model_extra or {}
-    if not columns and not any(isinstance(value, list) for value in extra.values()):
-        if all(map(_is_metadata_key, extra)):  # most rows: no rule is about any of their keys
-            return {_printable(key) for key, value in extra.items() if not is_nothing(value)}
-
-    loss_mask.refuse_untrained_row(extra)
+    loss_mask.refuse_untrained_row(row.model_extra)
     is_named = _is_named(row, columns)
     for key, name, value in _extras(row, ""):
         if is_second_answer(key, value) and not (is_named or _is_read(row, value)):
@@ -90,22 +85,6 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
         _check_text(row, key, name, value, columns)
         ignored.add(_printable(key))
     return ignored
-
-
-@lru_cache(10_000)
-def _is_metadata_key(key: str) -> bool:
-    """Whether no rule is about a key of a row, whatever it holds other than a list of turns."""
-    found = (
-        loss_mask.is_about(key),
-        is_about_preference(key),
-        reasoning.is_reasoning_name(key),
-        small(key) in TEXT_KEYS | LETTERS,
-        is_system(key),
-        kind_of_part(key),
-        _like_a_system_text(key),
-        _refused(key),
-    )
-    return not any(found)
 
 
 def _is_named(row: schemas.Row, columns: Columns) -> bool:
@@ -128,7 +107,8 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
         return
     part = _is_part(row, key, value)
     is_lost = part or _is_system_text(row, key, value)
-    is_column = (name in TEXT_KEYS or is_system(key)) and not _is_metadata(row, name, value)
+    is_known = name in TEXT_KEYS or holds_system(key, value)
+    is_column = is_known and not _is_metadata(row, name, value)
     if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value):
         return
     if not is_lost or is_turn_list(value):

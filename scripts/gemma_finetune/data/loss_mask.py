@@ -17,7 +17,7 @@ from gemma_finetune.data.rejection import Rejection
 # What is done to a text that is trained on.
 _TRAINING = split_words(
     "loss train trained training trainable learn learnable supervise supervised "
-    "gradient gradients grad backprop finetune finetuned finetuning tune tuned sft"
+    "gradient gradients grad backprop"
 )
 _WEIGHT = split_words("weight weights weighting scale factor multiplier coef coefficient")
 _NOT = split_words(
@@ -146,9 +146,11 @@ def wants_training(extra: Mapping[str, object] | None, is_answer: bool = True) -
         flag = read_flag(key, value)
         if not is_answer and meant.trains is False:
             continue
+        # A table holds the flag `loss: 0` as 0.0, too.
+        is_measured = flag is None or words(key) != ("loss",)
+        if meant.is_measure and isinstance(value, float) and is_measured:
+            continue
         if flag is None:
-            if meant.is_measure and isinstance(value, float):
-                continue
             if not meant.is_sure and not _is_mask(value, meant) and _number(value) is None:
                 continue
             raise Rejection(
@@ -266,7 +268,7 @@ def _is_flag(item: object, meant: Sense) -> bool:
     if number is not None:
         if meant.is_measure:
             return number in (0, 1)
-        is_place = meant.is_count and number == int(number)  # `train_turns: [1, 3]`
+        is_place = meant.is_count and number.is_integer()  # `train_turns: [1, 3]`
         return meant.is_weight or is_place or number == _IGNORED or 0 <= number <= 1
     return to_word(item) is not None or item in (None, "null", "None")
 
@@ -292,9 +294,3 @@ def is_marked_bad(key: str, value: object) -> bool:
 @lru_cache(10_000)
 def _with_underscores(key: str) -> str:
     return "_".join(words(key))
-
-
-def is_about(key: str) -> bool:
-    """Whether a key may say, by its value, that something is not trained on."""
-    is_mark = _with_underscores(key) in GOOD | BAD | STATES.keys()
-    return is_mark or sense(key) is not None or _is_of_labels(key)

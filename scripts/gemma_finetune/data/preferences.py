@@ -95,8 +95,3 @@ def is_disliked(key: str, value: object) -> bool:
     if kind == "reaction":
         return False
     return (to_flag(value) if kind == "choice" else to_word(value)) is False
-
-
-def is_about_preference(key: str) -> bool:
-    """Whether a key may hold, by its value, preference data."""
-    return _is_second_answer_key(key) or _asks(key) is not None

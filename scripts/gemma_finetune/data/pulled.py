@@ -21,6 +21,7 @@ class _Out(NamedTuple):
     folder: str  # `wdir`, from which `path` goes on
     path: str
     nfiles: int | None  # of a folder
+    size: int | None  # bytes
     md5: str
 
 
@@ -85,7 +86,8 @@ def _require_out(dvc_file: Path, out: _Out, tracked: Path, raw: Path) -> None:
     if listed is None:
         files = [file for file in tracked.rglob("*") if file.is_file()]
         found = sum(not _is_beside(file.relative_to(tracked)) for file in files)
-        if found < out.nfiles:
+        # Files that are no data may be tracked, too: then all sizes together are right.
+        if found < out.nfiles and sum(file.stat().st_size for file in files) != out.size:
             raise UserError(
                 f"{path} has {found} of the {out.nfiles} files that {dvc_file} tracks: {advice}"
             )
@@ -154,6 +156,7 @@ def _outs(dvc_file: Path) -> list[_Out]:
                     folder=str(content.get("wdir") or "."),
                     path=str(out["path"]),
                     nfiles=nfiles if isinstance(nfiles, int) else None,
+                    size=out.get("size"),
                     md5=str(out.get("md5", "")),
                 )
             )

@@ -89,7 +89,7 @@ def is_part(key: str, value: object) -> bool:
     kind = kind_of_part(key)
     if kind is None or (isinstance(value, int | float) and kind != "option"):
         return False
-    return kind != "source" or not _only_refers(value)
+    return kind == "option" or not _only_refers(value)
 
 
 def is_option(key: str) -> bool:

@@ -176,10 +176,17 @@ def _first_tag(answer: str, start: int = 0) -> re.Match | None:
     if not tag or _TAG.match(tag.group().strip()) or not is_reasoning_name(tag[1]):
         return None
     if words(tag[1])[-1] in _MAY_BE_THE_ANSWER:
-        pair = re.compile(rf"</{re.escape(tag[1])}>\s*\S", re.IGNORECASE)
-        if not pair.search(answer, tag.end()):
+        pair = re.compile(rf"</{re.escape(tag[1])}>\s*(?=\S)", re.IGNORECASE)
+        closed = pair.search(answer, tag.end())
+        if not closed or _begins_with_xml(answer, closed.end()):
             return None
     return tag
+
+
+def _begins_with_xml(answer: str, start: int) -> bool:
+    """Whether a tag comes that is not one of reasoning: `<rationale>...</rationale><score>3`."""
+    tag = _NAMED_TAG.match(answer, start)
+    return bool(tag) and not (_TAG.match(tag.group().strip()) or is_reasoning_name(tag[1]))
 
 
 def _end_of_reasoning(answer: str, tag: re.Match, closing: re.Pattern, where: str) -> int:

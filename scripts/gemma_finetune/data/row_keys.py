@@ -47,18 +47,18 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
     capitals get small letters, and all names of a system text become `system`; a list that a table
     holds as JSON text becomes a list.
     """
-    prepared = renamed(row, {key: _own_name(key, columns) for key in row}, COLUMNS)
+    prepared = renamed(row, {key: _own_name(key, row[key], columns) for key in row}, COLUMNS)
     for key in LISTS:
         if isinstance(prepared.get(key), str):
             prepared[key] = _unpacked(prepared[key])
     return prepared
 
 
-def _own_name(key: str, columns: Columns) -> str:
+def _own_name(key: str, value: object, columns: Columns) -> str:
     """The name that this module has for a key; other keys have their own."""
     if key not in columns.values():
         name = known_name(key, ROW_KEYS)
-        return "system" if name not in ROW_KEYS and is_system(key) else name
+        return "system" if name not in ROW_KEYS and holds_system(key, value) else name
     fields = [field for field in ("system", "split", "messages") if columns.get(field) == key]
     return fields[0] if fields else key
 
@@ -67,6 +67,12 @@ def _own_name(key: str, columns: Columns) -> str:
 def is_system(key: str) -> bool:
     """Whether a key is a name of a system text."""
     return _SYSTEM.fullmatch("".join(words(key))) is not None
+
+
+def holds_system(key: str, value: object) -> bool:
+    """Whether a key holds a system text; `sys` may also hold the name of a platform, one word."""
+    is_short = words(key) == ("sys",)
+    return is_system(key) and not (is_short and len(str(value).split()) < 2)
 
 
 def _unpacked(text: str) -> Any:

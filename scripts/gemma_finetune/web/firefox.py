@@ -82,7 +82,10 @@ class Page:
         self._socket = await self._session.ws_connect(f"{address}/session", max_msg_size=0)
 
     def _call(self, method: str, **params: Any) -> dict:
-        return self._runner.run(asyncio.wait_for(self._exchange(method, params), self._seconds))
+        try:
+            return self._runner.run(asyncio.wait_for(self._exchange(method, params), self._seconds))
+        except TimeoutError:
+            raise UserError(f"Firefox has not answered within {self._seconds:.0f} s ({method})")
 
     async def _exchange(self, method: str, params: dict) -> dict:
         number = next(self._numbers)
