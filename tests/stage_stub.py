@@ -12,8 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from gemma_finetune.auto import KEYS
+
 PIPELINE = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-READ_ONLY = ("settings", "export.quantizations")
 PARAMS = yaml.safe_load(Path("params.yaml").read_text())
 
 
@@ -22,9 +23,7 @@ def main():
     if os.environ.get("STOP_AT") == name:
         sys.exit("stopped")
     stage = PIPELINE[name]
-    # `settings` reads the quantizations, and they change its output only as to AWQ.
-    params = [key for key in stage.get("params", []) if (name, key) != READ_ONLY]
-    digest = hashlib.sha256(json.dumps(list(parameters(params))).encode())
+    digest = hashlib.sha256(json.dumps(list(parameters(stage.get("params", [])))).encode())
     for dep in paths(stage["deps"], items):
         for file in files_in(Path(dep)):
             digest.update(file.read_bytes())
@@ -72,7 +71,8 @@ def expected_files(out):
 def content(file, digest):
     number = int(digest[:6], 16)
     if file.name == "settings.json":  # which later stages read parameters from
-        return json.dumps({name: PARAMS[name] for name in ("model", "train", "export", "evaluate")})
+        chosen = {name: {key: PARAMS[name][key] for key in keys} for name, keys in KEYS.items()}
+        return json.dumps(chosen)
     if file.suffix == ".json":
         return json.dumps({"value": number})
     return f"a,b\n1,{number}\n" if file.suffix == ".csv" else digest
