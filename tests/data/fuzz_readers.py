@@ -103,6 +103,16 @@ SEEDS = (
     b'\x18\0{"a": "x\\r\\ny", "b": "\\u200bz", "c": "test", "chosen": "w", "label": true}\n',
     b'\0\0{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", '
     b'"weight": 0}, {"role": "user", "content": "c"}, {"role": "bot", "content": null}]}\n',
+    b'\0\0{"tools": [{"type": "function", "function": {"name": "f", "parameters": '
+    b'{"type": "object", "properties": {"x": {"type": "integer"}}}}}], "messages": '
+    b'[{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": '
+    b'[{"function": {"name": "f", "arguments": "{\\"x\\": 1}"}}]}, '
+    b'{"role": "tool", "content": "{}"}, {"role": "assistant", "content": "b"}]}\n',
+    b'\0\0{"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", '
+    b'"value": "{\\"name\\": \\"f\\", \\"arguments\\": {}}"}, {"from": "observation", '
+    b'"value": "1.0"}, {"from": "gpt", "value": "b"}], "tools": "[{\\"name\\": \\"f\\"}]"}\n',
+    b'\0\0{"question": "a", "answer": "b", "train_mask": "[0, 1]", "labels": [-100], '
+    b'"lossMask": 1e999, "docs": ["c"], "System Prompt": "d", "response_b": "e", "analysis": "f"}\n',
 )
 FOLDER = Path(tempfile.mkdtemp())
 for module in (readers, texts):  # so that small inputs are longer than the buffer, too
@@ -127,8 +137,10 @@ def target(data: bytes) -> None:
     assert outcome.rejected.count(b"\n") == counts["rejected"]
     converted = convert_lines(outcome.records.splitlines()).splitlines()
     assert len(converted) == counts["accepted"]
-    for line in converted:
-        messages = to_messages(orjson.loads(line))
+    for row in map(orjson.loads, converted):
+        if "tools" in row:  # FunctionGemma's template has tests of its own
+            continue
+        messages = to_messages(row)
         assert render(parse(render(messages))) == render(messages)
 
 
