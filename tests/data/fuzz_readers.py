@@ -112,7 +112,8 @@ SEEDS = (
     b'"value": "{\\"name\\": \\"f\\", \\"arguments\\": {}}"}, {"from": "observation", '
     b'"value": "1.0"}, {"from": "gpt", "value": "b"}], "tools": "[{\\"name\\": \\"f\\"}]"}\n',
     b'\0\0{"question": "a", "answer": "b", "train_mask": "[0, 1]", "labels": [-100], '
-    b'"lossMask": 1e999, "docs": ["c"], "System Prompt": "d", "response_b": "e", "analysis": "f"}\n',
+    b'"lossMask": 1e999, "docs": ["c"], "System Prompt": "d", "response_b": "e", '
+    b'"analysis": "f"}\n',
 )
 FOLDER = Path(tempfile.mkdtemp())
 for module in (readers, texts):  # so that small inputs are longer than the buffer, too
