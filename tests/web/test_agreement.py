@@ -8,11 +8,12 @@ import pytest
 import web_agreement
 from gemma_finetune.web.firefox import find_firefox
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
+pytestmark = pytest.mark.slow
 
 NO_FIREFOX = pytest.mark.skipif(find_firefox() is None, reason="Firefox is not installed")
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(
     "options", [[], pytest.param(["--firefox"], marks=NO_FIREFOX)], ids=["chromium", "firefox"]
 )

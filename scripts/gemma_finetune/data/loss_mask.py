@@ -38,7 +38,7 @@ _PLACES = split_words(
     "turn turns message messages token tokens row rows sample samples example examples label "
     "labels reply replies"
 )
-# True is what happens anyway: nobody trains on these.
+# Nobody trains on these: a flag that leaves them out says nothing new.
 _QUESTIONS = split_words("user human prompt system")
 _MANY = split_words("turns messages tokens rows samples examples replies answers responses "
                     "completions outputs")  # fmt: skip
