@@ -8,6 +8,7 @@ from function_cases import ACTIVATION
 from gemma_finetune.formats.function_template import render
 
 PREFILL_LENGTHS, CACHE_LENGTH = (32,), 256
+BATCH = 16  # conversations a step
 TOOLS = [
     {
         "type": "function",
@@ -134,7 +135,8 @@ def write_model(
 
     optimizer = torch.optim.Adam(model.parameters(), 4e-3)
     for _ in range(steps):
-        loss = model(input_ids=ids, labels=labels).loss
+        chosen = torch.randperm(len(rows))[:BATCH] if len(rows) > BATCH else slice(None)
+        loss = model(input_ids=ids[chosen], labels=labels[chosen]).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
