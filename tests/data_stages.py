@@ -13,6 +13,8 @@ from gemma_finetune.utils.cli import UserError
 
 STAGES = ("validate", "convert", "dedup", "format", "describe")
 SPLITS = ("train", "validation", "test")
+# More tokens than the length that tests train with.
+LONG = canonical([("human", " ".join(["light"] * 300)), ("gpt", "on")], "train", {})
 NAMES = "Ada Ben Cleo Dan Eva Finn Gus Hana Ivo Jana".split()
 
 
