@@ -39,12 +39,12 @@ from gemma_finetune.data.shingles import turn_text
 from gemma_finetune.data.tool_rows import to_json
 
 NO_TOOLS: frozenset[int] = frozenset()
-# Words that sentences which differ have in common at least, if one is an edit of the other: a word
-# in six was changed.
+# A sentence counts as an edit of another if their words, in order, are at least so similar
+# (Jaccard): with one word of six changed they are.
 EDITED = 0.7
-# Where so many shingles of the other side are equal, another short sentence (`Sure!`, `Ticket 7`)
-# does not make another conversation.
-MANY, SHORT = 20, 4  # shingles; words from which on a sentence is not short
+# Where the other side has at least MANY shingles in common, a different sentence of fewer than SHORT
+# words (`Sure!`, `Ticket 7`) does not make a different conversation.
+MANY, SHORT = 20, 4
 
 
 class Evidence(NamedTuple):
@@ -164,9 +164,9 @@ def evidence_similarity(a: Evidence, b: Evidence, threshold: float = 0) -> float
 def _of_what_differs(a: str, b: str, ignored: int) -> float:
     """How similar the sentences are that only one of two texts has; 1 if they may be edits.
 
-    They may where they have most words in common, all together (an edit can cut a sentence in two)
-    or each with one of the other text, which may have more of them. Sentences of less than
-    `ignored` words do not count.
+    They are edits if their words are alike (EDITED): either all words together, as an edit can cut a
+    sentence in two, or each sentence with one of the other text, which may have more of them.
+    Sentences of fewer than `ignored` words do not count.
     """
     first, second = _sentences(a), _sentences(b)
     both = [
