@@ -42,8 +42,8 @@ NO_TOOLS: frozenset[int] = frozenset()
 # A sentence counts as an edit of another if their words, in order, are at least so similar
 # (Jaccard): with one word of six changed they are.
 EDITED = 0.7
-# Where the other side has at least MANY shingles in common, a different sentence of fewer than SHORT
-# words (`Sure!`, `Ticket 7`) does not make a different conversation.
+# Where the other side has at least MANY shingles in common, a different sentence of fewer than
+# SHORT words (`Sure!`, `Ticket 7`) does not make a different conversation.
 MANY, SHORT = 20, 4
 
 
@@ -164,8 +164,8 @@ def evidence_similarity(a: Evidence, b: Evidence, threshold: float = 0) -> float
 def _of_what_differs(a: str, b: str, ignored: int) -> float:
     """How similar the sentences are that only one of two texts has; 1 if they may be edits.
 
-    They are edits if their words are alike (EDITED): either all words together, as an edit can cut a
-    sentence in two, or each sentence with one of the other text, which may have more of them.
+    They are edits if their words are alike (EDITED): either all words together, as an edit can cut
+    a sentence in two, or each sentence with one of the other text, which may have more of them.
     Sentences of fewer than `ignored` words do not count.
     """
     first, second = _sentences(a), _sentences(b)
