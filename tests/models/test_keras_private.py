@@ -6,6 +6,7 @@ A failure here means that a new version of Keras or keras-hub moved or changed t
 import ast
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
@@ -61,6 +62,24 @@ def test_compute_attention_is_what_the_layer_computes_between_its_projections(ba
     v = layer.value_dense(x)
     ours = layer.output_dense(attend(layer, q, k, v, mask))
     np.testing.assert_allclose(ours, layer(x, attention_mask=mask), atol=1e-5)
+
+
+def test_use_fused_attention_op_is_refused_on_a_gpu(base_dir, monkeypatch):
+    """keras-hub asks the layer, which finds cuDNN's kernel there."""
+    layer = load_gemma_model(base_dir).transformer_layers[0].attention
+    x = jnp.ones((1, 4, layer.num_query_heads, layer.head_dim))
+    kv = x[:, :, : layer.num_key_value_heads]
+    mask = jnp.tril(jnp.ones((1, 4, 4), bool))
+    monkeypatch.setattr(type(layer), "_use_fused_attention_op", lambda self: True)
+    fused = []
+    monkeypatch.setattr(keras.ops, "dot_product_attention", lambda *_, **options: fused.append(1))
+
+    attend(layer, x, kv, kv, mask)
+    assert fused
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = attend(layer, x, kv, kv, mask)
+    assert len(fused) == 1
+    np.testing.assert_allclose(found, x, rtol=1e-6)
 
 
 def moved(optimizer, variable, gradient):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gemma_finetune.training.data_pipeline import Batches, as_dataset, assign_rows, pack
 from gemma_finetune.training.examples import Example
+from training_rows import every_row
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ def test_every_conversation_is_packed_once_and_no_row_overflows(lengths):
 def test_packing_wastes_little():
     lengths = np.random.default_rng(0).integers(20, 120, 1000)
     packed = pack(make_examples(lengths), 256)
-    tokens = (packed[:].segment_ids > 0).sum()
+    tokens = (every_row(packed).segment_ids > 0).sum()
     assert tokens == packed.count_tokens() == lengths.sum()
     assert tokens / (len(packed) * 256) > 0.95
 
@@ -40,7 +41,7 @@ def test_packing_wastes_little():
 def test_labels_are_the_supervised_tokens_and_positions_come_one_before():
     examples = make_examples([10, 7, 30, 16])
     found = []
-    for ids, _, positions, labels, weights in zip(*pack(examples, 32)[:], strict=True):
+    for ids, _, positions, labels, weights in zip(*every_row(pack(examples, 32)), strict=True):
         used = weights > 0
         np.testing.assert_array_equal(ids[positions[used] + 1], labels[used])
         found += labels[used].tolist()
@@ -48,9 +49,18 @@ def test_labels_are_the_supervised_tokens_and_positions_come_one_before():
     assert sorted(found) == sorted(wanted)
 
 
+def test_no_position_is_twice_in_a_row_and_padding_points_past_its_end():
+    """Also in rows that are all padding: XLA is told so (model.py)."""
+    packed = pack(make_examples([10, 7, 30, 16]), 32)
+    rows = packed.make([0, 1], blank=1)
+    for positions, weights in zip(rows.positions, rows.weights, strict=True):
+        assert len(set(positions)) == len(positions)
+        assert ((positions < 32) == (weights > 0)).all()
+
+
 def test_a_prediction_never_crosses_into_another_conversation():
     packed = pack(make_examples([16, 16, 16, 16]), 32)
-    for _, segments, positions, _, weights in zip(*packed[:], strict=True):
+    for _, segments, positions, _, weights in zip(*every_row(packed), strict=True):
         used = positions[weights > 0]
         np.testing.assert_array_equal(segments[used], segments[used + 1])
 
@@ -66,7 +76,7 @@ def test_batches_have_one_shape_and_see_every_row_each_epoch_in_a_new_seeded_ord
         batches = Batches(rows, 2, seed=1, epoch=epoch)
         seen = [batches[i] for i in range(len(batches))]
         assert {x["token_ids"].shape for x, _, _ in seen} == {(2, 32)}
-        assert sum(weights.sum() for _, _, weights in seen) == rows[:].weights.sum()
+        assert sum(weights.sum() for _, _, weights in seen) == every_row(rows).weights.sum()
         orders.append(token_ids(batches))
         np.testing.assert_array_equal(orders[-1], token_ids(Batches(rows, 2, seed=1, epoch=epoch)))
     assert not np.array_equal(*orders)

@@ -9,6 +9,7 @@ from gemma_finetune.training.examples import Example
 from gemma_finetune.training.forward import check_architecture, hidden_states
 from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.utils.cli import UserError
+from training_rows import every_row
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ def test_hidden_states_are_the_backbones_own(base_dir):
 
 def test_a_packed_conversation_reads_as_if_alone(base_dir):
     backbone = load_gemma_model(base_dir)
-    packed = pack([example(20), example(28), example(12)], 64)[:]
+    packed = every_row(pack([example(20), example(28), example(12)], 64))
     states = np.asarray(hidden_states(backbone, packed.token_ids, packed.segment_ids))
     for row, segments in enumerate(packed.segment_ids):
         for segment in range(1, segments.max() + 1):

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gemma_finetune.training.loss import summed_loss
+from gemma_finetune.training import loss
+from gemma_finetune.training.loss import CHUNK_BYTES, chunk_limit, summed_loss
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +36,19 @@ def test_chunked_loss_and_gradient_equal_the_plain_ones(positions):
     wanted, wanted_gradient = jax.value_and_grad(plain_loss)(hidden, embeddings, labels, weights)
     np.testing.assert_allclose([loss, chunked(hidden)], 3 * wanted, rtol=1e-5)
     np.testing.assert_allclose(gradient, 3 * wanted_gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit"),
+    [(None, CHUNK_BYTES), ({}, CHUNK_BYTES), ({"bytes_limit": 64 << 30}, 2 << 30)],
+)
+def test_a_chunk_takes_a_share_of_an_accelerators_memory(monkeypatch, memory, limit):
+    class Device:
+        def memory_stats(self):
+            return memory
+
+    monkeypatch.setattr(loss.jax, "local_devices", lambda: [Device()])
+    assert chunk_limit() == limit
 
 
 def test_a_chunk_without_weight_is_not_computed():

@@ -9,8 +9,9 @@ from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora
 from gemma_finetune.training.data_pipeline import Batches, pack
 from gemma_finetune.training.examples import Example
-from gemma_finetune.training.model import SupervisedModel
+from gemma_finetune.training.model import SupervisedModel, states_at
 from lora_settings import lora_config
+from training_rows import every_row
 
 pytestmark = pytest.mark.slow
 
@@ -59,11 +60,27 @@ def test_the_loss_is_the_mean_over_supervised_tokens_of_every_turn(base_dir):
         for position in np.flatnonzero(supervised):
             losses.append(-log_probs[position - 1, ids[position]])
 
-    packed = pack(examples, 64)[:]
+    packed = every_row(pack(examples, 64))
     model = SupervisedModel(backbone)
     states = model(make_inputs(packed))
     loss = model.compute_loss(y=packed.labels, y_pred=states, sample_weight=packed.weights)
     np.testing.assert_allclose(float(loss), np.mean(losses), rtol=1e-4)
+
+
+def test_states_at_positions_and_their_gradient_are_those_of_a_plain_gather():
+    """Of a row with places to spare, whose positions are past its end."""
+    hidden = jnp.array(RNG.normal(size=(2, 5, 3)), "float32")
+    positions = jnp.array([[0, 2, 4, 7], [1, 2, 6, 7]])
+    d_out = jnp.array(RNG.normal(size=(2, 4, 3)), "float32")
+
+    def plain(hidden):
+        padded = jnp.pad(hidden, [(0, 0), (0, 3), (0, 0)])
+        return jnp.take_along_axis(padded, positions[..., None], axis=1)
+
+    states, backward = jax.vjp(lambda hidden: states_at(hidden, positions), hidden)
+    wanted, wanted_backward = jax.vjp(plain, hidden)
+    np.testing.assert_array_equal(states, wanted)
+    np.testing.assert_array_equal(backward(d_out)[0], wanted_backward(d_out)[0])
 
 
 def test_validation_weighs_every_token_equally(base_dir):
@@ -79,11 +96,9 @@ def test_validation_weighs_every_token_equally(base_dir):
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(base_dir):
     """Of parts that hold very unequal numbers of supervised tokens, and one that holds none."""
-    packed = pack([example(60), example(40), example(36), example(50)], 64)[:]
-    weights = packed.weights.copy()
-    weights[1, 4:] = 0
-    rows = [np.concatenate([field, np.zeros_like(field[:2])]) for field in (*packed[:4], weights)]
-    batch = make_inputs(rows), rows[3], rows[4]
+    packed = pack([example(60), example(40), example(36), example(50)], 64).make(range(4), blank=2)
+    packed.weights[1, 4:] = 0
+    batch = make_inputs(packed), packed.labels, packed.weights
 
     found = []
     for parts in (1, 3):
@@ -109,7 +124,7 @@ def test_rematerialization_changes_no_gradient_and_keeps_less(base_dir, dtype):
     nothing.
     """
     lora = replace(LORA, dropout=0.2, targets=("q_proj", "down_proj"))
-    packed = pack([example(60) for _ in range(8)], 64)[:]
+    packed = every_row(pack([example(60) for _ in range(8)], 64))
     batch = make_inputs(packed), packed.labels, packed.weights
     found, kept = [], []
     for rematerialization in (False, True):

@@ -29,9 +29,13 @@ def attend(
     the layer adds its window -> (B, T, N, H).
 
     Private: `CachedGemma3Attention._compute_attention`. The public call computes the projections
-    as well, in a product that is slow on a CPU (projection.py). Only this method knows which fused
-    kernels the machine at hand has.
+    as well, in a product that is slow on a CPU (projection.py).
+
+    Private, too: `_use_fused_attention_op`, which picks cuDNN's kernel on a GPU. With it a
+    training step of deterministic operations does not run (IndexError; JAX 0.11.2 on an H100).
     """
+    if jax.default_backend() == "gpu":
+        attention._use_fused_attention_op = lambda: False
     return attention._compute_attention(q, k, v, mask)
 
 

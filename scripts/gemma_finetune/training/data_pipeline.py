@@ -25,7 +25,7 @@ class Rows(NamedTuple):
 
     token_ids, segment_ids (N, L): segment 0 is padding; 1, 2, ... are the row's conversations.
     positions, labels, weights (N, S): the state at `positions` predicts `labels`; weight 0 is
-    padding.
+    padding, whose positions are past the row, so that none is twice in a row.
     """
 
     token_ids: np.ndarray
@@ -37,7 +37,7 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Which conversations are in which row. Indexing makes the arrays of rows, as numpy does.
+    """Which conversations are in which row. `make` makes the arrays of rows.
 
     assigned: for each row, the places of its conversations in `examples`. L and S: as in Rows.
     """
@@ -50,13 +50,13 @@ class PackedRows:
     def __len__(self) -> int:
         return len(self.assigned)
 
-    def __getitem__(self, chosen: slice | np.ndarray) -> Rows:
-        numbers = np.arange(len(self))[chosen]
-        count, length, width = len(numbers), self.length, self.width
+    def make(self, numbers: Sequence[int] | np.ndarray, blank: int = 0) -> Rows:
+        """The rows of these numbers, then so many `blank` ones, all padding."""
+        count, length, width = len(numbers) + blank, self.length, self.width
         rows = Rows(
             token_ids=np.zeros((count, length), "int32"),
             segment_ids=np.zeros((count, length), "int32"),
-            positions=np.zeros((count, width), "int32"),
+            positions=np.tile(length + np.arange(width, dtype="int32"), (count, 1)),
             labels=np.zeros((count, width), "int32"),
             weights=np.zeros((count, width), "float32"),
         )
@@ -160,13 +160,15 @@ class Batches(keras.utils.PyDataset):
         return -(-len(self._order) // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        rows = self.rows[self._rows_of(index)[self._share]]
-        missing = self._share.stop - self._share.start - len(rows.token_ids)
-        token_ids, segment_ids, positions, labels, weights = (
-            np.pad(field, [(0, missing), (0, 0)]) for field in rows
-        )
-        inputs = {"token_ids": token_ids, "segment_ids": segment_ids, "positions": positions}
-        return inputs, labels, weights
+        numbers = self._rows_of(index)[self._share]
+        missing = self._share.stop - self._share.start - len(numbers)
+        rows = self.rows.make(numbers, blank=missing)
+        inputs = {
+            "token_ids": rows.token_ids,
+            "segment_ids": rows.segment_ids,
+            "positions": rows.positions,
+        }
+        return inputs, rows.labels, rows.weights
 
     def numbers(self, index: int) -> list[int]:
         """Which of the packed conversations, counted from 1, a whole batch holds."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import keras
 
 from gemma_finetune.training.forward import check_architecture, hidden_states
-from gemma_finetune.training.loss import CHUNK_BYTES, summed_loss
+from gemma_finetune.training.loss import chunk_limit, summed_loss
 
 # (trainable, non-trainable, optimizer and metrics variables) of a training step, and
 # (inputs, labels (B, S), weights (B, S)) of a batch
@@ -34,7 +34,17 @@ class Forward(keras.layers.Layer):
         hidden = hidden_states(
             self.backbone, inputs["token_ids"], inputs["segment_ids"], self.rematerialization
         )  # (B, T, D)
-        return jnp.take_along_axis(hidden, inputs["positions"][:, :, None], axis=1)
+        return states_at(hidden, inputs["positions"])
+
+
+def states_at(hidden: jax.Array, positions: jax.Array) -> jax.Array:
+    """(B, T, D) states, (B, S) positions -> (B, S, D); 0 for a position past the end of the row.
+
+    No position is twice in a row. Told so, XLA on a GPU need not sort the gradients to add them in
+    the same order in every run.
+    """
+    rows = jnp.arange(len(hidden))[:, None]
+    return hidden.at[rows, positions].get(mode="fill", fill_value=0, unique_indices=True)
 
 
 class SupervisedModel(keras.Model):
@@ -75,8 +85,8 @@ class SupervisedModel(keras.Model):
     ) -> jax.Array:
         """Mean loss: labels `y` (B, S), states `y_pred` (B, S, D), `sample_weight` (B, S)."""
         embeddings = self.backbone.token_embedding.embeddings  # (V, D)
-        chunk_bytes = math.inf if embeddings.trainable else CHUNK_BYTES
-        total = summed_loss(y_pred, embeddings.value, y, sample_weight, chunk_bytes)
+        limit = math.inf if embeddings.trainable else chunk_limit()
+        total = summed_loss(y_pred, embeddings.value, y, sample_weight, limit)
         return total / jnp.maximum(sample_weight.sum(), 1.0)
 
     def train_step(self, state: State, data: Data) -> tuple[dict[str, jax.Array], State]:
