@@ -22,6 +22,7 @@ NOT_RUN = {
     "make test": "it is this",
     "make web": "serves until Ctrl-C; tests/web has what it does",
     "python scripts/web.py --out DIR": "needs npm; tests/web does it",
+    "python scripts/agreement.py --on gpu": "needs a GPU; tests/web/test_agreement.py",
     ". .venv/bin/activate": "the tests' own environment takes its place",
     "dvc exp run -S lora.rank=16": "minutes; test_pipeline.py runs it with another rank",
     "dvc queue start --jobs 2": "minutes; test_queue.py runs a queue of its own",

@@ -25,12 +25,12 @@ _ADVICE = "make the bundle again with `dvc repro bundle`"
 class BundleBackend(Backend):
     """Keeps one conversation of the runtime open: a prompt that continues it only adds to it."""
 
-    def __init__(self, path: str | Path, threads: int):
+    def __init__(self, path: str | Path, threads: int, gpu: bool = False):
         bundle = BundleFile(path)
         model = bundle.model()
         self._vocabulary_size, self.context_length = model.vocabulary_size(), model.cache_length()
         _check_vocabulary(path, bundle.tokenizer().GetPieceSize(), self._vocabulary_size)
-        self._engine = open_engine(path, threads)
+        self._engine = open_engine(path, threads, gpu=gpu)
         _check_turn_tokens(path, self._engine)
         self.has_functions = all(
             len(self._engine.tokenize(piece)) == 1 for piece in FUNCTION_PIECES
@@ -40,7 +40,8 @@ class BundleBackend(Backend):
         self._tools: list[dict] = []
         self._turns: list[dict] = []
         self.weights = Path(path)
-        self.description = f"LiteRT-LM on the CPU, {threads} threads: {path}"
+        place = "the GPU" if gpu else f"the CPU, {threads} threads"
+        self.description = f"LiteRT-LM on {place}: {path}"
 
     def count_tokens(self, text: str) -> int:
         return 1 + len(self._engine.tokenize(text))  # the runtime puts BOS in front

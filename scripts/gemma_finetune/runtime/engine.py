@@ -1,5 +1,8 @@
 """A bundle on LiteRT-LM, the runtime that phones use: text in, text out."""
 
+import contextlib
+import ctypes
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,10 @@ import litert_lm
 
 from gemma_finetune.formats.function_calls import render_calls
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.quiet import quiet
+
+# Chromium brings a Vulkan that the CPU computes; the path is Debian's.
+_SOFTWARE = ", or set VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json to try without one"
 
 
 class DeclaredTool(litert_lm.Tool):
@@ -39,22 +46,42 @@ def said(message: litert_lm.Message) -> str:
     return str(message) + render_calls(calls)
 
 
-def open_engine(path: str | Path, threads: int, benchmark: bool = False) -> litert_lm.Engine:
-    """LiteRT-LM with the bundle at `path` loaded, on the CPU. UserError if it cannot load it.
+def open_engine(
+    path: str | Path, threads: int, benchmark: bool = False, gpu: bool = False
+) -> litert_lm.Engine:
+    """LiteRT-LM with the bundle at `path` loaded. UserError if it cannot load it.
 
+    threads: of the CPU. With `gpu`, the GPU computes.
     benchmark: whether a conversation can tell how many tokens it read and wrote.
     """
     litert_lm.set_min_log_severity(litert_lm.LogSeverity.FATAL)
-    backend = litert_lm.Backend.CPU(thread_count=threads)
+    backend = litert_lm.Backend.GPU() if gpu else litert_lm.Backend.CPU(thread_count=threads)
+    # Vulkan's loader and drivers log past the runtime's own switch.
+    silence = quiet() if gpu else contextlib.nullcontext()
     try:
-        return litert_lm.Engine(
-            str(path),
-            backend=backend,
-            cache_dir=":nocache",  # else it writes a cache file beside the model, into DVC's output
-            enable_benchmark=benchmark,
-        )
+        with silence:
+            return litert_lm.Engine(
+                str(path),
+                backend=backend,
+                # else it writes a cache file beside the model, into DVC's output
+                cache_dir=":nocache",
+                enable_benchmark=benchmark,
+            )
     except RuntimeError as error:
+        if gpu:  # its message names the file alone
+            raise UserError(f"{path}: LiteRT-LM cannot open it on a GPU: {_gpu_advice()}")
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path}: LiteRT-LM cannot load it ({reason}); make it again with `dvc repro bundle`"
         )
+
+
+def _gpu_advice() -> str:
+    """What is missing for a GPU, as far as can be told, and what to do about it."""
+    if sys.platform != "linux":
+        return "no GPU that it can use was found; update the GPU's driver"
+    try:
+        ctypes.CDLL("libvulkan.so.1")
+    except OSError:
+        return f"libvulkan.so.1 is missing; install libvulkan1 and a Vulkan driver{_SOFTWARE}"
+    return f"no GPU that it can use was found; install a Vulkan driver{_SOFTWARE}"

@@ -1,24 +1,30 @@
-"""Compares a bundle's answers in a browser with those on the desktop, over the test split.
+"""Compares a bundle's answers on another runtime with those on this CPU, over the test split.
 
 data/formatted/test.jsonl, models/bundle -> figures on standard output, differences on stderr
 
-    python scripts/web_agreement.py                    # int8.litertlm in Chromium
-    python scripts/web_agreement.py int4.litertlm --firefox
+    python scripts/agreement.py                              # int8.litertlm in Chromium
+    python scripts/agreement.py int4.litertlm --on firefox
+    python scripts/agreement.py --on gpu --limit 20
 
-Holds every conversation twice, greedily: on the page of `web.py` in a browser (LiteRT-LM in
-WebAssembly) and on LiteRT-LM's Python API. Each side continues from its own answers, so that a
-conversation is compared up to and including its first difference. It also ends where the context
-has no room for a whole answer. Needs npm and the browser, and is no stage of the pipeline.
+Holds every conversation twice, greedily: on LiteRT-LM's Python API on the CPU, and
 
-The figures:
+- in a browser, on the page of `web.py` (LiteRT-LM in WebAssembly): needs npm and the browser;
+- or on this machine's GPU (LiteRT-LM's Python API): needs a Vulkan driver.
+
+Each side continues from its own answers, so that a conversation is compared up to and including its
+first difference. It also ends where the context has no room for a whole answer. The script is no
+stage of the pipeline.
+
+The figures, named web_int8 or gpu_int8:
 
 - agreement: of the compared answers, how many are equal.
-- agreement_of_words: of the words of the desktop's answers, how many stand before the first
+- agreement_of_words: of the words of the CPU's answers, how many stand before the first
   difference of their answer.
 - equal_words_where_different: how many those are in an answer that differs, as a median; null if
   none differs.
 - ended_by_full_context: how many conversations ended before their last answer because the context
   was full.
+- tokens_per_second: a median, as the page shows it; null on a GPU.
 """
 
 import argparse
@@ -39,12 +45,15 @@ from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.runtime.threads import thread_count
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_jsonl, require
+from gemma_finetune.utils.quiet import quiet
 from gemma_finetune.web import chromium, firefox
 from gemma_finetune.web.errors import ContextFull
 from gemma_finetune.web.layout import lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
 from web import LICENCE, PAGE, RUNTIME
+
+RUNTIMES = ("chromium", "firefox", "gpu")
 
 # Of one conversation, in order. Fewer than its questions where the context became full.
 Answers = list[str]
@@ -55,21 +64,24 @@ def main() -> None:
     bundle = require(args.models / args.bundle, "bundle")
     rows = list(read_jsonl(require("data/formatted/test.jsonl", "format")))[: args.limit]
     conversations = [questions_of(row["messages"]) for row in rows]
-    modules = install(PAGE, RUNTIME)
 
-    desktop = answers_on_the_desktop(bundle, conversations)
-    with tempfile.TemporaryDirectory() as folder:
-        lay_out(Path(folder) / "site", PAGE, modules, [bundle], LICENCE)
-        web, speeds = answers_in_a_browser(Path(folder) / "site", conversations, args.firefox)
+    # The other runtime first: what it lacks is told before any answer.
+    if args.on == "gpu":
+        with quiet():  # the runtime logs past its own switch
+            other, speeds = answers_of(bundle, conversations, gpu=True), []
+    else:
+        other, speeds = answers_in_a_browser(bundle, conversations, args.on)
+    cpu = answers_of(bundle, conversations)
 
     comparison = Comparison()
-    for questions, expected, found in zip(conversations, desktop, web, strict=True):
+    for questions, expected, found in zip(conversations, cpu, other, strict=True):
         comparison.add(questions, expected, found)
     figures = comparison.figures() | {
         "conversations": len(conversations),
         "tokens_per_second": statistics.median(speeds) if speeds else None,
     }
-    print(json.dumps({f"web_{bundle.stem}": figures}, indent=2))
+    prefix = "gpu" if args.on == "gpu" else "web"
+    print(json.dumps({f"{prefix}_{bundle.stem}": figures}, indent=2))
 
 
 def questions_of(messages: list[dict]) -> list[str]:
@@ -88,8 +100,11 @@ def whole_answers(ask: Callable[[str, int], str], questions: Sequence[str]) -> A
     return answers
 
 
-def answers_on_the_desktop(bundle: Path, conversations: Sequence[Sequence[str]]) -> list[Answers]:
-    backend = BundleBackend(bundle, thread_count(bundle))
+def answers_of(
+    bundle: Path, conversations: Sequence[Sequence[str]], gpu: bool = False
+) -> list[Answers]:
+    """On LiteRT-LM's Python API, on the CPU or on the GPU."""
+    backend = BundleBackend(bundle, thread_count(bundle), gpu)
     messages: list[dict] = []
 
     def ask(question: str, turn: int) -> str:
@@ -109,21 +124,25 @@ def answers_on_the_desktop(bundle: Path, conversations: Sequence[Sequence[str]])
 
 
 def answers_in_a_browser(
-    site: Path, conversations: Sequence[Sequence[str]], in_firefox: bool
+    bundle: Path, conversations: Sequence[Sequence[str]], name: str
 ) -> tuple[list[Answers], list[float]]:
     """The answers, and tokens per second of the last answer of each conversation."""
-    browser = firefox if in_firefox else chromium
-    open_browser = firefox.open_firefox if in_firefox else chromium.open_chromium
-    found, speeds = [], []
-    with open_server(site, port=0) as server, open_browser(seconds=600) as page:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        page.goto(address(server))
-        browser.wait_until_ready(page)
-        for questions in conversations:
-            browser.new_chat(page)
-            found.append(whole_answers(partial(browser.ask, page), questions))
-            speeds.append(browser.speed(page))
-        server.shutdown()
+    browser = firefox if name == "firefox" else chromium
+    open_browser = firefox.open_firefox if name == "firefox" else chromium.open_chromium
+    modules = install(PAGE, RUNTIME)
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder) / "site"
+        lay_out(site, PAGE, modules, [bundle], LICENCE)
+        found, speeds = [], []
+        with open_server(site, port=0) as server, open_browser(seconds=600) as page:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            page.goto(address(server))
+            browser.wait_until_ready(page)
+            for questions in conversations:
+                browser.new_chat(page)
+                found.append(whole_answers(partial(browser.ask, page), questions))
+                speeds.append(browser.speed(page))
+            server.shutdown()
     return found, [speed for speed in speeds if speed]
 
 
@@ -133,13 +152,13 @@ class Comparison:
 
     answers: int = 0
     equal: int = 0
-    words: int = 0  # of the desktop
+    words: int = 0  # of the CPU's answers
     equal_words: int = 0  # of them, before the first difference of their answer
     where_different: list[int] = field(default_factory=list)  # equal words of each such answer
     ended: int = 0  # conversations, by a full context
 
-    def add(self, questions: Sequence[str], desktop: Answers, web: Answers) -> None:
-        for question, expected, found in zip(questions, desktop, web, strict=False):
+    def add(self, questions: Sequence[str], cpu: Answers, other: Answers) -> None:
+        for question, expected, found in zip(questions, cpu, other, strict=False):
             equal_words = count_equal_words(expected, found)
             self.answers += 1
             self.words += len(expected.split())
@@ -149,7 +168,7 @@ class Comparison:
                 report(question, expected, found)
                 return  # what follows has another history
             self.equal += 1
-        whole = min(len(desktop), len(web))
+        whole = min(len(cpu), len(other))
         if whole < len(questions):
             self.ended += 1
             print(f"{questions[whole]!r}: the context is full, so here it ends", file=sys.stderr)
@@ -172,14 +191,14 @@ def count_equal_words(one: str, other: str) -> int:
     return next(different, len(pairs))
 
 
-def report(question: str, desktop: str, web: str) -> None:
+def report(question: str, cpu: str, other: str) -> None:
     """Prints the first difference of two answers."""
     same = 0
-    while desktop[same : same + 1] == web[same : same + 1]:
+    while cpu[same : same + 1] == other[same : same + 1]:
         same += 1
     print(
         f"{question!r}: the same for {same} characters, then\n"
-        f"  desktop: {desktop[same:]!r}\n  browser: {web[same:]!r}",
+        f"  CPU: {cpu[same:]!r}\n  other: {other[same:]!r}",
         file=sys.stderr,
     )
 
@@ -190,7 +209,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("bundle", nargs="?", default="int8.litertlm", help="a file in --models")
     parser.add_argument("--models", type=Path, default=Path("models/bundle"), metavar="DIR")
-    parser.add_argument("--firefox", action="store_true", help="in Firefox (default: Chromium)")
+    parser.add_argument(
+        "--on",
+        choices=RUNTIMES,
+        default="chromium",
+        help="default: %(default)s",
+    )
     parser.add_argument("--limit", type=int, help="how many conversations (default: all)")
     return parser.parse_args()
 
