@@ -45,7 +45,6 @@ from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.runtime.threads import thread_count
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_jsonl, require
-from gemma_finetune.utils.quiet import quiet
 from gemma_finetune.web import chromium, firefox
 from gemma_finetune.web.errors import ContextFull
 from gemma_finetune.web.layout import lay_out
@@ -67,8 +66,7 @@ def main() -> None:
 
     # The other runtime first: what it lacks is told before any answer.
     if args.on == "gpu":
-        with quiet():  # the runtime logs past its own switch
-            other, speeds = answers_of(bundle, conversations, gpu=True), []
+        other, speeds = answers_of(bundle, conversations, gpu=True), []
     else:
         other, speeds = answers_in_a_browser(bundle, conversations, args.on)
     cpu = answers_of(bundle, conversations)

@@ -2,8 +2,9 @@
 
 import contextlib
 import ctypes
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,8 @@ def open_engine(
     """
     litert_lm.set_min_log_severity(litert_lm.LogSeverity.FATAL)
     backend = litert_lm.Backend.GPU() if gpu else litert_lm.Backend.CPU(thread_count=threads)
-    # Vulkan's loader and drivers log past the runtime's own switch.
-    silence = quiet() if gpu else contextlib.nullcontext()
     try:
-        with silence:
+        with _silence() if gpu else contextlib.nullcontext():
             return litert_lm.Engine(
                 str(path),
                 backend=backend,
@@ -74,6 +73,21 @@ def open_engine(
         raise UserError(
             f"{path}: LiteRT-LM cannot load it ({reason}); make it again with `dvc repro bundle`"
         )
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Discards what the search for a GPU prints, past the runtime's own switch, to both streams."""
+    with quiet(), open(os.devnull, "wb") as sink:
+        sys.stdout.flush()
+        saved = os.dup(1)
+        os.dup2(sink.fileno(), 1)
+        try:
+            yield
+        finally:
+            ctypes.CDLL(None).fflush(None)  # what C still holds back
+            os.dup2(saved, 1)
+            os.close(saved)
 
 
 def _gpu_advice() -> str:
