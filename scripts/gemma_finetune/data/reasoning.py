@@ -186,7 +186,7 @@ def _first_tag(answer: str, start: int = 0) -> re.Match | None:
 def _begins_with_xml(answer: str, start: int) -> bool:
     """Whether a tag comes that is not one of reasoning: `<rationale>...</rationale><score>3`."""
     tag = _NAMED_TAG.match(answer, start)
-    return bool(tag) and not (_TAG.match(tag.group().strip()) or is_reasoning_name(tag[1]))
+    return tag is not None and not (_TAG.match(tag.group().strip()) or is_reasoning_name(tag[1]))
 
 
 def _end_of_reasoning(answer: str, tag: re.Match, closing: re.Pattern, where: str) -> int:
