@@ -110,8 +110,50 @@ def random_backbone(vocabulary_size: int, seed: int = 0, **overrides):
     return backbone
 
 
-# Has the longest tests, so it starts first: its tests share one run of the whole pipeline.
-LONGEST = "tests/test_pipeline.py"
+# Folders whose tests share fixtures that take long to make: an export, and all its rungs.
+TOGETHER = {
+    "evaluation": "export",
+    "export": "export",
+    "formats": "export",
+    "inference": "export",
+    "runtime": "export",
+    "web": "export",
+}
+
+# What takes 15 s and more, the longest first: so both processes end with short files, together.
+LONGEST = (
+    "export",
+    "tests/test_pipeline.py",
+    "tests/training/test_hosts.py",
+    "tests/training/test_resume.py",
+    "tests/utils/test_ray.py",
+    "tests/training/test_attention.py",
+    "tests/training/test_model.py",
+    "tests/test_own_data.py",
+    "tests/test_grid.py",
+    "tests/training/test_trainer.py",
+    "tests/base/test_tiny.py",
+    "tests/test_machines.py",
+    "tests/training/test_distribution.py",
+    "tests/test_remote.py",
+    "tests/test_reruns.py",
+    "tests/test_run_cache.py",
+    "tests/test_queue.py",
+    "tests/models/test_lora.py",
+    "tests/base/test_preset.py",
+    "tests/reporting/test_report.py",
+)
+
+
+def scope_of(nodeid: str) -> str:
+    """What goes to one process as a whole: a file, or folders that belong together."""
+    file = nodeid.split("::")[0]  # tests/FOLDER/test_x.py, or tests/test_x.py
+    return TOGETHER.get(file.split("/")[1], file)
+
+
+def place_of(item: pytest.Item) -> int:
+    scope = scope_of(item.nodeid)
+    return LONGEST.index(scope) if scope in LONGEST else len(LONGEST)
 
 
 def pytest_configure(config):
@@ -134,18 +176,7 @@ def pytest_collection_modifyitems(config, items):
         left_out = [item for item in items if item.get_closest_marker("browser")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
-
-
-# Folders whose tests share fixtures that take long to make: an export, and all its rungs.
-TOGETHER = {
-    "evaluation": "export",
-    "export": "export",
-    "formats": "export",
-    "inference": "export",
-    "runtime": "export",
-    "web": "export",
-}
+    items.sort(key=place_of)
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
@@ -157,8 +188,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class FolderScheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            folder = nodeid.split("/")[1]  # tests/FOLDER/test_x.py::test_y, or tests/test_x.py::…
-            return TOGETHER.get(folder) or super()._split_scope(nodeid)
+            return scope_of(nodeid)
 
     return FolderScheduling(config, log)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import parameters
 from gemma_finetune.config import BUNDLE_KINDS
 from gemma_finetune.reporting import ladder
 
@@ -105,11 +106,19 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path, write_params) -> Folder:
-    write_params({"export.quantizations": list(NAMES), "check.min_score.exact": 0.85})
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "models/measured").mkdir(parents=True)
-    folder = Folder(tmp_path)
+def folder(tmp_path, monkeypatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    return make_folder(tmp_path)
+
+
+def make_folder(path: Path) -> Folder:
+    params = parameters.resolved()
+    params["export"]["quantizations"] = list(NAMES)
+    params["check"]["min_score"]["exact"] = 0.85
+    (path / "params.yaml").write_text(json.dumps(params))
+    (path / "metrics").mkdir()
+    (path / "models/measured").mkdir(parents=True)
+    folder = Folder(path)
 
     split = {"rows": 1500, "turns": 1900, "supervised_fraction": 0.4, "formats": {"alpaca": 700}}
     splits = {"train": split, "test": split}
@@ -118,8 +127,8 @@ def folder(tmp_path, write_params) -> Folder:
     folder.write("train", {"examples": 1500, "steps": 600, "val_loss": 0.05})
     folder.write("evaluate", healthy())
     for name, content in measured().items():
-        (tmp_path / f"models/measured/{name}.json").write_text(json.dumps(content))
-    with open(tmp_path / "metrics/training_log.csv", "w", newline="") as file:
+        (path / f"models/measured/{name}.json").write_text(json.dumps(content))
+    with open(path / "metrics/training_log.csv", "w", newline="") as file:
         log = csv.writer(file)
         log.writerow(["step", "loss", "val_loss"])
         for step in range(1, 20):

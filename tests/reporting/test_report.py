@@ -8,7 +8,7 @@ import pytest
 
 from gemma_finetune.reporting import ladder
 
-from .conftest import NAMES, healthy_text
+from .conftest import NAMES, Folder, healthy_text, make_folder
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +24,19 @@ def report(folder) -> str:
     return folder.report()
 
 
-def test_the_report_tells_the_whole_story_in_the_same_bytes_each_time(folder):
-    written = []
-    for _ in range(2):
-        text = report(folder)
-        written.append([(folder.path / "metrics" / name).read_bytes() for name in WRITTEN])
-    assert written[0] == written[1]
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory) -> Folder:
+    """A healthy run, after `check` and `report`. No test changes it."""
+    folder = make_folder(tmp_path_factory.mktemp("reported"))
+    report(folder)
+    return folder
+
+
+def test_the_report_tells_the_whole_story_in_the_same_bytes_each_time(reported):
+    files = [reported.path / "metrics" / name for name in WRITTEN]
+    before = [file.read_bytes() for file in files]
+    text = report(reported)
+    assert [file.read_bytes() for file in files] == before
     for rung in ladder.rungs(NAMES):
         assert f"| `{rung}` |" in text
     assert all(f"({name})" in text for name in PICTURES)
@@ -39,17 +46,15 @@ def test_the_report_tells_the_whole_story_in_the_same_bytes_each_time(folder):
     assert not re.search(r"\bNone\b|\bnan\b|\{|\}", text)
 
 
-def test_the_pictures_name_no_version_of_matplotlib(folder):
-    report(folder)
+def test_the_pictures_name_no_version_of_matplotlib(reported):
     for name in PICTURES:
-        picture = (folder.path / "metrics" / name).read_bytes()
+        picture = (reported.path / "metrics" / name).read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert b"matplotlib" not in picture
 
 
-def test_the_table_has_every_rung_in_ladder_order(folder):
-    report(folder)
-    with open(folder.path / "metrics/ladder.csv", newline="") as file:
+def test_the_table_has_every_rung_in_ladder_order(reported):
+    with open(reported.path / "metrics/ladder.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["rung"] for row in rows] == ladder.rungs(NAMES)
     assert list(rows[0])[: len(ladder.COLUMNS) + 1] == ["rung", *ladder.COLUMNS]
@@ -72,14 +77,14 @@ def test_a_card_of_a_run_that_did_not_fail_does_not(folder):
     assert "FAILED" not in report(folder)
 
 
-def test_the_gate_in_the_report_is_in_ladder_order(folder):
-    gate = report(folder).split("## The gate")[1].split("## ")[0]
+def test_the_gate_in_the_report_is_in_ladder_order(reported):
+    gate = reported.report().split("## The gate")[1].split("## ")[0]
     hops = re.findall(r"^\| ([a-z0-9@_]+) \| `", gate, re.MULTILINE)
     assert list(dict.fromkeys(hops)) == ladder.hops(NAMES)
 
 
-def test_the_report_names_the_adapters_own_settings_and_the_files_by_digest(folder):
-    text = report(folder)
+def test_the_report_names_the_adapters_own_settings_and_the_files_by_digest(reported):
+    text = reported.report()
     assert "LoRA (rank 16, alpha 32, q_proj, o_proj)" in text  # params.yaml says rank 8
     assert "| `lora.use_rslora` | true |" in text and "| `lora.dropout` | 0.1 |" in text
     assert "| `models/bundle/int8.task` | 2,000,000 | `int8 task` |" in text
@@ -99,12 +104,12 @@ def test_the_report_marks_what_was_chosen_automatically(folder):
     assert "| `train.batch_size` | 4 |" in text and "| settings |" not in text
 
 
-def test_the_report_says_how_a_bundle_does_in_a_chat_of_its_own(folder):
-    assert "| `task_int4` | 1.000 | 0.980 | 0.000 | 0.000 |" in report(folder)
+def test_the_report_says_how_a_bundle_does_in_a_chat_of_its_own(reported):
+    assert "| `task_int4` | 1.000 | 0.980 | 0.000 | 0.000 |" in reported.report()
 
 
-def test_the_report_says_how_much_was_measured_and_how_long_an_answer_may_be(folder):
-    text = report(folder)
+def test_the_report_says_how_much_was_measured_and_how_long_an_answer_may_be(reported):
+    text = reported.report()
     assert "5,400 scored positions of 200 of the 210 test conversations" in text
     assert "an answer may have 96 tokens" in text
 
@@ -122,9 +127,9 @@ def test_the_report_of_free_text_shows_the_figures_that_fit(folder):
     )
 
 
-def test_ten_questions_stand_with_all_answers_in_the_card_and_in_a_file(folder):
-    text = report(folder)
-    samples = (folder.path / "metrics/samples.md").read_text()
+def test_ten_questions_stand_with_all_answers_in_the_card_and_in_a_file(reported):
+    text = reported.report()
+    samples = (reported.path / "metrics/samples.md").read_text()
     assert samples.count("\n### ") == 10 and samples.count("says") == 40
     assert samples.removeprefix("# Ten questions\n\n") in text
     # The second of ten, spread over 24 questions: the third that was asked.
