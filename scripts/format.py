@@ -23,7 +23,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from gemma_finetune.auto import KEPT_ROWS, USUAL_ANSWERS, Lengths, covering, sequence_length
-from gemma_finetune.config import AUTO, load_section, load_value, read_section
+from gemma_finetune.config import AUTO, load_section, load_value
 from gemma_finetune.data import leakage
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.evidence import evidence_of
@@ -47,6 +47,7 @@ from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
 from gemma_finetune.utils.npz import write_arrays
 from gemma_finetune.utils.parallel import chunks, map_ordered
+from gemma_finetune.utils.params import read_value
 
 TOKENIZER = "models/base/tokenizer.model"
 SHARED_TEXT = "data/deduped/shared_text.npz"
@@ -56,7 +57,7 @@ MEASURED = 20_000  # rows, spread evenly, by whose lengths an automatic sequence
 
 def main() -> None:
     config = load_section("data", DataConfig)
-    limit = read_section("train").get("sequence_length")
+    limit = read_value("train.sequence_length")
     if limit != AUTO:
         limit = load_value("train.sequence_length", TypeAdapter(SequenceLength))
     source = require("data/deduped/kept.jsonl", "dedup")

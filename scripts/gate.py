@@ -1,16 +1,20 @@
 """Exits with an error if a check of the last run failed: for CI, and before a release.
 
-Reads    metrics/check.json, which the stage `check` wrote, and params.yaml (export.quantizations)
+Reads    metrics/check.json and summary.json, which the stage `check` wrote, metrics/train.json,
+         models/bundle (those that are there), and params.yaml (export.quantizations)
 Run      python scripts/gate.py
 
 Not a stage of the pipeline: DVC saves nothing of a run in which a stage fails, and the figures of a
 weak experiment are worth keeping.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from gemma_finetune.config import load_quantizations
 from gemma_finetune.reporting.gate import INCONCLUSIVE, PASS, failure, read_verdicts
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.utils.files import made_by, read_json, require
+from gemma_finetune.utils.files import made_by, read_json, require, sha256
 
 
 def main() -> None:
@@ -18,12 +22,33 @@ def main() -> None:
     with made_by("check", "metrics/check.json"):
         found = read_verdicts(content, load_quantizations())
         message = failure(found)
+        refuse_other_files(content["bundles"])
+    refuse_other_training()
     if message:
         raise UserError(message)
 
     verdicts = [check.verdict for check in found]
     passed, inconclusive = verdicts.count(PASS), verdicts.count(INCONCLUSIVE)
     print(f"the gate: no check failed ({passed} passed, {inconclusive} inconclusive)")
+
+
+def refuse_other_training() -> None:
+    """UserError if `train` ran again since `check` did."""
+    judged = read_json(require("metrics/summary.json", "check")).get("val_loss")
+    trained = read_json(require("metrics/train.json", "train")).get("val_loss")
+    if judged != trained:
+        raise UserError(
+            f"the last training is not the one that was judged: its validation loss is {trained}, "
+            f"in metrics/summary.json {judged}; run `dvc repro`"
+        )
+
+
+def refuse_other_files(judged: Mapping[str, str]) -> None:
+    """UserError if a bundle is not the one that was judged: {file name: SHA-256}."""
+    for name, digest in judged.items():
+        path = Path("models/bundle") / name
+        if path.exists() and sha256(path) != digest:
+            raise UserError(f"{path} is not the file that was judged; run `dvc repro`")
 
 
 if __name__ == "__main__":

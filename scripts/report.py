@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gemma_finetune.config import AUTO, load_section, read_section
+from gemma_finetune.config import AUTO, load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.export.config import ExportConfig
 from gemma_finetune.models.config import ModelConfig
@@ -24,6 +24,7 @@ from gemma_finetune.reporting.samples import samples
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import aside, made_by, read_json, require
+from gemma_finetune.utils.params import read_section
 
 MEASURED = Path("models/measured")
 

@@ -24,6 +24,7 @@ from gemma_finetune.training.distribution import (
     check_same_everywhere,
     is_first_process,
     join_job,
+    refuse_job,
     set_distribution,
 )
 from gemma_finetune.training.examples import Examples, tokenize
@@ -33,6 +34,7 @@ from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import made_by, read_json, require, write_json
 from gemma_finetune.utils.gpu import device_name, keep_freed_memory, prepare_training
 from gemma_finetune.utils.memory import available_memory
+from gemma_finetune.utils.params import check_unchanged
 from gemma_finetune.utils.progress import working
 
 BASE = Path("models/base")
@@ -57,6 +59,7 @@ def main() -> None:
     except UserError:
         unfinished.remove()
         raise
+    check_unchanged()  # while the last checkpoint is there to go on from
     save_lora("models/lora.npz", result.weights, lora, base_digest(BASE))
     metrics = {
         "settings": chosen_settings(model, config),
@@ -81,6 +84,8 @@ def prepare(model: ModelConfig, config: TrainingConfig) -> None:
 
     if config.distribution != "none":
         join_job()
+    else:
+        refuse_job()
     set_distribution(config.distribution, BASE, config.batch_size)
     check_memory(model.dtype, config)
 

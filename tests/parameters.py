@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from gemma_finetune.config import read_params, resolved_section
+from gemma_finetune.config import resolved_section
+from gemma_finetune.utils.params import read_params
 from imports import ROOT
 
 PARAMS = str(ROOT / "params.yaml")

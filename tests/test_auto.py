@@ -7,9 +7,10 @@ import pytest
 
 from gemma_finetune import auto
 from gemma_finetune.auto import AUTO, KEYS, Lengths, choose, sequence_length
-from gemma_finetune.config import load_section, read_params
+from gemma_finetune.config import load_section
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.params import read_params
 from imports import ROOT, SCRIPTS
 from parameters import PARAMS
 
@@ -209,6 +210,7 @@ def test_the_stage_writes_and_prints_what_auto_became_and_later_stages_read_it(s
         ("train.batch_size", "many", "params.yaml: train.batch_size: .*found 'many'"),
         ("train.memory_gb", AUTO, "train.memory_gb"),
         ("train.seed", AUTO, "train.seed"),
+        ("lora.rank", "eight", "params.yaml: lora.rank: .*found 'eight'"),
         ("export.cache_length", 40_000, "40000 is more than the 32768 positions of the model"),
         ("export.prefill_lengths", [8, 5000], "5000 leaves no room to answer"),
     ],

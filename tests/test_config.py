@@ -2,7 +2,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from gemma_finetune.config import load_quantizations, load_section, read_params
+from gemma_finetune.config import load_quantizations, load_section
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import UserError
@@ -120,7 +120,3 @@ def test_a_file_of_another_form_is_refused(tmp_path, content, says):
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"params.yaml: {says}"):
         load_section("lora", LoRAConfig, str(path))
-
-
-def test_the_whole_file_can_be_read(write_params):
-    assert read_params(str(write_params({"lora.rank": 3})))["lora"]["rank"] == 3

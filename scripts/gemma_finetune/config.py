@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
+from gemma_finetune.utils.params import read_section, read_value
 
 # Keras reads its backend when it is first imported. Every script imports this file before that.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -115,8 +115,7 @@ def check_section(
 
 def load_value(name: str, adapter: TypeAdapter, path: str = "params.yaml") -> Any:
     """One parameter, such as `train.sequence_length`, as the adapter's type."""
-    section_name, _, key = name.partition(".")
-    return _checked(read_section(section_name, path).get(key), adapter, path, name)
+    return _checked(read_value(name, path), adapter, path, name)
 
 
 def load_quantizations(path: str = "params.yaml") -> tuple[str, ...]:
@@ -135,30 +134,6 @@ def resolved_section(name: str, path: str = "params.yaml") -> dict[str, Any]:
     except (OSError, ValueError, AttributeError, RecursionError):
         chosen = {}  # `auto` stays, and is refused where a number is needed
     return {key: chosen.get(key, AUTO) if value == AUTO else value for key, value in values.items()}
-
-
-def read_section(name: str, path: str = "params.yaml") -> dict[str, Any]:
-    """Section `name` as it stands in the file, unchecked. UserError if it is not there."""
-    values = read_params(path).get(name)
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: section `{name}` is missing; restore it from Git")
-    return values
-
-
-def read_params(path: str = "params.yaml") -> dict[str, Any]:
-    """The whole parameter file. UserError if it is not a YAML mapping."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            params = yaml.safe_load(file)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); run from the repository's root"
-        )
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, invalid UTF-8
-        raise UserError(f"{path}: not valid YAML: {error}")
-    if not isinstance(params, dict):
-        raise UserError(f"{path}: not a mapping of sections; restore it from Git")
-    return params
 
 
 def _checked(

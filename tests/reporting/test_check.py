@@ -64,6 +64,27 @@ def test_the_gate_passes_a_healthy_run(folder):
     assert done.stdout == "the gate: no check failed (18 passed, 0 inconclusive)\n"
 
 
+def test_the_gate_does_not_pass_a_training_that_was_not_judged(folder):
+    folder.run("check")
+    folder.write("train", folder.read("train") | {"val_loss": 0.04})
+    done = folder.run("gate")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: the last training is not the one that was judged: its validation loss is 0.04, in "
+        "metrics/summary.json 0.05; run `dvc repro`\n"
+    )
+
+
+def test_the_gate_does_not_pass_a_bundle_that_was_not_judged(folder):
+    folder.run("check")
+    (folder.path / "models/bundle").mkdir()
+    (folder.path / "models/bundle/int8.task").write_text("of another run")
+    done = folder.run("gate")
+    assert (done.returncode, done.stdout) == (1, "")
+    expected = "models/bundle/int8.task is not the file that was judged; run `dvc repro`"
+    assert done.stderr == f"error: {expected}\n"
+
+
 def test_what_the_sample_cannot_tell_is_no_failure(folder):
     folder.edit("lora", exact_match_low=0.8)
     done = folder.run("check")

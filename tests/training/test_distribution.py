@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemma_finetune.training.distribution import set_distribution
+from gemma_finetune.training.distribution import refuse_job, set_distribution
 from gemma_finetune.utils.cli import UserError
 
 pytestmark = pytest.mark.slow
@@ -107,3 +107,11 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch, base_dir):
         UserError, match="train.batch_size: 6 rows cannot be shared equally by 4 devices"
     ):
         set_distribution("data_parallel", base_dir, 6)
+
+
+def test_processes_of_a_job_do_not_train_alone(monkeypatch):
+    refuse_job()
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    with pytest.raises(UserError, match="KERAS_DISTRIBUTION_NUM_PROCESSES is set, and train.dist"):
+        refuse_job()

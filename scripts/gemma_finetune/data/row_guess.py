@@ -19,7 +19,7 @@ LOOKS = {
     "body": "this looks like a request to an API; a row needs `messages` at its top",
     "text": "this looks like plain text; a row needs a question and an answer",
 }
-ADVICE = "name the columns of question and answer in data.columns"
+ADVICE = "name the columns of question and answer in data.columns (one name for all files)"
 
 
 def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejection:

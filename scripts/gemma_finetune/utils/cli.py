@@ -4,6 +4,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from gemma_finetune.utils.errors import UserError as UserError
+from gemma_finetune.utils.params import unchanged_params
+
 # {advice: the words with which the system and the libraries report that limit of the machine}
 _LIMITS = {
     "the disk is full: free some space": (
@@ -32,10 +35,6 @@ _LIMITS = {
 }
 
 
-class UserError(Exception):
-    """A mistake that the user can fix. The message says where, what was found, and what to do."""
-
-
 def run(main: Callable[[], None], arguments: int | None = 0) -> None:
     """Calls `main`, and turns what a person can act on into one line and an exit status.
 
@@ -44,11 +43,15 @@ def run(main: Callable[[], None], arguments: int | None = 0) -> None:
     - Any other exception is a bug and keeps its traceback.
 
     `arguments`: how many the script takes on its command line, not counting -h and --help.
-    None: the script parses its command line itself.
+    None: the script parses its command line itself, and is no stage: of a stage, the parameters
+    must be at its end what they were when it read them.
     """
     try:
-        if arguments is None or not _asks_for_help(arguments):
+        if arguments is None:
             main()
+        elif not _asks_for_help(arguments):
+            with unchanged_params():
+                main()
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
