@@ -64,7 +64,7 @@ def main() -> None:
     rows = list(read_jsonl(require("data/formatted/test.jsonl", "format")))[: args.limit]
     conversations = [questions_of(row["messages"]) for row in rows]
 
-    # The other runtime first: what it lacks is told before any answer.
+    # The other runtime first, so that a missing browser or GPU is reported before any answer.
     if args.on == "gpu":
         other, speeds = answers_of(bundle, conversations, gpu=True), []
     else:

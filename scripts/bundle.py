@@ -6,7 +6,6 @@ models/tflite/NAME.tflite + models/merged/ -> models/bundle/NAME.task, NAME.lite
 """
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from gemma_finetune.formats.chat_template import litertlm_template
 from gemma_finetune.formats.lora_file import load_lora
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.models.config import LoRAConfig
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import require, write_json
 from gemma_finetune.utils.progress import working
 
@@ -43,9 +41,6 @@ SPLITS = ("train", "validation")
 def main() -> None:
     name = sys.argv[1]
     params = read_params()
-    adapter = load_lora("models/lora.npz")
-    wanted = config.check_section("lora", params["lora"], LoRAConfig)
-    check_adapter(asdict(adapter.config), asdict(wanted))
     tokenizer = require("models/merged/tokenizer.model", "merge")
     parts = Parts(
         tflite=require(f"models/tflite/{name}.tflite", "quantize"),
@@ -62,7 +57,7 @@ def main() -> None:
     made_of = manifest(
         contents=contents,
         weights=TFLiteFile(parts.tflite).weights(),
-        adapter=adapter,
+        adapter=load_lora("models/lora.npz"),
         data=[require(f"data/formatted/{split}.jsonl", "format") for split in SPLITS],
         bundles=[task, litertlm],
         params=params,
@@ -71,17 +66,6 @@ def main() -> None:
     for path in (task, litertlm):
         size = path.stat().st_size / 1e6
         print(f"{path}: {size:.1f} MB, cache of {contents.context_length} tokens")
-
-
-def check_adapter(trained: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """UserError if the manifest would name settings that the adapter was not trained with."""
-    different = [
-        f"lora.{name} {value!r} (params.yaml: {wanted[name]!r})"
-        for name, value in trained.items()
-        if value != wanted[name]
-    ]
-    if different:
-        raise UserError(f"models/lora.npz was trained with {', '.join(different)}; run `dvc repro`")
 
 
 def read_params() -> dict[str, dict[str, Any]]:

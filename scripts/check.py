@@ -15,7 +15,7 @@ from gemma_finetune.reporting.config import CheckConfig
 from gemma_finetune.reporting.gate import INCONCLUSIVE, checks, failure, verdicts
 from gemma_finetune.reporting.summary import summarize
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.files import made_by, read_json, require, write_json
+from gemma_finetune.utils.files import made_by, read_json, require, sha256, write_json
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
         found = checks(rungs, config, quantizations)
         content = verdicts(found, rungs, quantizations)
         summary = summarize(train, rungs, quantizations, content["verdict"])
+    content["training"] = sha256("metrics/train.json")  # by which the gate knows what was judged
     write_json("metrics/check.json", content)
     write_json("metrics/summary.json", summary)
 

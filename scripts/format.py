@@ -47,7 +47,7 @@ from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, made_by, require, write_json
 from gemma_finetune.utils.npz import write_arrays
 from gemma_finetune.utils.parallel import chunks, map_ordered
-from gemma_finetune.utils.params import read_value
+from gemma_finetune.utils.params import read_section
 
 TOKENIZER = "models/base/tokenizer.model"
 SHARED_TEXT = "data/deduped/shared_text.npz"
@@ -57,7 +57,7 @@ MEASURED = 20_000  # rows, spread evenly, by whose lengths an automatic sequence
 
 def main() -> None:
     config = load_section("data", DataConfig)
-    limit = read_value("train.sequence_length")
+    limit = read_section("train").get("sequence_length")
     if limit != AUTO:
         limit = load_value("train.sequence_length", TypeAdapter(SequenceLength))
     source = require("data/deduped/kept.jsonl", "dedup")

@@ -1,7 +1,7 @@
 """Exits with an error if a check of the last run failed: for CI, and before a release.
 
-Reads    metrics/check.json and summary.json, which the stage `check` wrote, metrics/train.json,
-         models/bundle (those that are there), and params.yaml (export.quantizations)
+Reads    metrics/check.json, which the stage `check` wrote, metrics/train.json, models/bundle (what
+         is there), and params.yaml (export.quantizations)
 Run      python scripts/gate.py
 
 Not a stage of the pipeline: DVC saves nothing of a run in which a stage fails, and the figures of a
@@ -22,8 +22,7 @@ def main() -> None:
     with made_by("check", "metrics/check.json"):
         found = read_verdicts(content, load_quantizations())
         message = failure(found)
-        refuse_other_files(content["bundles"])
-    refuse_other_training()
+        refuse_others(content["training"], content["bundles"])
     if message:
         raise UserError(message)
 
@@ -32,20 +31,12 @@ def main() -> None:
     print(f"the gate: no check failed ({passed} passed, {inconclusive} inconclusive)")
 
 
-def refuse_other_training() -> None:
-    """UserError if `train` ran again since `check` did."""
-    judged = read_json(require("metrics/summary.json", "check")).get("val_loss")
-    trained = read_json(require("metrics/train.json", "train")).get("val_loss")
-    if judged != trained:
-        raise UserError(
-            f"the last training is not the one that was judged: its validation loss is {trained}, "
-            f"in metrics/summary.json {judged}; run `dvc repro`"
-        )
-
-
-def refuse_other_files(judged: Mapping[str, str]) -> None:
-    """UserError if a bundle is not the one that was judged: {file name: SHA-256}."""
-    for name, digest in judged.items():
+def refuse_others(training: str, bundles: Mapping[str, str]) -> None:
+    """UserError if the training or a bundle is not the one that was judged, by SHA-256."""
+    path = require("metrics/train.json", "train")
+    if sha256(path) != training:
+        raise UserError(f"{path} is not of the training that was judged; run `dvc repro`")
+    for name, digest in bundles.items():
         path = Path("models/bundle") / name
         if path.exists() and sha256(path) != digest:
             raise UserError(f"{path} is not the file that was judged; run `dvc repro`")

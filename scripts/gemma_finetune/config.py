@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from gemma_finetune.utils.errors import UserError
-from gemma_finetune.utils.params import read_section, read_value
+from gemma_finetune.utils.params import read_section
 
 # Keras reads its backend when it is first imported. Every script imports this file before that.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -115,7 +115,8 @@ def check_section(
 
 def load_value(name: str, adapter: TypeAdapter, path: str = "params.yaml") -> Any:
     """One parameter, such as `train.sequence_length`, as the adapter's type."""
-    return _checked(read_value(name, path), adapter, path, name)
+    section_name, _, key = name.partition(".")
+    return _checked(read_section(section_name, path).get(key), adapter, path, name)
 
 
 def load_quantizations(path: str = "params.yaml") -> tuple[str, ...]:

@@ -113,5 +113,7 @@ def test_processes_of_a_job_do_not_train_alone(monkeypatch):
     refuse_job()
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
-    with pytest.raises(UserError, match="KERAS_DISTRIBUTION_NUM_PROCESSES is set, and train.dist"):
+    with pytest.raises(
+        UserError, match="KERAS_DISTRIBUTION_NUM_PROCESSES, KERAS_DISTRIBUTION_PROCESS_ID: set, but"
+    ):
         refuse_job()

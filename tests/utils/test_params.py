@@ -1,71 +1,84 @@
 import pytest
 
-from gemma_finetune.config import load_quantizations, load_section
-from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.params import read_params
 
-
-def change(path, old, new):
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
-
-
-def stage(monkeypatch, main, arguments=0):
-    """How a script that calls `main` ends."""
-    monkeypatch.setattr("sys.argv", ["stage.py"])
-    run(main, arguments)
+PIPELINE = """
+stages:
+  train:
+    cmd: python scripts/train.py
+    params: [lora, train.seed, metrics/settings.json: [train]]
+  measure:
+    matrix: {name: [a, b]}
+    cmd: python scripts/measure.py ${item.name}
+    params: [evaluate.seed]
+"""
+PARAMS = "lora: {rank: 5}\ntrain: {seed: 0, learning_rate: auto, save_every_steps: 10}\n"
 
 
 @pytest.fixture
-def params(write_params):
-    return write_params({"lora.rank": 5, "export.quantizations": ["int8"]})
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/settings.json").write_text('{"train": {"learning_rate": 0.1}}')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_a_stage_whose_parameters_changed_while_it_ran_is_refused(params, monkeypatch):
+def ends(monkeypatch, *changes, script="train.py", arguments=0):
+    """Runs a script in which somebody makes these changes: (file, old text, new text)."""
+
     def main():
-        load_section("lora", LoRAConfig, str(params))
-        change(params, '"rank": 5', '"rank": 6')
+        for path, old, new in changes:
+            text = path.read_text()
+            assert text.count(old) == 1
+            path.write_text(text.replace(old, new))
 
-    with pytest.raises(SystemExit, match="was changed while this stage ran: lora.rank: 5, now 6. "):
-        stage(monkeypatch, main)
-
-
-def test_what_the_stage_did_not_read_may_change(params, monkeypatch):
-    def main():
-        load_quantizations(str(params))
-        change(params, '"rank": 5', '"rank": 6')
-        change(params, '"cache_length": ', '"cache_length": 1')
-
-    stage(monkeypatch, main)
+    monkeypatch.setattr("sys.argv", [f"scripts/{script}"])
+    run(main, arguments)
 
 
-def test_a_change_that_is_taken_back_is_none(params, monkeypatch):
-    def main():
-        load_section("lora", LoRAConfig, str(params))
-        change(params, '"rank": 5', '"rank": 6')
-        change(params, '"rank": 6', '"rank": 5')
-
-    stage(monkeypatch, main)
+def test_a_stage_whose_parameters_changed_while_it_ran_is_refused(folder, monkeypatch):
+    says = r"params.yaml was changed while this stage ran \(lora: {'rank': 5}, now {'rank': 6}\)"
+    with pytest.raises(SystemExit, match=says):
+        ends(monkeypatch, (folder / "params.yaml", "rank: 5", "rank: 6"))
 
 
-def test_a_value_read_alone_is_watched(params, monkeypatch):
-    def main():
-        load_quantizations(str(params))
-        change(params, '["int8"]', '["int4"]')
-
-    with pytest.raises(SystemExit, match=r"export.quantizations: \['int8'\], now \['int4'\]"):
-        stage(monkeypatch, main)
+def test_what_dvc_records_from_another_file_is_watched_too(folder, monkeypatch):
+    with pytest.raises(SystemExit, match="metrics/settings.json was changed while this stage ran"):
+        ends(monkeypatch, (folder / "metrics/settings.json", "0.1", "0.2"))
 
 
-def test_a_chat_or_another_script_with_options_may_go_on(params, monkeypatch):
-    def main():
-        load_section("lora", LoRAConfig, str(params))
-        change(params, '"rank": 5', '"rank": 6')
+@pytest.mark.parametrize(
+    ("old", "new"), [("learning_rate: auto", "learning_rate: 0.3"), ("steps: 10", "steps: 99")]
+)
+def test_what_dvc_does_not_record_for_the_stage_may_change(folder, monkeypatch, old, new):
+    ends(monkeypatch, (folder / "params.yaml", old, new))
 
-    stage(monkeypatch, main, arguments=None)
+
+def test_a_change_that_is_taken_back_is_none(folder, monkeypatch):
+    path = folder / "params.yaml"
+    ends(monkeypatch, (path, "rank: 5", "rank: 6"), (path, "rank: 6", "rank: 5"))
 
 
-def test_the_whole_file_can_be_read(params):
-    assert read_params(str(params))["lora"]["rank"] == 5
+@pytest.mark.parametrize(
+    ("script", "arguments"), [("measure.py", 0), ("chat.py", None), ("gate.py", 0)]
+)
+def test_other_stages_and_scripts_may_go_on(folder, monkeypatch, script, arguments):
+    change = folder / "params.yaml", "rank: 5", "rank: 6"
+    ends(monkeypatch, change, script=script, arguments=arguments)
+
+
+def test_a_file_that_is_broken_at_the_end_is_no_proof(folder, monkeypatch):
+    with pytest.raises(SystemExit, match="whether parameters changed .* cannot be told"):
+        ends(monkeypatch, (folder / "params.yaml", "{rank: 5}", "{rank: "))
+
+
+def test_without_a_pipeline_nothing_is_watched(folder, monkeypatch):
+    (folder / "dvc.yaml").unlink()
+    ends(monkeypatch, (folder / "params.yaml", "rank: 5", "rank: 6"))
+
+
+def test_the_whole_file_can_be_read(folder):
+    assert read_params()["lora"]["rank"] == 5

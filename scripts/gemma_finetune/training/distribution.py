@@ -34,11 +34,12 @@ def join_job() -> None:
 
 def refuse_job() -> None:
     """UserError if a job is described: each of its processes would train and write on its own."""
-    described = [name for name in os.environ if name.startswith("KERAS_DISTRIBUTION_")]
+    described = sorted(name for name in os.environ if name.startswith("KERAS_DISTRIBUTION_"))
     if described:
         raise UserError(
-            f"{min(described)} is set, and train.distribution is none: each process would train "
-            "alone. Set train.distribution to data_parallel or model_parallel, or unset it"
+            f"{', '.join(described)}: set, but train.distribution is none, so each process would "
+            "train alone. Set train.distribution to data_parallel or model_parallel, or unset "
+            "these variables"
         )
 
 

@@ -43,14 +43,14 @@ def run(main: Callable[[], None], arguments: int | None = 0) -> None:
     - Any other exception is a bug and keeps its traceback.
 
     `arguments`: how many the script takes on its command line, not counting -h and --help.
-    None: the script parses its command line itself, and is no stage: of a stage, the parameters
-    must be at its end what they were when it read them.
+    None: the script parses its command line itself, and is not a stage. A stage fails if a
+    parameter of it has changed by its end.
     """
     try:
         if arguments is None:
             main()
         elif not _asks_for_help(arguments):
-            with unchanged_params():
+            with unchanged_params(Path(sys.argv[0]).name):
                 main()
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""What a person did wrong, and can put right."""
+"""The error for mistakes that a user can fix."""
 
 
 class UserError(Exception):

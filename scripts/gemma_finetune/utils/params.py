@@ -1,19 +1,20 @@
-"""params.yaml, unchecked, and whether it is still what a stage began with.
+"""params.yaml, unchecked; and whether a stage's parameters are still what it began with.
 
-DVC writes into dvc.lock what the file says when a stage ends. If somebody edits it meanwhile, the
-lock, the run cache and all who pull would take the output for one of the new values.
+DVC writes into dvc.lock what the files say when a stage ends. If somebody edits them meanwhile, the
+lock, the run cache and all who pull would believe that the new values made the output.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gemma_finetune.utils.errors import UserError
 
-# {(file, section or section.key): what it said at first} of what this stage has read
-_read: dict[tuple[str, str], Any] = {}
+PIPELINE = Path("dvc.yaml")  # says which parameters DVC records for a stage
+_before: dict[tuple[str, str], Any] = {}  # {(file, key): value} of them, when the stage began
 
 
 def read_params(path: str = "params.yaml") -> dict[str, Any]:
@@ -34,52 +35,62 @@ def read_params(path: str = "params.yaml") -> dict[str, Any]:
 
 def read_section(name: str, path: str = "params.yaml") -> dict[str, Any]:
     """Section `name` as it stands in the file. UserError if it is not there."""
-    values = _section(name, path)
-    _read.setdefault((path, name), values)
-    return values
-
-
-def read_value(name: str, path: str = "params.yaml") -> Any:
-    """One parameter, such as `train.sequence_length`; None if it is not there."""
-    section, _, key = name.partition(".")
-    value = _section(section, path).get(key)
-    _read.setdefault((path, name), value)
-    return value
-
-
-@contextmanager
-def unchanged_params() -> Iterator[None]:
-    """UserError at the end if a parameter that was read in the block is another by then."""
-    _read.clear()
-    yield
-    check_unchanged()
-
-
-def check_unchanged() -> None:
-    """UserError if a parameter that this stage has read says something else by now."""
-    for (path, name), before in _read.items():
-        section, _, key = name.partition(".")
-        now = _section(section, path)
-        changes = _changes(name, before, now.get(key) if key else now)
-        if changes:
-            raise UserError(
-                f"{path} was changed while this stage ran: {', '.join(changes)}. DVC would record "
-                "the new value for what was made with the old one, so this run is not kept: put "
-                "the old value back, or leave the new one, and run again"
-            )
-
-
-def _section(name: str, path: str) -> dict[str, Any]:
     values = read_params(path).get(name)
     if not isinstance(values, dict):
         raise UserError(f"{path}: section `{name}` is missing; restore it from Git")
     return values
 
 
-def _changes(name: str, before: Any, now: Any) -> list[str]:
-    """`lora.rank: 5, now 6` for each parameter that differs."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted({*before, *now}, key=str)
-        pairs = ((f"{name}.{key}", before.get(key), now.get(key)) for key in keys)
-        return [change for pair in pairs for change in _changes(*pair)]
-    return [] if before == now else [f"{name}: {before!r}, now {now!r}"]
+@contextmanager
+def unchanged_params(script: str) -> Iterator[None]:
+    """UserError at the end if a parameter that DVC records for the stage has changed by then.
+
+    The stage is the one that runs `script`, a file's name; nothing is watched if there is none.
+    """
+    _before.clear()
+    _before.update(_recorded(script))
+    yield
+    check_unchanged()
+
+
+def check_unchanged() -> None:
+    """UserError if a parameter that DVC records for this stage is not what it began with."""
+    try:
+        now = {(path, key): _value(path, key) for path, key in _before}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"whether parameters changed while this stage ran cannot be told: {error}")
+    changed = [place for place, value in _before.items() if now[place] != value]
+    if changed:
+        path = changed[0][0]
+        shown = ", ".join(
+            f"{key}: {_before[path, key]!r}, now {now[path, key]!r}" for path, key in changed
+        )
+        raise UserError(
+            f"{path} was changed while this stage ran ({shown}). DVC would record the new value "
+            "for what was made with the old one, so this run is not kept: put the old value back, "
+            "or leave the new one, and run again"
+        )
+
+
+def _recorded(script: str) -> dict[tuple[str, str], Any]:
+    """{(file, key): value} of the parameters that dvc.yaml names for the stage."""
+    if not PIPELINE.exists():
+        return {}
+    found = {}
+    for stage in yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"].values():
+        if f"/{script}" in str(stage["cmd"]):
+            for item in stage.get("params", []):
+                named = item if isinstance(item, dict) else {"params.yaml": [item]}
+                for path, keys in named.items():
+                    found |= {(path, key): _value(path, key) for key in keys}
+    return found
+
+
+def _value(path: str, name: str) -> Any:
+    """The parameter `train.seed` or section `lora` of a YAML or JSON file; None if not there."""
+    if not Path(path).exists():
+        return None
+    value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
