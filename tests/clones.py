@@ -26,7 +26,7 @@ SMALLER = {
     "evaluate.task": "exact",
     "evaluate.max_examples": 4,
     "evaluate.max_tokens": 8,
-    "export.prefill_lengths": "[64]",
+    "export.prefill_lengths": "[8,64]",
     "check.min_score.exact": 0.0,
     "check.max_faulty_answers": 1.0,
     "check.min_runtime_agreement": 0.0,

@@ -13,11 +13,10 @@ from imports import SCRIPTS
 PREFILL_LENGTHS, CACHE_LENGTH = (8, 32), 256
 
 
-def write_talkative(directory: Path, tokenizer_path: Path, tokenizer, layers: int = 6) -> None:
+def write_talkative(directory: Path, tokenizer_path: Path, tokenizer) -> None:
     """Writes the model in Hugging Face layout.
 
     Blocks of 32 divide every weight. Six layers, the last global: keras-hub knows no other pattern.
-    What keras-hub does not read can have fewer, and converts in less time.
     """
     import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
@@ -27,13 +26,13 @@ def write_talkative(directory: Path, tokenizer_path: Path, tokenizer, layers: in
         vocab_size=tokenizer.vocabulary_size,
         hidden_size=64,
         intermediate_size=96,
-        num_hidden_layers=layers,
+        num_hidden_layers=6,
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=32,
         query_pre_attn_scalar=32,
         sliding_window=16,
-        layer_types=["sliding_attention"] * (layers - 1) + ["full_attention"],
+        layer_types=["sliding_attention"] * 5 + ["full_attention"],
         max_position_embeddings=1024,
         initializer_range=0.2,
         pad_token_id=None,  # else the row of <pad> is zero, and its scale too

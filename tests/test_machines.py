@@ -13,7 +13,6 @@ import sys
 import numpy as np
 import pytest
 
-from exported import write_talkative
 from gemma_finetune.formats.lora_file import base_digest, save_lora
 from gemma_finetune.models.config import LoRAConfig
 from imports import ROOT
@@ -41,16 +40,8 @@ SECONDS = 300  # for one process, on a busy machine
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory, tokenizer, tokenizer_path):
-    """A local and a global layer: more of them are converted in the same way, one by one."""
-    directory = tmp_path_factory.mktemp("base")
-    write_talkative(directory, tokenizer_path, tokenizer, layers=2)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def lora(base, tmp_path_factory):
-    """An adapter of rank 8 on every projection of the base."""
+def lora(talkative, tmp_path_factory):
+    """An adapter of rank 8 on every projection of the shared model."""
     from gemma_finetune.export.merge import target_shapes
 
     targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -64,11 +55,11 @@ def lora(base, tmp_path_factory):
     )
     rng = np.random.default_rng(0)
     weights = {}
-    for module, (rows, columns) in target_shapes(base, targets).items():
+    for module, (rows, columns) in target_shapes(talkative, targets).items():
         weights[f"{module}.lora_A"] = rng.normal(0, 0.1, (8, columns))
         weights[f"{module}.lora_B"] = rng.normal(0, 0.1, (rows, 8))
     path = tmp_path_factory.mktemp("lora") / "lora.npz"
-    save_lora(path, weights, config, base_digest(base))
+    save_lora(path, weights, config, base_digest(talkative))
     return path
 
 
@@ -87,12 +78,12 @@ def digests(base, lora, folder, environment, *options):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_every_cpu_makes_the_same_bytes(base, lora, tmp_path):
+def test_every_cpu_makes_the_same_bytes(talkative, lora, tmp_path):
     first, second = (
-        digests(base, lora, tmp_path / f"converting-{number}", environment, "--convert")
+        digests(talkative, lora, tmp_path / f"converting-{number}", environment, "--convert")
         for number, environment in enumerate(CONVERTING)
     )
     assert len(first) == 10 and second == first
     for number, environment in enumerate(NUMPY_ALONE):
-        found = digests(base, lora, tmp_path / f"numpy-{number}", environment)
+        found = digests(talkative, lora, tmp_path / f"numpy-{number}", environment)
         assert found.items() <= first.items(), environment

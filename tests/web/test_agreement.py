@@ -92,7 +92,12 @@ def agree_on_a_gpu(folder, bundle, driver):
     return subprocess.run(
         [*command, "--on", "gpu"],
         cwd=folder,
-        env=os.environ | {"VK_ICD_FILENAMES": str(driver), "VK_DRIVER_FILES": str(driver)},
+        env=os.environ
+        | {
+            "VK_ICD_FILENAMES": str(driver),
+            "VK_DRIVER_FILES": str(driver),
+            "LD_LIBRARY_PATH": str(SOFTWARE_VULKAN.parent),  # for Chromium's own libvulkan.so.1
+        },
         capture_output=True,
         text=True,
         timeout=120,
