@@ -22,9 +22,10 @@ def main() -> None:
     with made_by("check", "metrics/check.json"):
         found = read_verdicts(content, load_quantizations())
         message = failure(found)
-        refuse_others(content["training"], content["bundles"])
     if message:
         raise UserError(message)
+    with made_by("check", "metrics/check.json"):
+        refuse_others(content["training"], content["bundles"])
 
     verdicts = [check.verdict for check in found]
     passed, inconclusive = verdicts.count(PASS), verdicts.count(INCONCLUSIVE)
