@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from gemma_finetune.auto import KEYS, Base, Lengths, choose, read_base, shortest_cache
-from gemma_finetune.config import AUTO, SETTINGS, check_section, load_section
+from gemma_finetune.config import AUTO, SETTINGS, check_section
 from gemma_finetune.evaluation.config import EvaluateConfig
 from gemma_finetune.export.config import ExportConfig, check_lengths
-from gemma_finetune.models.config import LoRAConfig, ModelConfig
+from gemma_finetune.models.config import ModelConfig
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import made_by, read_json, require, write_json
@@ -49,7 +49,6 @@ PLACEHOLDERS = {
 
 def main() -> None:
     params = {name: read_explicit(name, cls) for name, cls in SECTIONS.items()}
-    load_section("lora", LoRAConfig)  # so that it is refused before the training
     base = read_base_config()
     with made_by("format", require(LENGTHS, "format")):
         lengths = Lengths(**read_json(LENGTHS))

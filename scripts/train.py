@@ -9,6 +9,7 @@ A killed run resumes from its last checkpoint in .resume/ when it is started aga
 settings, inputs and code. No adapter is written if none had a lower validation loss than the base.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,12 @@ def main() -> None:
     config = load_section("train", TrainingConfig)
     prepare(model, config)
     unfinished = find_unfinished(model, lora, config)
-    train, result = fit(model, lora, config, unfinished)
+    try:
+        train, result = fit(model, lora, config, unfinished)
+    except KeyboardInterrupt:
+        if unfinished.path.exists():
+            print("the same command goes on from the last checkpoint", file=sys.stderr)
+        raise
     if not is_first_process():
         unfinished.remove_tokens()
         return

@@ -210,7 +210,6 @@ def test_the_stage_writes_and_prints_what_auto_became_and_later_stages_read_it(s
         ("train.batch_size", "many", "params.yaml: train.batch_size: .*found 'many'"),
         ("train.memory_gb", AUTO, "train.memory_gb"),
         ("train.seed", AUTO, "train.seed"),
-        ("lora.rank", "eight", "params.yaml: lora.rank: .*found 'eight'"),
         ("export.cache_length", 40_000, "40000 is more than the 32768 positions of the model"),
         ("export.prefill_lengths", [8, 5000], "5000 leaves no room to answer"),
     ],

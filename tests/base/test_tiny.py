@@ -77,7 +77,7 @@ def mean_loss(directory, rows):
 
 def test_plain_text_is_learned_whole_and_requests_in_part(base):
     tokenizer = GemmaTokenizer(base / "tokenizer.model")
-    rows = tiny.corpus_rows(tokenizer, 64, seed=0)[:]
+    rows = tiny.corpus_rows(tokenizer, 64, seed=0).make(range(64))
     supervised = rows.weights.sum() / (rows.segment_ids > 0).sum()
     assert rows.token_ids.shape == (64, tiny.ROW_LENGTH)
     assert 0.3 < supervised < 0.9

@@ -116,6 +116,12 @@ def test_a_folder_without_a_model_and_a_tokenizer_that_is_not_there_are_named(mo
         open_backend(None, str(models["tflite"]), CONFIG, str(tmp_path / "nowhere.model"))
 
 
+def test_an_adapter_and_another_s_file_are_no_model_to_talk_to(tmp_path):
+    for name in ("lora.npz", "model.gguf", "int8"):
+        with pytest.raises(UserError, match=rf"{name}: not a model to talk to; name a \.task"):
+            open_backend(None, str(tmp_path / name), CONFIG)
+
+
 def test_an_empty_prompt_is_refused():
     command = [sys.executable, "scripts/chat.py", "--prompt", " "]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)

@@ -284,6 +284,29 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
     assert not (project / ".resume").exists()
 
 
+def test_parameters_that_are_edited_meanwhile_are_refused_and_put_back_it_goes_on(project):
+    shutil.copyfile(ROOT / "dvc.yaml", project / "dvc.yaml")
+    parameters = project / "params.yaml"
+    before = parameters.read_text()
+    process = start(project)
+    wait_for(project, process, ".resume/train-*.npz")
+    parameters.write_text(before.replace("rank: 2", "rank: 3"))
+    errors = process.communicate(timeout=600)[1]
+    assert process.returncode == 1 and "Traceback" not in errors
+    assert "error: params.yaml was changed while this stage ran (lora: " in errors
+    assert not (project / "models/lora.npz").exists()
+
+    parameters.write_text(before)
+    out, errors = start(project).communicate(timeout=600)
+    assert "goes on after step 40" in errors and "40 steps -> models/lora.npz" in out
+
+
+def test_a_process_of_a_job_does_not_train_alone(project, monkeypatch):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
+    out, errors = start(project).communicate(timeout=600)
+    assert errors.startswith("error: KERAS_DISTRIBUTION_PROCESS_ID: set, but") and not out
+
+
 def test_ctrl_c_ends_it_with_one_line_and_nothing_is_lost(project, write_params):
     # It must not be done before the key is pressed, nor save for another reason.
     write_params(SETTINGS | {"train.max_steps": 100_000, "train.save_every_steps": 100_000})
@@ -293,7 +316,7 @@ def test_ctrl_c_ends_it_with_one_line_and_nothing_is_lost(project, write_params)
     errors = process.communicate(timeout=600)[1]
     assert process.returncode == 130, errors
     assert "stopping after this step" in errors and "Traceback" not in errors, errors
-    assert errors.endswith("interrupted\n")
+    assert errors.endswith("the same command goes on from the last checkpoint\ninterrupted\n")
 
     (saved,) = (project / ".resume").glob("train-*.npz")
     rows = json.loads(str(np.load(saved)["facts"]))["rows"]

@@ -76,7 +76,15 @@ def test_the_log_is_on_disk_after_each_step(tmp_path):
         "1,1,9.0,,0.1,1.0,5",
         "2,0,8.0,,0.1,1.0,5",
     ]
+    (tmp_path / "log.csv").rename(tmp_path / "stashed")  # and back: `dvc exp run --queue`
+    (tmp_path / "log.csv").write_text("an older run's")
+    log.on_train_batch_end(1, {"loss": 7.0, "grad_norm": 1.0, "tokens": 5})
     log.close()
+    assert (tmp_path / "log.csv").read_text().splitlines()[1:] == [
+        "1,1,9.0,,0.1,1.0,5",
+        "2,0,8.0,,0.1,1.0,5",
+        "3,0,7.0,,0.1,1.0,5",
+    ]
 
 
 def test_the_same_seed_gives_the_same_adapter_to_the_bit_and_another_does_not(fit, tmp_path):

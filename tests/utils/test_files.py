@@ -124,13 +124,6 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     assert dead.returncode == -signal.SIGKILL
 
 
-def test_a_folder_that_has_this_process_s_id_is_no_obstacle(tmp_path):
-    """In a container, every run may have the same id."""
-    (tmp_path / f".out.json.{os.getpid()}.tmp").mkdir()
-    write_json(tmp_path / "out.json", {})
-    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
-
-
 RUNNING = """
 import sys
 from gemma_finetune.utils.files import workspace
@@ -153,6 +146,22 @@ def test_the_workspace_of_a_running_process_is_left_alone(tmp_path):
         write_json(tmp_path / "out", {})
         assert os.path.isdir(folder)
         other.stdin.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+WRITING = """
+import sys
+from gemma_finetune.utils.files import write_json
+for _ in range(500):
+    write_json(sys.argv[1], {})
+"""
+
+
+def test_processes_that_write_the_same_file_again_and_again_do_not_disturb_each_other(tmp_path):
+    """Also in the moment in which one has made its workspace, and not yet locked it."""
+    command = [sys.executable, "-c", WRITING, tmp_path / "out"]
+    writers = [subprocess.Popen(command, env=ENVIRONMENT) for _ in range(4)]
+    assert [writer.wait(timeout=100) for writer in writers] == [0] * 4
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 

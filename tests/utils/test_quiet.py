@@ -1,3 +1,4 @@
+import ctypes
 import os
 import subprocess
 import sys
@@ -5,10 +6,10 @@ import sys
 import psutil
 import pytest
 
-from gemma_finetune.utils.quiet import quiet, quiet_unless_it_fails
+from gemma_finetune.utils.quiet import quiet, quiet_unless_it_fails, silent
 from imports import SCRIPTS
 
-BOTH = pytest.mark.parametrize("silence", [quiet, quiet_unless_it_fails])
+BOTH = pytest.mark.parametrize("silence", [quiet, quiet_unless_it_fails, silent])
 
 
 def talk(line):
@@ -23,6 +24,15 @@ def test_holds_back_what_is_written_inside_and_only_there(capfd, silence):
         talk("inside")
     talk("after")
     assert capfd.readouterr().err == "before\nafter\n"
+
+
+def test_standard_output_too_also_what_c_holds_back(capfd):
+    with silent():
+        os.write(1, b"inside")
+        ctypes.CDLL(None).puts(b"held back")
+        talk("inside")
+    os.write(1, b"after")
+    assert capfd.readouterr() == ("after", "")
 
 
 def test_throws_it_away_even_when_the_block_fails(capfd):

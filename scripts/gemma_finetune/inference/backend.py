@@ -19,6 +19,7 @@ DEFAULT_MODEL = {
     "tflite": "models/tflite/int8.tflite",
     "bundle": "models/bundle/int8.task",
 }
+_KIND_OF_FILE = {".task": "bundle", ".litertlm": "bundle", ".tflite": "tflite"}
 _STAGE = {"keras": "merge", "tflite": "quantize", "bundle": "bundle"}
 
 
@@ -49,9 +50,16 @@ def open_backend(
 
 
 def _kind(path: str | None) -> str:
-    if path and Path(path).is_dir():
+    if path is None:
+        return "bundle"
+    if Path(path).is_dir():
         return "keras"
-    return "tflite" if path and Path(path).suffix == ".tflite" else "bundle"
+    if Path(path).suffix not in _KIND_OF_FILE:
+        raise UserError(
+            f"{path}: not a model to talk to; name a {', '.join(_KIND_OF_FILE)} or a Hugging Face "
+            "directory such as models/merged"
+        )
+    return _KIND_OF_FILE[Path(path).suffix]
 
 
 def _find(path: str, stage: str) -> Path:

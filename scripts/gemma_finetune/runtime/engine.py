@@ -2,9 +2,8 @@
 
 import contextlib
 import ctypes
-import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import litert_lm
 
 from gemma_finetune.formats.function_calls import render_calls
 from gemma_finetune.utils.cli import UserError
-from gemma_finetune.utils.quiet import quiet
+from gemma_finetune.utils.quiet import silent
 
 # Chromium brings a Vulkan that the CPU computes; the path is Debian's.
 _SOFTWARE = ", or set VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json to try without one"
@@ -58,7 +57,8 @@ def open_engine(
     litert_lm.set_min_log_severity(litert_lm.LogSeverity.FATAL)
     backend = litert_lm.Backend.GPU() if gpu else litert_lm.Backend.CPU(thread_count=threads)
     try:
-        with _silence() if gpu else contextlib.nullcontext():
+        # The search for a GPU prints past that switch.
+        with silent() if gpu else contextlib.nullcontext():
             return litert_lm.Engine(
                 str(path),
                 backend=backend,
@@ -73,21 +73,6 @@ def open_engine(
         raise UserError(
             f"{path}: LiteRT-LM cannot load it ({reason}); make it again with `dvc repro bundle`"
         )
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Discards what the search for a GPU prints, past the runtime's own switch, to both streams."""
-    with quiet(), open(os.devnull, "wb") as sink:
-        sys.stdout.flush()
-        saved = os.dup(1)
-        os.dup2(sink.fileno(), 1)
-        try:
-            yield
-        finally:
-            ctypes.CDLL(None).fflush(None)  # what C still holds back
-            os.dup2(saved, 1)
-            os.close(saved)
 
 
 def _gpu_advice() -> str:

@@ -20,6 +20,7 @@ from gemma_finetune.models.lora import LoRADense, adapter_weights
 from gemma_finetune.training.data_pipeline import Batches
 from gemma_finetune.training.distribution import is_first_process
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.files import aside
 from gemma_finetune.utils.gpu import device_name, peak_memory
 from gemma_finetune.utils.progress import Bar
 
@@ -48,8 +49,10 @@ class LoRASave(keras.callbacks.Callback):
 class MetricsLogger(keras.callbacks.Callback):
     """A row for each step; `tokens` are the supervised ones, `val_loss` is the latest.
 
-    Once `open` was called, each row is in the file as soon as its step is done. CSV, because that
-    is what `dvc plots` reads. No wall-clock times, so that a rerun writes the same bytes.
+    Once `open` was called, each row is in the file as soon as its step is done; `close` writes the
+    whole file again, since DVC may have put an older one in its place (`dvc exp run --queue`). CSV,
+    because that is what `dvc plots` reads. No wall-clock times, so that a rerun writes the same
+    bytes.
     """
 
     FIELDS = ("step", "epoch", "loss", "val_loss", "learning_rate", "grad_norm", "tokens")
@@ -94,13 +97,19 @@ class MetricsLogger(keras.callbacks.Callback):
 
     def _write(self, rows: list[tuple]) -> None:
         if self.file:
-            csv.writer(self.file, lineterminator="\n").writerows(rows)
+            _csv_writer(self.file).writerows(rows)
             self.file.flush()
 
     def close(self) -> None:
         if self.file:
             self.file.close()
+            with aside(self.file.name) as path, open(path, "w", encoding="utf-8") as whole:
+                _csv_writer(whole).writerows([self.FIELDS, *self.rows])
             self.file = None
+
+
+def _csv_writer(file: TextIO) -> Any:
+    return csv.writer(file, lineterminator="\n")
 
 
 def _short(value: Any) -> float:

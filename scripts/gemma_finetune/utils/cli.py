@@ -43,8 +43,8 @@ def run(main: Callable[[], None], arguments: int | None = 0) -> None:
     - Any other exception is a bug and keeps its traceback.
 
     `arguments`: how many the script takes on its command line, not counting -h and --help.
-    None: the script parses its command line itself, and is not a stage. A stage fails if a
-    parameter of it has changed by its end.
+    None: the script parses its command line itself, and is not a stage. A stage fails if one
+    of its parameters has changed by its end.
     """
     try:
         if arguments is None:
@@ -85,5 +85,5 @@ def _asks_for_help(arguments: int) -> bool:
         return True
     if len(found) != arguments:
         name = Path(script).name
-        raise UserError(f"{name} takes {arguments} arguments, not {len(found)}\n\n{usage}")
+        raise UserError(f"{name}: {arguments} arguments expected, {len(found)} given\n\n{usage}")
     return False

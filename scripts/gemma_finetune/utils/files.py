@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,13 +41,12 @@ def workspace(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_behind(path)
-    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    # On a file system without locks, an earlier process with this id may have left its folder.
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    descriptor = os.open(folder, os.O_RDONLY)
+    made = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    folder = Path(made).with_suffix(".tmp")
+    descriptor = os.open(made, os.O_RDONLY)
     try:
         _lock(descriptor)
+        os.rename(made, folder)  # only now others see it: unlocked, they would remove it
         yield folder
     finally:
         os.close(descriptor)

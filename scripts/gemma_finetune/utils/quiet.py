@@ -1,10 +1,11 @@
 """Silences libraries that print while they load or exit.
 
-Compiled code writes to the process's standard error, past Python's `sys.stderr`, so the file
-descriptor itself is redirected.
+Compiled code writes to the process's streams, past Python's `sys.stderr` and `sys.stdout`, so the
+file descriptors themselves are redirected.
 """
 
 import atexit
+import ctypes
 import logging
 import os
 import shutil
@@ -18,7 +19,14 @@ from typing import IO
 @contextmanager
 def quiet() -> Iterator[None]:
     """Discards standard error in the block."""
-    with open(os.devnull, "wb") as sink, _stderr_into(sink):
+    with open(os.devnull, "wb") as sink, _redirected(2, sink):
+        yield
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Discards standard error and standard output in the block."""
+    with quiet(), open(os.devnull, "wb") as sink, _redirected(1, sink):
         yield
 
 
@@ -30,7 +38,7 @@ def quiet_unless_it_fails() -> Iterator[None]:
     """
     with tempfile.TemporaryFile() as held:
         try:
-            with _stderr_into(held):
+            with _redirected(2, held):
                 yield
         except BaseException:
             held.seek(0)
@@ -56,13 +64,20 @@ def _discard_stderr() -> None:
 
 
 @contextmanager
-def _stderr_into(file: IO[bytes]) -> Iterator[None]:
-    sys.stderr.flush()
-    saved = os.dup(2)
-    os.dup2(file.fileno(), 2)
+def _redirected(descriptor: int, file: IO[bytes]) -> Iterator[None]:
+    _flush()
+    saved = os.dup(descriptor)
+    os.dup2(file.fileno(), descriptor)
     try:
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
+        _flush()
+        os.dup2(saved, descriptor)
         os.close(saved)
+
+
+def _flush() -> None:
+    """Writes out what Python and C still hold back."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ctypes.CDLL(None).fflush(None)
