@@ -19,6 +19,8 @@ PROSE = [
         (PHRASES, "exact"),
         (PROSE, "text"),
         ([CALLS[0], "At what time would that be?"], "text"),  # not all JSON, and nothing repeats
+        ([*CALLS * 3, "Sorry, I cannot."], "json"),  # but nearly all
+        (["```json\n{}\n```", "```\n[1]\n```"], "json"),
         (["12", "13"], "exact"),  # numbers are JSON, too, but labels
         (["What a question that is!", "That is what it is."], "text"),
     ],
@@ -56,6 +58,9 @@ def figure(name, reference, answer):
         ('{"a": 1}', "[" * 100_000, 0, 0),
         ("In which room?", " In which room?", 1, 1),
         ("In which room?", '{"a": 1}', 0, 0),
+        ('```json\n{"a": 1}\n```', '```\n{ "a": 1 }```', 1, 1),
+        ('```json\n{"a": 1}\n```', '{"a": 1}', 0, 0),
+        ('{"a": 1}', '```json\n{"a": 1}\n```', 0, 0),
     ],
 )
 def test_json_is_compared_as_values(reference, answer, parsed, equal):

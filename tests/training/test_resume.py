@@ -284,19 +284,19 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(project):
     assert not (project / ".resume").exists()
 
 
-def test_parameters_that_are_edited_meanwhile_are_refused_and_put_back_it_goes_on(project):
+def test_parameters_that_are_edited_meanwhile_are_refused_and_put_back_it_goes_on(
+    project, write_params
+):
     shutil.copyfile(ROOT / "dvc.yaml", project / "dvc.yaml")
-    parameters = project / "params.yaml"
-    before = parameters.read_text()
     process = start(project)
-    wait_for(project, process, ".resume/train-*.npz")
-    parameters.write_text(before.replace("rank: 2", "rank: 3"))
+    wait_for(project, process, "metrics/training_log.csv")  # while the first step is compiled
+    write_params(SETTINGS | {"lora.rank": 3})
     errors = process.communicate(timeout=600)[1]
     assert process.returncode == 1 and "Traceback" not in errors
     assert "error: params.yaml was changed while this stage ran (lora: " in errors
     assert not (project / "models/lora.npz").exists()
 
-    parameters.write_text(before)
+    write_params(SETTINGS)
     out, errors = start(project).communicate(timeout=600)
     assert "goes on after step 40" in errors and "40 steps -> models/lora.npz" in out
 

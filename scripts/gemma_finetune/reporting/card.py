@@ -165,7 +165,7 @@ def _training(params: dict, adapter: dict, train: dict) -> list[str]:
         if value is not None:
             settings[f"train.{key}"] = value
     settings["model.dtype"] = params["model"]["dtype"]
-    for key in ("cache_length", "prefill_lengths"):
+    for key in ("cache_length", "prefill_lengths", "calibration_tokens"):
         settings[f"export.{key}"] = params["export"][key]
     figures = sorted(item for item in train.items() if item[0] != "settings")
     rows = []

@@ -49,6 +49,8 @@ class LoRASave(keras.callbacks.Callback):
 class MetricsLogger(keras.callbacks.Callback):
     """A row for each step; `tokens` are the supervised ones, `val_loss` is the latest.
 
+    `base_loss` is the validation loss before training; None until it is known.
+
     Once `open` was called, each row is in the file as soon as its step is done; `close` writes the
     whole file again, since DVC may have put an older one in its place (`dvc exp run --queue`). CSV,
     because that is what `dvc plots` reads. No wall-clock times, so that a rerun writes the same
@@ -57,15 +59,13 @@ class MetricsLogger(keras.callbacks.Callback):
 
     FIELDS = ("step", "epoch", "loss", "val_loss", "learning_rate", "grad_norm", "tokens")
 
-    def __init__(
-        self,
-        schedule: keras.optimizers.schedules.LearningRateSchedule,
-        val_loss: float | None = None,
-    ) -> None:
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
         super().__init__()
         self.rows: list[tuple] = []
         self.file: TextIO | None = None
-        self.epoch, self.val_loss = 0, val_loss
+        self.epoch = 0
+        self.base_loss: float | None = None
+        self.val_loss: float | None = None
         # Without jit, the schedule's `cond` would compile anew every step: 50 ms.
         self.schedule = jax.jit(schedule)
 

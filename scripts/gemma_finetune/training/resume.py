@@ -140,7 +140,9 @@ class RunFile:
 
 
 class SaveState(keras.callbacks.Callback):
-    """Writes a checkpoint every `every` steps or `minutes`, and after each validated epoch.
+    """Writes a checkpoint every `every` steps or `minutes`, and around each validation.
+
+    So a validation that is cut off costs no more than one step beside itself.
 
     `variables` are all that a step changes. Put it after `best` and `log` in the list of callbacks.
     """
@@ -160,9 +162,9 @@ class SaveState(keras.callbacks.Callback):
         self.saved_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        ends_epoch = batch == self.params["steps"] - 1  # saved after its validation
+        left = self.params["steps"] - 1 - batch  # in this epoch; after its last, it is validated
         is_late = time.monotonic() - self.saved_at >= 60 * self.minutes
-        if (is_late or len(self.log.rows) % self.every == 0) and not ends_epoch:
+        if left and (is_late or left == 1 or len(self.log.rows) % self.every == 0):
             self.save()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -183,6 +185,7 @@ class SaveState(keras.callbacks.Callback):
             arrays[f"best/{name}"] = array
         facts = {
             "best": [self.best.best, self.best.best_epoch],
+            "base_loss": self.log.base_loss,
             "val_loss": self.log.val_loss,
             "rows": self.log.rows,
         }
@@ -200,6 +203,6 @@ class SaveState(keras.callbacks.Callback):
         best = {name: array for name, array in arrays.items() if name.startswith("best/")}
         self.best.weights = {name.removeprefix("best/"): array for name, array in best.items()}
         self.best.best, self.best.best_epoch = facts["best"]
-        self.log.val_loss = facts["val_loss"]
+        self.log.base_loss, self.log.val_loss = facts["base_loss"], facts["val_loss"]
         self.log.rows = [tuple(row) for row in facts["rows"]]
         return True

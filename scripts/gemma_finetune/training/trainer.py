@@ -88,12 +88,13 @@ class GemmaTrainer:
             held_out = Batches(validation, config.batch_size, share=share_of_batch())
         best, memory = LoRASave(self.adapters), MemoryMonitor()
         with StopOnInterrupt() as interrupt:
-            base_loss = self._validate_base(held_out, interrupt) if held_out else None
-            log = MetricsLogger(cosine_schedule(config, steps), base_loss)
+            log = MetricsLogger(cosine_schedule(config, steps))
             state = []
             if file:
                 state.append(self._restored_state(file, best, log))
                 interrupt.save = state[0].save
+            if held_out and log.base_loss is None:
+                log.base_loss = log.val_loss = self._validate_base(held_out, interrupt)
             if log_file and is_first_process():
                 log.open(log_file)
 
@@ -114,7 +115,7 @@ class GemmaTrainer:
 
         if is_first_process():
             print(f"peak memory: {memory}")
-        metrics = self._metrics(train, log, best, base_loss)
+        metrics = self._metrics(train, log, best)
         return TrainingResult(weights=best.weights, log=log, metrics=metrics)
 
     def _validate_base(self, held_out: Batches, interrupt: StopOnInterrupt) -> float:
@@ -173,9 +174,7 @@ class GemmaTrainer:
             print(f"goes on after step {len(log.rows)} of a run that was stopped", file=sys.stderr)
         return state
 
-    def _metrics(
-        self, train: PackedRows, log: MetricsLogger, best: LoRASave, base_loss: float | None
-    ) -> dict[str, float]:
+    def _metrics(self, train: PackedRows, log: MetricsLogger, best: LoRASave) -> dict[str, float]:
         """What metrics/train.json says of the run."""
         filled = train.count_tokens() / (len(train) * train.length)
         weights = adapter_weights(self.adapters)
@@ -186,9 +185,9 @@ class GemmaTrainer:
             "padding_fraction": round(1 - filled, 4),
             "trainable_parameters": sum(array.size for array in weights.values()),
         }
-        if base_loss is not None:
+        if log.base_loss is not None:
             metrics |= {
-                "base_val_loss": round(base_loss, 5),
+                "base_val_loss": round(log.base_loss, 5),
                 "val_loss": round(best.best, 5),
                 "best_epoch": best.best_epoch,
             }

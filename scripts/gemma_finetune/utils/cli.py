@@ -85,5 +85,5 @@ def _asks_for_help(arguments: int) -> bool:
         return True
     if len(found) != arguments:
         name = Path(script).name
-        raise UserError(f"{name}: {arguments} arguments expected, {len(found)} given\n\n{usage}")
+        raise UserError(f"{name}: expected arguments: {arguments}, given: {len(found)}\n\n{usage}")
     return False
