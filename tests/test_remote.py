@@ -106,6 +106,7 @@ def test_credentials_stay_out_of_git(pushed_to_s3):
     assert ".dvc/config" in git_files(clone) and ".dvc/config.local" not in git_files(clone)
 
 
+@pytest.mark.parametrize("pushed", ["folder"], indirect=True)  # from a bucket it is the same
 def test_an_experiment_in_a_clone_with_nothing_pulled_fetches_only_what_train_reads(teammate):
     """Train then finds a stand-in where its base should be, and stops: what was fetched is what
     counts here.
