@@ -50,7 +50,7 @@ def read_backbone(directory: Path, dtype: str) -> keras_hub.models.Gemma3Backbon
     try:
         with without_tensorflow():
             return keras_hub.models.Gemma3Backbone.from_preset(path, dtype=dtype)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{directory}: its weights are damaged or not those of its config.json "
             f"({type(error).__name__}: {str(error)[:200]}); run the stage that makes it again"
