@@ -21,7 +21,11 @@ def test_a_hugging_face_directory_is_taken_as_it_is(base_dir, tmp_path):
 
 
 def save_preset(base_dir, preset, dtype):
-    load_gemma_model(base_dir, dtype=dtype).save_to_preset(str(preset))
+    return save(load_gemma_model(base_dir, dtype=dtype), base_dir, preset)
+
+
+def save(backbone, base_dir, preset):
+    backbone.save_to_preset(str(preset))
     assets = preset / "assets" / "tokenizer"
     assets.mkdir(parents=True)
     shutil.copyfile(base_dir / "tokenizer.model", assets / "vocabulary.spm")
@@ -133,10 +137,17 @@ def test_damaged_files_are_named_with_what_to_do(source, tmp_path):
 
 
 def test_weights_of_a_keras_hub_preset_are_checked(base_dir, tmp_path):
-    preset = save_preset(base_dir, tmp_path / "preset", "float32")
-    rewrite(preset / "config.json", {"config": {"layers": 1}})
-    with pytest.raises(UserError, match="preset/config.json is damaged .*vocabulary_size is null"):
+    backbone = load_gemma_model(base_dir)
+    norm = backbone.get_layer("decoder_block_2").pre_ffw_norm.scale
+    norm.assign(np.full(norm.shape, np.nan))
+    preset = save(backbone, base_dir, tmp_path / "preset")
+    name = "model.layers.2.pre_feedforward_layernorm.weight"
+    with pytest.raises(UserError, match=f"/preset: {name} holds NaN"):
         import_preset(preset, tmp_path / "base")
+
+    (preset / "model.weights.h5").write_bytes(b"cut short")
+    with pytest.raises(UserError, match="preset: its weights are damaged .* download the model"):
+        import_preset(preset, tmp_path / "other")
 
 
 def test_an_incomplete_directory_names_what_is_missing(base_dir, tmp_path):

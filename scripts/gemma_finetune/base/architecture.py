@@ -151,7 +151,7 @@ def _rope(config: dict[str, Any], kind: str) -> Iterator[tuple[str, Any, Any]]:
     if kind == "full_attention":
         rope |= config.get("rope_scaling") or {}
 
-    rope_type = rope.pop("rope_type", rope.pop("type", "default"))
+    rope_type = rope.pop("rope_type", "default")
     factor = rope.pop("factor", 1)
     yield f"rope_parameters.{kind}", rope, {"rope_theta": theta}
     if rope_type != "linear":

@@ -107,7 +107,7 @@ def _export_keras_hub(source: Path, directory: Path, config: dict[str, Any]) -> 
 
     vocabulary = _need(source / "assets" / "tokenizer" / "vocabulary.spm")
     dtype = "bfloat16" if saved_dtype(config["config"]) == "bfloat16" else "float32"
-    export_backbone(read_backbone(source, dtype), directory)
+    export_backbone(read_backbone(source, dtype, remedy=AGAIN), directory)
     shutil.copyfile(vocabulary, directory / "tokenizer.model")
 
     exported = read_json(directory / "config.json")
