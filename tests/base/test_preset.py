@@ -1,9 +1,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import transformers
 from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from gemma_finetune.base.preset import import_preset
 from gemma_finetune.models.loader import keras_hub, load_gemma_model
@@ -19,7 +21,11 @@ def test_a_hugging_face_directory_is_taken_as_it_is(base_dir, tmp_path):
 
 
 def save_preset(base_dir, preset, dtype):
-    load_gemma_model(base_dir, dtype=dtype).save_to_preset(str(preset))
+    return save(load_gemma_model(base_dir, dtype=dtype), base_dir, preset)
+
+
+def save(backbone, base_dir, preset):
+    backbone.save_to_preset(str(preset))
     assets = preset / "assets" / "tokenizer"
     assets.mkdir(parents=True)
     shutil.copyfile(base_dir / "tokenizer.model", assets / "vocabulary.spm")
@@ -43,10 +49,7 @@ def test_a_keras_hub_preset_ends_as_the_same_files(base_dir, tmp_path):
     assert keras_hub.models.Gemma3Backbone.from_preset(str(tmp_path / "base")).num_layers == 6
 
 
-def test_sharded_weights_are_joined(base_dir, tmp_path):
-    from safetensors.numpy import load_file, save_file
-
-    source = shutil.copytree(base_dir, tmp_path / "source")
+def test_sharded_weights_are_joined(source, tmp_path):
     tensors = load_file(source / "model.safetensors")
     (source / "model.safetensors").unlink()
     names = sorted(tensors)
@@ -61,50 +64,90 @@ def test_sharded_weights_are_joined(base_dir, tmp_path):
     assert all(joined[name].tobytes() == tensors[name].tobytes() for name in names)
 
 
-@pytest.mark.parametrize(
-    ("config", "says"),
-    [
-        ({"model_type": "gemma3"}, "'gemma3' model; only text Gemma 3"),
-        ({"model_type": "llama"}, "'llama' model; only text Gemma 3"),
-        ({"registered_name": "keras_hub>BertBackbone"}, "BertBackbone' preset; only Gemma 3"),
-        (
-            {"registered_name": "keras_hub>Gemma3Backbone", "config": {"vision_encoder": {}}},
-            "vision encoder",
-        ),
-        (
-            {"model_type": "gemma3_text", "final_logit_softcapping": 30.0},
-            "soft-caps its logits .final_logit_softcapping., which is not supported",
-        ),
-        (
-            {"model_type": "gemma3_text", "attn_logit_softcapping": 50.0},
-            "soft-caps its attention logits",
-        ),
-        (
-            {"model_type": "gemma3_text", "use_bidirectional_attention": True},
-            "attends to later tokens, as an embedding model does",
-        ),
-        (
-            {
-                "registered_name": "keras_hub>Gemma3Backbone",
-                "config": {"final_logit_soft_cap": 30.0},
-            },
-            "soft-caps its logits .final_logit_soft_cap.",
-        ),
-    ],
-)
-def test_other_models_are_refused(tmp_path, config, says):
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=says):
-        import_preset(tmp_path, tmp_path / "base")
+@pytest.fixture
+def source(base_dir, tmp_path):
+    return shutil.copytree(base_dir, tmp_path / "source")
 
 
-@pytest.mark.parametrize("change", [{"num_hidden_layers": 7}, {"vocab_size": 9}])
-def test_weights_of_another_model_are_refused(base_dir, tmp_path, change):
-    source = shutil.copytree(base_dir, tmp_path / "source")
+def rewrite(path, changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_copy_of_the_embedding_is_left_out(source, base_dir, tmp_path):
+    tensors = load_file(source / "model.safetensors")
+    copy = {"lm_head.weight": tensors["model.embed_tokens.weight"]}
+    save_file(tensors | copy, source / "model.safetensors")
+    import_preset(source, tmp_path / "base")
+    written = load_file(tmp_path / "base" / "model.safetensors")
+    assert written.keys() == tensors.keys()
+    assert all(written[name].tobytes() == tensors[name].tobytes() for name in tensors)
+
+    save_file(
+        tensors | {"lm_head.weight": copy["lm_head.weight"] + 1}, source / "model.safetensors"
+    )
+    with pytest.raises(UserError, match="source: lm_head.weight differs from model.embed_tokens"):
+        import_preset(source, tmp_path / "other")
+
+
+def test_sizes_that_transformers_has_by_default_are_written(source, tmp_path):
+    """head_dim is 256 there by default: a query then has 4 x 256 rows, and a key 256."""
     config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps(config | change))
-    with pytest.raises(UserError, match="not those of its config.json, .* found 6 layers"):
+    del config["head_dim"], config["sliding_window"], config["query_pre_attn_scalar"]
+    (source / "config.json").write_text(json.dumps(config))
+    tensors = load_file(source / "model.safetensors")
+    rows = {"q_proj": (1024, 32), "k_proj": (256, 32), "v_proj": (256, 32), "o_proj": (32, 1024)}
+    for name in tensors:
+        shape = rows.get(name.split(".")[-2]) or ((256,) if name.endswith("k_norm.weight") else ())
+        shape = shape or ((256,) if name.endswith("q_norm.weight") else tensors[name].shape)
+        tensors[name] = np.ones(shape, np.float32)
+    save_file(tensors, source / "model.safetensors")
+    import_preset(source, tmp_path / "base")
+    written = json.loads((tmp_path / "base" / "config.json").read_text())
+    assert (written["head_dim"], written["sliding_window"]) == (256, 4096)
+    assert load_gemma_model(tmp_path / "base").head_dim == 256
+
+
+def test_the_precision_is_that_of_the_weights(source, tmp_path):
+    rewrite(source / "config.json", {"dtype": "bfloat16"})
+    import_preset(source, tmp_path / "base")
+    assert json.loads((tmp_path / "base" / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_a_tokenizer_of_another_model_is_refused(source, base_dir, tmp_path, tokenizer):
+    rows = tokenizer.vocabulary_size - 1
+    rewrite(source / "config.json", {"vocab_size": rows})
+    tensors = load_file(source / "model.safetensors")
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:rows]
+    save_file(tensors, source / "model.safetensors")
+    with pytest.raises(UserError, match=f"has {rows + 1} pieces and its embedding {rows} rows"):
         import_preset(source, tmp_path / "base")
+
+
+def test_damaged_files_are_named_with_what_to_do(source, tmp_path):
+    weights, config = source / "model.safetensors", source / "config.json"
+    for path, content, says in (
+        (weights, b"version https://git-lfs.github.com/spec/v1\n", "fetch .* with `git lfs pull`"),
+        (weights, bytes(99), "model.safetensors: damaged .*; download the model again"),
+        (config, b'{"model_type": ', "not valid JSON .*; download the model again"),
+        (config, b"[]", "config.json is no configuration of a model"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=says):
+            import_preset(source, tmp_path / f"base {says[:4]}")
+
+
+def test_weights_of_a_keras_hub_preset_are_checked(base_dir, tmp_path):
+    backbone = load_gemma_model(base_dir)
+    norm = backbone.get_layer("decoder_block_2").pre_ffw_norm.scale
+    norm.assign(np.full(norm.shape, np.nan))
+    preset = save(backbone, base_dir, tmp_path / "preset")
+    name = "model.layers.2.pre_feedforward_layernorm.weight"
+    with pytest.raises(UserError, match=f"/preset: {name} holds NaN"):
+        import_preset(preset, tmp_path / "base")
+
+    (preset / "model.weights.h5").write_bytes(b"cut short")
+    with pytest.raises(UserError, match="preset: its weights are damaged .* download the model"):
+        import_preset(preset, tmp_path / "other")
 
 
 def test_an_incomplete_directory_names_what_is_missing(base_dir, tmp_path):

@@ -56,10 +56,13 @@ def test_a_download_says_which_revision_it_was(
     downloaded = tmp_path / "cache" / folder
     downloaded.parent.mkdir(parents=True)
     downloaded.symlink_to(base_dir)
-    monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda *args, **options: str(downloaded)
-    )
-    monkeypatch.setattr(kagglehub, "model_download", lambda handle: str(downloaded))
+
+    def download(name, path="", **options):
+        return str(downloaded / path)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(kagglehub, "model_download", download)
     write_params({"model.preset": preset})
     runpy.run_path(str(SCRIPTS / "base.py"))["main"]()
     source = json.loads((tmp_path / "models/base/source.json").read_text())

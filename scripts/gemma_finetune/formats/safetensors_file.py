@@ -11,7 +11,9 @@ from gemma_finetune.utils.cli import UserError
 
 
 @contextmanager
-def open_weights(path: str | Path) -> Iterator[safe_open]:
+def open_weights(
+    path: str | Path, remedy: str = "run the stage that makes it again"
+) -> Iterator[safe_open]:
     """The opened file, which gives its tensors as numpy arrays.
 
     UserError if it is empty, cut short or not a safetensors file. Errors in the block count, too.
@@ -21,7 +23,4 @@ def open_weights(path: str | Path) -> Iterator[safe_open]:
             yield file
     # KeyError and TypeError: a tensor of a type that numpy lacks
     except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: damaged or cut short, or no weights ({error}); "
-            "run the stage that makes it again"
-        )
+        raise UserError(f"{path}: damaged or cut short, or no weights ({error}); {remedy}")

@@ -38,7 +38,7 @@ class ModelConfig:
     `watch`: a preset that is a directory once more, as a dependency of the stage `base`.
     """
 
-    preset: str
+    preset: Annotated[str, Field(min_length=1)]
     watch: str
     dtype: Annotated[Literal["auto", "bfloat16", "float32"], BeforeValidator(_not_float16)]
     seed: int

@@ -41,7 +41,9 @@ def load_gemma_model(
     return read_backbone(directory, dtype)
 
 
-def read_backbone(directory: Path, dtype: str) -> keras_hub.models.Gemma3Backbone:
+def read_backbone(
+    directory: Path, dtype: str, remedy: str = "run the stage that makes it again"
+) -> keras_hub.models.Gemma3Backbone:
     """A Gemma 3 from a directory in Hugging Face or KerasHub layout, as keras-hub reads it.
 
     UserError if its weights are damaged or do not fit its config.json.
@@ -50,10 +52,10 @@ def read_backbone(directory: Path, dtype: str) -> keras_hub.models.Gemma3Backbon
     try:
         with without_tensorflow():
             return keras_hub.models.Gemma3Backbone.from_preset(path, dtype=dtype)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{directory}: its weights are damaged or not those of its config.json "
-            f"({type(error).__name__}: {str(error)[:200]}); run the stage that makes it again"
+            f"({type(error).__name__}: {str(error)[:200]}); {remedy}"
         )
 
 

@@ -131,12 +131,12 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, remedy: str = "run the stage that makes it again") -> Any:
     """The JSON value in `path`. UserError if it is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); run the stage that makes it again")
+        raise UserError(f"{path}: not valid JSON ({error}); {remedy}")
 
 
 def write_jsonl(path: str | Path, rows: Iterable) -> int:
