@@ -5,6 +5,11 @@ UV ?= $(shell command -v uv)
 # Which torch is in .venv: the stamp says it. A new .venv gets the CPU build.
 INSTALLED_TORCH := $(or $(shell cat .venv/installed 2> /dev/null),cpu)
 TORCH ?= $(INSTALLED_TORCH)
+ifneq ($(TORCH),cpu)
+ifneq ($(TORCH),cuda)
+$(error TORCH is "$(TORCH)": say TORCH=cpu or TORCH=cuda)
+endif
+endif
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 # Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH it was started with.
 SHELL := /bin/bash
@@ -81,11 +86,19 @@ SWITCH_TORCH := $(if $(filter-out $(INSTALLED_TORCH),$(TORCH)),--force-reinstall
 	@$(PYTHON) -c '$(CHECK_PYTHON)'
 	@echo "installing requirements.lock into .venv: a few minutes, 5.2 GB (with TORCH=cuda several more)"
 	$(VENV)
-	@if [ $(TORCH) = cpu ] && [ "$$(uname)" = Linux ] && $(PYTHON) -c '$(FIND_TORCH)' 2>/dev/null; \
-	then $(INSTALL_TORCH) --index-url $(TORCH_CPU) || true; \
+	@if [ $(TORCH) = cpu ] && [ "$$(uname)" = Linux ]; then \
+	if $(PYTHON) -c '$(FIND_TORCH)' 2> /dev/null; \
+	then $(INSTALL_TORCH) --index-url $(TORCH_CPU) $(if $(SWITCH_TORCH),,|| true); \
+	elif [ -n "$(SWITCH_TORCH)" ]; then \
+	echo "$(TORCH_CPU) does not answer: torch's CUDA build stays. Try again later, or run make without TORCH=cpu" >&2; \
+	exit 1; fi; \
 	elif [ -n "$(SWITCH_TORCH)" ]; then $(INSTALL_TORCH); fi
 	$(INSTALL) -r $<
-	echo $(TORCH) > $@
+	@$(TORCH_THERE) > $@
+
+# What the stamp says: on Linux the build that is there, which without PyTorch's index is PyPI's.
+TORCH_THERE = if [ "$$(uname)" != Linux ]; then echo $(TORCH); \
+	elif ls .venv/lib/*/site-packages | grep -q '^torch-.*+cpu\.'; then echo cpu; else echo cuda; fi
 
 # What tests, style checks and benchmarks need besides.
 .venv/installed-dev: requirements-dev.lock .venv/installed

@@ -185,31 +185,28 @@ def chromium(path, args):
     short question, and the best decode speed, which the page counts until the answer ends.
     """
     import tempfile
-    import threading
 
-    import web
-    from gemma_finetune.web import chromium as browser
-    from gemma_finetune.web.errors import ContextFull
-    from gemma_finetune.web.layout import lay_out
+    from gemma_finetune.web.chat import Chat, ContextFull
+    from gemma_finetune.web.chromium import open_chromium
+    from gemma_finetune.web.layout import PAGE, RUNTIME, lay_out
     from gemma_finetune.web.npm import install
-    from gemma_finetune.web.server import address, open_server
+    from gemma_finetune.web.server import served
 
-    modules = install(web.PAGE, web.RUNTIME)
+    modules = install(PAGE, RUNTIME)
     with tempfile.TemporaryDirectory() as folder:
-        lay_out(Path(folder) / "site", web.PAGE, modules, [path], web.LICENCE)
-        with open_server(Path(folder) / "site", 0) as server, browser.open_chromium(600) as page:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+        lay_out(Path(folder) / "site", modules, [path])
+        with served(Path(folder) / "site") as url, open_chromium() as page:
+            chat = Chat(page, seconds=600)
             start = time.perf_counter()
-            page.goto(address(server))
-            browser.wait_until_ready(page)
+            page.goto(url)
+            chat.wait_until_ready()
             load, speeds, firsts = time.perf_counter() - start, [], []
             for _ in range(args.repeats):
-                browser.new_chat(page)
+                chat.new_chat()
                 with suppress(ContextFull):  # a model that goes on to the end of its context
-                    browser.ask(page, QUESTION[0]["content"], 0)
-                speeds.append(browser.speed(page) or 0)
-                firsts.append(browser.first_token(page))
-            server.shutdown()
+                    chat.ask(QUESTION[0]["content"], 0)
+                speeds.append(chat.speed() or 0)
+                firsts.append(chat.first_token())
     return {"load s": load, "decode tok/s": max(speeds), "first text s": firsts[0]}
 
 

@@ -32,10 +32,8 @@ import json
 import statistics
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from gemma_finetune.formats.chat_template import fold_system
@@ -43,14 +41,14 @@ from gemma_finetune.inference.bundle_inference import BundleBackend
 from gemma_finetune.inference.interface import PromptTooLong
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.runtime.threads import thread_count
-from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import read_jsonl, require
-from gemma_finetune.web import chromium, firefox
-from gemma_finetune.web.errors import ContextFull
-from gemma_finetune.web.layout import lay_out
+from gemma_finetune.web.chat import Chat, ContextFull
+from gemma_finetune.web.chromium import open_chromium
+from gemma_finetune.web.firefox import open_firefox
+from gemma_finetune.web.layout import PAGE, RUNTIME, lay_out
 from gemma_finetune.web.npm import install
-from gemma_finetune.web.server import address, open_server
-from web import LICENCE, PAGE, RUNTIME
+from gemma_finetune.web.server import served
 
 RUNTIMES = ("chromium", "firefox", "gpu")
 
@@ -125,22 +123,20 @@ def answers_in_a_browser(
     bundle: Path, conversations: Sequence[Sequence[str]], name: str
 ) -> tuple[list[Answers], list[float]]:
     """The answers, and tokens per second of the last answer of each conversation."""
-    browser = firefox if name == "firefox" else chromium
-    open_browser = firefox.open_firefox if name == "firefox" else chromium.open_chromium
+    open_browser = open_firefox if name == "firefox" else open_chromium
     modules = install(PAGE, RUNTIME)
+    found, speeds = [], []
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site"
-        lay_out(site, PAGE, modules, [bundle], LICENCE)
-        found, speeds = [], []
-        with open_server(site, port=0) as server, open_browser(seconds=600) as page:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            page.goto(address(server))
-            browser.wait_until_ready(page)
+        lay_out(site, modules, [bundle])
+        with served(site) as url, open_browser() as page:
+            page.goto(url)
+            chat = Chat(page, seconds=600)
+            chat.wait_until_ready()
             for questions in conversations:
-                browser.new_chat(page)
-                found.append(whole_answers(partial(browser.ask, page), questions))
-                speeds.append(browser.speed(page))
-            server.shutdown()
+                chat.new_chat()
+                found.append(whole_answers(chat.ask, questions))
+                speeds.append(chat.speed())
     return found, [speed for speed in speeds if speed]
 
 
@@ -214,7 +210,10 @@ def parse_arguments() -> argparse.Namespace:
         help="default: %(default)s",
     )
     parser.add_argument("--limit", type=int, help="how many conversations (default: all)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.limit is not None and args.limit < 1:
+        raise UserError(f"--limit {args.limit}: compare at least one conversation")
+    return args
 
 
 if __name__ == "__main__":

@@ -2,30 +2,66 @@
 #
 #     bash point.sh URL NAME [OPTIONS OF dvc exp run]
 #
-# docs/grid.md has it on several machines, under Slurm and on Ray. LIMIT=4h stops it after that time,
-# which needs GNU's timeout: macOS has it only from `brew install coreutils`.
+# docs/grid.md has it on several machines, under Slurm and on Ray. Two variables:
+#
+# - LIMIT=4h stops it after that time, which needs GNU's timeout: macOS has it only from
+#   `brew install coreutils`.
+# - COMMIT is the commit to run, in full. Without it: the one that a clone of URL has.
 set -euo pipefail
-url=$1 name=$2
-shift 2
-if [ -n "${LIMIT:-}" ] && ! command -v timeout > /dev/null; then
-  echo "LIMIT needs the command timeout (brew install coreutils); or leave LIMIT out" >&2
-  exit 1
-fi
+
+# A function, because bash may read this file from its standard input, as commands do.
+main() {
+  check_arguments "$@"
+  local url=$1 name=$2 status=0
+  shift 2
+  enter_clone "$url" "$name"
+
+  # Left by a run that ended before its figures were shared: the stages come from the cache.
+  dvc exp remove --quiet "$name" 2> /dev/null || true
+
+  limited dvc exp run --pull --allow-missing --name "$name" "$@" || status=$?
+
+  python scripts/share.py # the stages that ended, even if not all did
+  [ $status = 0 ] || exit $status
+  dvc exp push --no-cache origin "$name" # its figures; share.py pushed the files
+}
+
+check_arguments() {
+  [ $# -ge 2 ] || fail "usage: bash point.sh URL NAME [OPTIONS OF dvc exp run]"
+  [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
+    fail "'$2' names a folder and an experiment: use letters, digits, '.', '_' and '-' alone"
+  [ -z "${LIMIT:-}" ] || command -v timeout > /dev/null ||
+    fail "LIMIT needs the command timeout (brew install coreutils); or leave LIMIT out"
+}
+
+# Changes to the clone ./NAME, which has the wanted commit and its parameters.
+enter_clone() {
+  local url=$1 name=$2 wanted=${COMMIT:-} found
+  if [ ! -e "$name" ]; then
+    git clone --quiet "$url" "$name"
+    [ -z "$wanted" ] || git -C "$name" checkout --quiet "$wanted"
+  fi
+  [ -e "$name/.git" ] || fail "./$name is there and is no clone: choose another folder or name"
+
+  # A clone of an earlier run. With other code, it would be another point of the same name.
+  [ -n "$wanted" ] || wanted=$(git ls-remote "$url" HEAD)
+  wanted=${wanted%%[[:space:]]*}
+  found=$(git -C "$name" rev-parse HEAD)
+  [ "$found" = "$wanted" ] || fail "./$name has commit $found, but this run is of $wanted:" \
+    "remove the folder to start anew, or set COMMIT=$found to finish what it began"
+
+  cd "$name"
+  git checkout --quiet HEAD -- params.yaml # an earlier run's -S changed it
+}
 
 # Runs a command, for as long as LIMIT says.
 limited() {
   if [ -n "${LIMIT:-}" ]; then timeout "$LIMIT" "$@"; else "$@"; fi
 }
 
-[ -d "$name" ] || git clone --quiet "$url" "$name"
-cd "$name"
+fail() {
+  echo "$*" >&2
+  exit 1
+}
 
-# Left by a run that ended before its figures were shared: the stages themselves come from the cache.
-dvc exp remove --quiet "$name" 2> /dev/null || true
-
-status=0
-limited dvc exp run --pull --allow-missing --name "$name" "$@" || status=$?
-
-python scripts/share.py # the stages that ended, even if not all did
-[ $status = 0 ] || exit $status
-dvc exp push --no-cache origin "$name" # its figures; share.py pushed the files
+main "$@"; exit

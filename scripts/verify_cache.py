@@ -10,15 +10,15 @@ import argparse
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import read_json
 
-LOCK = Path("dvc.lock")
 ADDED = "tracked by `dvc add`: `dvc repro` does not make it again, `dvc pull` brings it back"
 UNKNOWN = "neither in dvc.lock nor tracked by `dvc add` here"
 NEXT = """\
@@ -36,14 +36,22 @@ def main() -> None:
 
     cache = cache_folder()
     files = entries(cache)
+    if not files:
+        print(f"{cache} is empty: `dvc pull` or `dvc repro` fills it")
+        return
+    names, unlisted = outputs(cache)  # first: a file that DVC cannot read ends it at once
     damaged = find_damaged(files)
     if not damaged:
         print(f"{len(files)} files in {cache}: each is what its name says")
         return
 
-    names = outputs(cache)
     for path in damaged:
         print(f"damaged: {path}: {names.get(digest_in_name(path), UNKNOWN)}")
+    if unlisted and any(digest_in_name(path) not in names for path in damaged):
+        print(
+            f"{UNKNOWN}: perhaps files of {', '.join(unlisted)}, whose list of files is damaged or "
+            "not in the cache; `dvc pull` brings them back"
+        )
     found = f"{len(damaged)} of {len(files)} files in {cache} are damaged"
     if not remove:
         raise UserError(f"{found}: remove them with `make verify REMOVE=yes`")
@@ -54,10 +62,26 @@ def main() -> None:
 
 def cache_folder() -> Path:
     """The folder of the cache that this repository uses, where DVC is told of another one, too."""
+    with opened_repo() as repo:
+        return Path(repo.cache.local.path)
+
+
+@contextmanager
+def opened_repo() -> Iterator[Any]:
+    """DVC's view of the repository. UserError if there is none or one of its files is broken."""
+    from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 
-    with Repo() as repo:
-        return Path(repo.cache.local.path)
+    try:
+        with Repo() as repo:
+            yield repo
+    except NotDvcRepoError:
+        raise UserError(f"{Path.cwd()} is not in a DVC repository: run this where dvc.yaml is")
+    except DvcException as error:
+        raise UserError(
+            f"DVC cannot read the repository: {error}; mend that file, or bring back the committed "
+            "one with `git checkout`"
+        )
 
 
 def entries(cache: Path) -> list[Path]:
@@ -90,52 +114,41 @@ def _md5(path: Path) -> str | None:
         return None
 
 
-def outputs(cache: Path) -> dict[str, str]:
-    """{MD5: path} of the files that stages made, and of those that `dvc add` tracks."""
-    names = {}
-    for digest, path in _made_by_stages():
-        names |= _with_files(cache, digest, path)
-    for digest, path in _added():
-        names |= {
-            digest: f"{name}, {ADDED}" for digest, name in _with_files(cache, digest, path).items()
-        }
-    return names
+def outputs(cache: Path) -> tuple[dict[str, str], list[str]]:
+    """What the files of a cache are: those that stages made, and those that `dvc add` tracks.
+
+    Returns {MD5: path}, and the folders whose list of files is damaged or not in the cache.
+    """
+    names, unlisted = {}, []
+    for digest, path, added in _tracked():
+        remark = f", {ADDED}" if added else ""
+        names[digest.removesuffix(".dir")] = path + remark
+        if digest.endswith(".dir"):
+            files = _listed(cache, digest)
+            if files is None:
+                unlisted.append(path)
+            for file in files or []:
+                names[file["md5"]] = f"{path}/{file['relpath']}{remark}"
+    return names, unlisted
 
 
-def _made_by_stages() -> Iterator[tuple[str, str]]:
-    """(MD5, path) of each output in dvc.lock."""
-    stages = yaml.safe_load(LOCK.read_text())["stages"] if LOCK.exists() else {}
-    for stage in stages.values():
-        for out in stage.get("outs", []):
-            yield out["md5"], out["path"]
+def _tracked() -> list[tuple[str, str, bool]]:
+    """(MD5, path, whether `dvc add` tracks it) of each output that has an MD5."""
+    with opened_repo() as repo:
+        return [
+            (out.hash_info.value, os.path.relpath(out.fs_path), stage.is_data_source)
+            for stage in repo.index.stages
+            for out in stage.outs
+            if out.hash_info
+        ]
 
 
-def _added() -> Iterator[tuple[str, str]]:
-    """(MD5, path) of each file and folder that a .dvc file names."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo() as repo:
-            outs = [
-                out for stage in repo.index.stages if stage.is_data_source for out in stage.outs
-            ]
-    except DvcException as error:
-        raise UserError(f"DVC cannot read the repository: {error}")
-    for out in outs:
-        if out.hash_info:
-            yield out.hash_info.value, os.path.relpath(out.fs_path)
-
-
-def _with_files(cache: Path, md5: str, path: str) -> dict[str, str]:
-    """{MD5: path} of an output and, if it is a folder, of the files in it."""
-    digest = md5.removesuffix(".dir")
-    names = {digest: path}
-    listing = cache / digest[:2] / f"{digest[2:]}.dir"
-    if listing.exists() and _md5(listing) == digest:
-        for file in read_json(listing):
-            names[file["md5"]] = f"{path}/{file['relpath']}"
-    return names
+def _listed(cache: Path, digest: str) -> list[dict[str, str]] | None:
+    """The files of a folder, {md5, relpath}. None if its list is damaged or not there."""
+    listing = cache / digest[:2] / digest[2:]
+    if not listing.exists() or f"{_md5(listing)}.dir" != digest:
+        return None
+    return read_json(listing)
 
 
 if __name__ == "__main__":

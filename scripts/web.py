@@ -11,14 +11,11 @@ import argparse
 from pathlib import Path
 
 from gemma_finetune.utils.cli import UserError, run
-from gemma_finetune.web.layout import find_bundles, lay_out
+from gemma_finetune.web.layout import PAGE, RUNTIME, find_bundles, lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
 
-SCRIPTS = Path(__file__).resolve().parent
-PAGE = SCRIPTS / "web"
-LICENCE = SCRIPTS.parent / "LICENSE"  # Apache-2.0, which the runtime is under, too
-RUNTIME, SITE = Path(".web/runtime"), Path(".web/site")
+SITE = Path(".web/site")
 
 
 def main() -> None:
@@ -26,7 +23,7 @@ def main() -> None:
     bundles = find_bundles(args.models)
     modules = install(PAGE, RUNTIME)
     out = args.out or SITE
-    lay_out(out, PAGE, modules, bundles, LICENCE)
+    lay_out(out, modules, bundles)
     if args.out:
         print(f"{out}: put this folder on any static host; it may lie below any path")
         return

@@ -2,8 +2,12 @@
 
 import csv
 import io
+import os
+import re
 import shutil
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -85,7 +89,7 @@ def trained(clone):
 def macos(tmp_path, monkeypatch):
     """What a stock macOS has of the commands in point.sh, and a clone. Gives what dvc was told."""
     log = tmp_path / "log"
-    (tmp_path / "point").mkdir()
+    (tmp_path / "point/.git").mkdir(parents=True)
     for name in ("dvc", "git", "python"):
         command = tmp_path / "bin" / name
         command.parent.mkdir(exist_ok=True)
@@ -95,9 +99,10 @@ def macos(tmp_path, monkeypatch):
     return log
 
 
-def point(folder):
+def point(folder, *arguments):
     """(exit status, what was printed) of point.sh."""
-    bash = ["/bin/bash", ROOT / "scripts/point.sh", "URL", "point", "-S", "lora.rank=4"]
+    arguments = arguments or ("URL", "point", "-S", "lora.rank=4")
+    bash = ["/bin/bash", ROOT / "scripts/point.sh", *arguments]
     done = subprocess.run(bash, cwd=folder, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stderr
 
@@ -105,6 +110,9 @@ def point(folder):
 def test_a_point_without_a_limit_needs_no_timeout(macos, tmp_path):
     assert point(tmp_path) == (0, "")
     assert macos.read_text().splitlines() == [
+        "ls-remote URL HEAD",
+        "-C point rev-parse HEAD",
+        "checkout --quiet HEAD -- params.yaml",
         "exp remove --quiet point",
         "exp run --pull --allow-missing --name point -S lora.rank=4",
         "scripts/share.py",
@@ -126,7 +134,99 @@ def test_a_limit_is_given_to_timeout(macos, tmp_path, monkeypatch):
     timeout.chmod(0o755)
     status, _ = point(tmp_path)
     assert status == 124
-    assert macos.read_text().splitlines()[1:] == [
+    assert macos.read_text().splitlines()[-2:] == [
         "timeout 4h dvc exp run --pull --allow-missing --name point -S lora.rank=4",
         "scripts/share.py",  # what ended is shared all the same
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("URL",), "usage: bash point.sh URL NAME"),
+        (("URL", "../rank-4"), "'../rank-4' names a folder and an experiment"),
+        (("URL", "-S"), "'-S' names a folder and an experiment"),
+        (("URL", "bin"), "./bin is there and is no clone"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused_before_anything_runs(
+    macos, tmp_path, arguments, message
+):
+    status, printed = point(tmp_path, *arguments)
+    assert status == 1 and printed.startswith(message) and len(printed.splitlines()) == 1
+    assert not macos.exists()
+
+
+def test_a_clone_of_an_earlier_run_keeps_neither_its_code_nor_its_parameters(tmp_path, monkeypatch):
+    """With real Git. The dvc of this test prints params.yaml instead of running the point."""
+    origin, log = tmp_path / "origin", tmp_path / "log"
+    (origin / "scripts").mkdir(parents=True)
+    (origin / "scripts/share.py").touch()
+    (origin / "params.yaml").write_text("rank: 8\n")
+    git(origin, "init", "-q")
+    git(origin, "add", "-A")
+    git(origin, "commit", "-qm", "first")
+    dvc = tmp_path / "bin/dvc"
+    dvc.parent.mkdir()
+    dvc.write_text(f'#!/bin/sh\n[ "$2" != run ] || cat params.yaml >> {log}\n')
+    dvc.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{dvc.parent}{os.pathsep}{os.environ['PATH']}")
+
+    assert point(tmp_path, str(origin), "rank-8") == (0, "")
+    (tmp_path / "rank-8/params.yaml").write_text("rank: 4\n")
+    git(tmp_path / "rank-8", "add", "params.yaml")
+    assert point(tmp_path, str(origin), "rank-8") == (0, "")
+    assert log.read_text() == "rank: 8\n" * 2
+
+    first = head(origin)
+    git(origin, "commit", "-q", "--allow-empty", "-m", "second")
+    second = head(origin)
+    assert point(tmp_path, str(origin), "rank-8") == (
+        1,
+        f"./rank-8 has commit {first}, but this run is of {second}: remove the folder to start "
+        f"anew, or set COMMIT={first} to finish what it began\n",
+    )
+    monkeypatch.setenv("COMMIT", first)
+    assert point(tmp_path, str(origin), "rank-8") == (0, "")
+    assert point(tmp_path, str(origin), "other") == (0, "")
+    assert head(tmp_path / "other") == first
+    assert log.read_text() == "rank: 8\n" * 4
+
+
+def head(clone):
+    command = ["git", "rev-parse", "HEAD"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=60)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("cpus, expected", [((0.0, 4.0, 2.0), 4.0), ((2.0, 64.0), 8)])
+def test_the_lines_for_ray_ask_for_no_more_than_a_machine_has(monkeypatch, cpus, expected):
+    """With a stand-in for Ray. bash gets the script on its standard input, as Ray's tasks do."""
+    asked, told = [], []
+    machines = [{"Alive": True, "Resources": {"CPU": count} if count else {}} for count in cpus]
+    ray = types.SimpleNamespace(init=lambda address: None, nodes=lambda: machines, get=list)
+    ray.remote = lambda **options: (
+        lambda function: types.SimpleNamespace(
+            options=lambda num_cpus: (
+                asked.append(num_cpus) or types.SimpleNamespace(remote=function)
+            )
+        )
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: told.append(command))
+    monkeypatch.chdir(ROOT)
+    code = re.search(r"```python\n(.*?)```", Path("docs/grid.md").read_text(), re.DOTALL)[1]
+    exec(code, {})
+    assert set(asked) == {expected}
+    assert [command[3:] for command in told] == [
+        [f"rank-{rank}", "-S", f"lora.rank={rank}"] for rank in (4, 8, 16)
+    ]
+
+
+def test_the_script_runs_from_standard_input(macos, tmp_path):
+    """Even if a command reads its standard input."""
+    (tmp_path / "bin/dvc").write_text(f'#!/bin/sh\n/bin/cat > /dev/null\necho "$@" >> {macos}\n')
+    script = (ROOT / "scripts/point.sh").read_text()
+    bash = ["/bin/bash", "-s", "URL", "point"]
+    subprocess.run(bash, cwd=tmp_path, input=script, text=True, check=True, timeout=60)
+    assert macos.read_text().splitlines()[-1] == "exp push --no-cache origin point"

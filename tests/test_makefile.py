@@ -15,11 +15,15 @@ from imports import ROOT
 Version = namedtuple("Version", "major minor micro")
 
 
-def make(*arguments, cwd=ROOT):
+def make(*arguments, cwd=ROOT, message=None):
+    """What make prints. message: what it must fail with, if it must."""
     command = ["make", "--no-print-directory", *arguments]
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(command, cwd=cwd, env=outside, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    if message is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode != 0 and message in done.stderr
     return done.stdout
 
 
@@ -76,7 +80,61 @@ def test_another_torch_replaces_the_one_that_is_installed(tmp_path, made_with, a
     commands = make("--dry-run", "UV=", "repro", f"TORCH={asked_for}", cwd=tmp_path)
     assert f"[ {asked_for} = cpu ]" in commands
     assert re.findall(r"pip install .*--force-reinstall .*torch==", commands)
-    assert f"echo {asked_for} > .venv/installed" in commands
+
+
+@pytest.mark.parametrize("asked_for", ["gpu", "CPU", "", "cpu cuda"])
+def test_another_word_than_cpu_and_cuda_is_refused(asked_for):
+    message = f'TORCH is "{asked_for}": say TORCH=cpu or TORCH=cuda'
+    make("--dry-run", "repro", f"TORCH={asked_for}", message=message)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Installs into a .venv of stand-ins, on Linux; gives a function that says which torch is there
+    and whether PyTorch's index answers, and runs make.
+    """
+    log = tmp_path / "log"
+
+    def install(*settings, there, index_answers, message=None):
+        packages = tmp_path / ".venv/lib/python3.11/site-packages"
+        (packages / {"cpu": "torch-2+cpu.dist-info", "cuda": "torch-2.dist-info"}[there]).mkdir(
+            parents=True
+        )
+        (tmp_path / ".venv/bin").mkdir()
+        for name, code in {
+            "pip": f'echo "$@" >> {log}',
+            "uname": "echo Linux",
+            "python": f"case $2 in *urllib*) exit {int(not index_answers)};; esac",
+        }.items():
+            write_command(tmp_path / ".venv/bin" / name, code)
+        make(".venv/installed", "UV=", "PYTHON=python", *settings, cwd=tmp_path, message=message)
+        installed = log.read_text().splitlines() if log.exists() else []
+        return [line.removeprefix("install ") for line in installed]
+
+    return install
+
+
+def test_without_pytorch_s_index_the_stamp_says_what_pypi_gave(tmp_path, machine):
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    (tmp_path / "requirements.lock").write_text("torch==2\n")
+    assert machine(there="cuda", index_answers=False) == [
+        "--disable-pip-version-check -r requirements.lock"
+    ]
+    assert (tmp_path / ".venv/installed").read_text() == "cuda\n"
+
+
+def test_without_pytorch_s_index_cuda_is_not_called_cpu(tmp_path, machine):
+    install_into(tmp_path, "cuda")
+    message = "whl/cpu does not answer: torch's CUDA build stays. Try again later"
+    assert machine("TORCH=cpu", there="cuda", index_answers=False, message=message) == []
+    assert (tmp_path / ".venv/installed").read_text() == "cuda\n"
+
+
+def test_the_cpu_build_replaces_cuda_s(tmp_path, machine):
+    install_into(tmp_path, "cuda")
+    torch, _ = machine("TORCH=cpu", there="cpu", index_answers=True)
+    assert re.search(r"--no-deps --force-reinstall torch==\S+ --index-url \S+/whl/cpu$", torch)
+    assert (tmp_path / ".venv/installed").read_text() == "cpu\n"
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,34 @@ def test_what_dvc_add_tracks_is_not_promised_by_dvc_repro(cache, tmp_path, monke
     printed = capsys.readouterr().out
     assert f"damaged: {listing}: raw, tracked by `dvc add`" in printed
     (unnamed,) = (path for path, name in damaged.items() if name == "raw/rows.jsonl")
-    assert f"damaged: {unnamed}: neither in dvc.lock nor tracked by `dvc add` here\n" in printed
+    unknown = "neither in dvc.lock nor tracked by `dvc add` here"
+    assert f"damaged: {unnamed}: {unknown}\n" in printed
+    assert printed.endswith(
+        f"{unknown}: perhaps files of raw, whose list of files is damaged or not in the cache; "
+        "`dvc pull` brings them back\n"
+    )
+
+
+def test_what_belongs_to_no_output_is_said(cache, tmp_path, monkeypatch, capsys):
+    (tmp_path / "dvc.lock").unlink()
+    path = damage(cache, FILES["c.txt"])
+    with pytest.raises(UserError):
+        verify(monkeypatch)
+    printed = capsys.readouterr().out
+    assert printed == f"damaged: {path}: neither in dvc.lock nor tracked by `dvc add` here\n"
+
+
+@pytest.mark.parametrize("lock", ["<<<<<<< HEAD\n", "stages: [\n", "stages: 3\n", ""])
+def test_a_broken_lock_is_one_sentence(cache, tmp_path, monkeypatch, lock):
+    (tmp_path / "dvc.lock").write_text(lock)
+    with pytest.raises(UserError, match="DVC cannot read .*dvc.lock.* `git checkout`"):
+        verify(monkeypatch)
+
+
+def test_outside_a_repository_it_says_where_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{tmp_path} is not in a DVC repository: run this where"):
+        verify(monkeypatch)
 
 
 def test_removed_when_asked_to(cache, monkeypatch, capsys):
@@ -95,8 +122,8 @@ def read_error(*_):
     raise OSError("Input/output error")
 
 
-def test_an_empty_cache_passes(tmp_path, monkeypatch, capsys):
+def test_an_empty_cache_is_said_to_be_empty(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Repo.init(no_scm=True).close()
     verify(monkeypatch)
-    assert "0 files" in capsys.readouterr().out
+    assert "md5 is empty: `dvc pull` or `dvc repro` fills it\n" in capsys.readouterr().out

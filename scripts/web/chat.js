@@ -136,8 +136,10 @@ function explain(text, task) {
   const causes = [
     [/^TASK/, `${name} is a .task, which MediaPipe runs. This page runs the .litertlm beside it.`],
     [/^HTML/, `${name} is a web page, not a model. Probably a download failed: fetch it again.`],
+    [/^ZIP/, `${name} is a ZIP archive. Unpack it, and open the .litertlm that is in it.`],
+    [/^POINTER/, `${name} is a pointer of Git LFS. Fetch the model itself with “git lfs pull”.`],
     [/^OTHER/, `${name} is not a .litertlm bundle.`],
-    [/^CUT_SHORT|read header/, `${name} is cut short at ${megabytes(bytes)}. Fetch it again.`],
+    [/^CUT_SHORT/, `${name} is cut short: it has ${text.slice(10)} bytes. Download it again.`],
     [/^the server|fetch|NetworkError/i, `${name} did not load: ${text}.`],
     [/too long|exceeds available/, 'This message does not fit into what is left of the ' +
       `${context} tokens that the model can hold. Shorten it, or press “New chat”.`],
@@ -168,10 +170,9 @@ function show(kind, text) {
 }
 
 function showSpeed({tokens, first, milliseconds, used, stopped}) {
-  const speed = (tokens - 1) / (milliseconds - first) * 1000;
   const parts = [
     stopped && 'Stopped',
-    tokens > 1 && `${speed.toFixed(0)} tokens/s`,
+    tokens > 1 && `${((tokens - 1) / (milliseconds - first) * 1000).toFixed(0)} tokens/s`,
     tokens && `First token after ${(first / 1000).toFixed(2)} s`,
     `Context: ${used} of ${context} tokens`,
   ];

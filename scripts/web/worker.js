@@ -4,32 +4,33 @@
 
 const GREEDY = {k: 1, p: 1, temperature: 1, seed: 0};
 const STOP_CHECK = 200; // milliseconds between two looks at whether the user pressed Stop
+const HEADER = 16384; // bytes in front of a bundle's first section
+const KINDS = { // what a file is instead of a bundle, by its first characters
+  HTML: /^[\s\0\ufffd]*</,
+  TASK: /^\0*PK\x03\x04.{20,30}(TF_LITE|TOKENIZER|METADATA)/s, // a zip, aligned by zeros
+  ZIP: /^PK\x03\x04/,
+  POINTER: /^version .*git-lfs/,
+};
 
 let lm, engine, conversation;
 let history = []; // the messages that were answered in full or stopped
-let cutShort = false; // whether the runtime missed a part of the model's file
 
 let last = Promise.resolve();
 onmessage = ({data}) => {
   last = last.then(() => tasks[data.task](data)).catch(error => {
-    const text = cutShort ? 'CUT_SHORT' : error?.message || String(error);
-    postMessage({is: 'error', task: data.task, text});
+    postMessage({is: 'error', task: data.task, text: error?.message || String(error)});
   });
 };
 
 const tasks = {
   async load({base, model, bytes}) {
+    const stream = await open(model, bytes); // first: a file that is refused needs no runtime
     lm = await import(base + 'runtime/index.js');
     self.Module = {
       locateFile: name => base + 'runtime/wasm/' + name,
-      print: line => console.debug(line),
-      printErr: line => {
-        cutShort ||= line.includes('too large for file size');
-        console.debug(line);
-      },
+      print: console.debug, printErr: console.debug,
     };
     await lm.loadLiteRtLm(base + 'runtime/wasm');
-    const stream = await open(model, bytes);
     // On the GPU, this version of LiteRT-LM does not run Gemma 3.
     engine = await lm.Engine.create({model: stream, backend: lm.Backend.CPU});
     await resume();
@@ -116,29 +117,53 @@ function isRevoked(url) {
   }
 }
 
-// The model as a stream that reports how much of it was read. Refuses what is no bundle.
+// The model as a stream that reports how much of it was read. Refuses what is no whole bundle.
 async function open(model, bytes) {
   const response = model instanceof Blob ? new Response(model) : await fetch(model);
   if (!response.ok) throw new Error(`the server answered ${response.status} for ${model}`);
+  const [start, content] = response.body.tee();
+  await refuse(start.getReader(), bytes);
   let loaded = 0;
   const transform = (part, out) => {
-    if (!loaded) refuse(part);
-    loaded += part.length;
-    postMessage({is: 'loading', loaded});
+    postMessage({is: 'loading', loaded: loaded += part.length});
     out.enqueue(part);
   };
   const flush = () => {
-    if (!loaded || loaded < bytes) throw new Error('CUT_SHORT');
+    if (loaded < bytes) throw cutShort(loaded, bytes);
     postMessage({is: 'preparing'});
   };
-  return response.body.pipeThrough(new TransformStream({transform, flush}));
+  return content.pipeThrough(new TransformStream({transform, flush}));
 }
 
-function refuse(start) {
-  const text = String.fromCharCode(...start.slice(0, 100)).trimStart().toLowerCase();
-  if (text.startsWith('litertlm')) return;
-  if (text.startsWith('<')) throw new Error('HTML');
-  // A .task is a zip; its entries are aligned, so that the zip may begin with zeros.
-  if (/^\0*pk/.test(text)) throw new Error('TASK');
-  throw new Error('OTHER');
+async function refuse(reader, bytes) {
+  let head = new Blob(), part;
+  while (head.size < HEADER && (part = (await reader.read()).value)) head = new Blob([head, part]);
+  reader.cancel();
+  head = await head.arrayBuffer();
+  const text = new TextDecoder().decode(head.slice(0, 100)); // without a byte order mark
+  const kind = Object.keys(KINDS).find(kind => KINDS[kind].test(text)) ?? 'OTHER';
+  if (!'LITERTLM'.startsWith(text.slice(0, 8))) throw new Error(kind);
+  const whole = Math.max(sizeByHeader(new DataView(head)), HEADER);
+  if (bytes < whole) throw cutShort(bytes, whole);
+}
+
+function cutShort(...sizes) {
+  const [there, whole] = sizes.map(size => size.toLocaleString('en'));
+  return new Error(`CUT_SHORT ${there} of at least ${whole}`);
+}
+
+// Where the last section of a bundle ends. The header is a FlatBuffer: {1: {0: [{2: end}]}}, where
+// numbers are the slots of fields. 0 if it is damaged.
+function sizeByHeader(view) {
+  const follow = at => at + view.getUint32(at, true);
+  const field = (table, slot) =>
+    table + view.getUint16(table - view.getInt32(table, true) + 4 + 2 * slot, true);
+  try {
+    const sections = follow(field(follow(field(follow(32), 1)), 0));
+    const end = (_, number) => field(follow(sections + 4 + 4 * number), 2);
+    const ends = Array.from({length: view.getUint32(sections, true)}, end);
+    return Math.max(...ends.map(at => Number(view.getBigUint64(at, true))));
+  } catch {
+    return 0;
+  }
 }

@@ -1,7 +1,6 @@
 """The bundles of the shared model, and the page with them, laid out below a path of a host."""
 
 import itertools
-import threading
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,9 @@ import pytest
 from exported import CACHE_LENGTH, bundles, exact, parts, quantized  # noqa: F401
 from gemma_finetune.inference.bundle_inference import BundleBackend
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.web.layout import lay_out
+from gemma_finetune.web.layout import PAGE, lay_out
 from gemma_finetune.web.npm import install
-from gemma_finetune.web.server import address, open_server
-from imports import ROOT, SCRIPTS
+from gemma_finetune.web.server import served
 from said import said_in_the_test_split
 
 GREEDY = Sampler()
@@ -21,7 +19,7 @@ GREEDY = Sampler()
 @pytest.fixture(scope="session")
 def modules(tmp_path_factory) -> Path:
     """node_modules of the page, from npm. Read only."""
-    return install(SCRIPTS / "web", tmp_path_factory.mktemp("npm") / "runtime", seconds=120)
+    return install(PAGE, tmp_path_factory.mktemp("npm") / "runtime", seconds=120)
 
 
 @pytest.fixture(scope="session")
@@ -29,21 +27,15 @@ def site(tmp_path_factory, modules, bundles, exact) -> Path:  # noqa: F811
     """A host's root folder. The page is in sub/path/, with two models."""
     root = tmp_path_factory.mktemp("host")
     (root / "sub").mkdir()
-    paths = [exact, bundles["litertlm"]]
-    lay_out(root / "sub" / "path", SCRIPTS / "web", modules, paths, ROOT / "LICENSE")
+    lay_out(root / "sub" / "path", modules, [exact, bundles["litertlm"]])
     return root
 
 
 @pytest.fixture(scope="session")
 def url(site) -> str:
     """Of the page, while a server runs that sends no header about security."""
-    server = open_server(site, port=0)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"{address(server)}sub/path/"
-    server.shutdown()
-    server.server_close()
-    thread.join(timeout=60)
+    with served(site) as address:
+        yield f"{address}sub/path/"
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import agreement
+from gemma_finetune.utils.cli import UserError
 from gemma_finetune.web.firefox import find_firefox
 from imports import SCRIPTS
 
@@ -102,6 +103,13 @@ def agree_on_a_gpu(folder, bundle, driver):
         text=True,
         timeout=120,
     )
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_limit_below_one_is_refused(monkeypatch, limit):
+    monkeypatch.setattr(sys, "argv", ["agreement.py", "--limit", limit])
+    with pytest.raises(UserError, match=f"--limit {limit}: compare at least one conversation"):
+        agreement.main()
 
 
 def write_test_split(folder, conversations):

@@ -14,12 +14,11 @@ import pytest
 
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.web import chromium
-from gemma_finetune.web.layout import find_bundles, lay_out
+from gemma_finetune.web.layout import PAGE, find_bundles, lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server
 from imports import ROOT, SCRIPTS
 
-PAGE = SCRIPTS / "web"
 MEDIAPIPE = "@mediapipe/tasks-genai"
 
 
@@ -43,7 +42,7 @@ def bundles(tmp_path):
     folder = tmp_path / "bundle"
     folder.mkdir()
     for name in ("int4.litertlm", "int8.litertlm", "int8.task"):
-        (folder / name).write_bytes(name.encode())
+        (folder / name).write_bytes(b"LITERTLM, as if")
     (folder / "int8.json").write_text(json.dumps({"notice": "Gemma is provided under its terms"}))
     (folder / "int4.json").write_text(json.dumps({"notice": ""}))
     return folder
@@ -65,10 +64,10 @@ def fake_npm(tmp_path, monkeypatch):
 
 def test_the_folder_has_page_runtime_and_bundles_with_int8_first(tmp_path, modules, bundles):
     out = tmp_path / "site"
-    lay_out(out, PAGE, modules, find_bundles(bundles), ROOT / "LICENSE")
+    lay_out(out, modules, find_bundles(bundles))
     assert json.loads((out / "models.json").read_text()) == [
-        {"name": "int8.litertlm", "bytes": 13},
-        {"name": "int4.litertlm", "bytes": 13},
+        {"name": "int8.litertlm", "bytes": 15},
+        {"name": "int4.litertlm", "bytes": 15},
     ]
     assert {path.name for path in (out / "models").iterdir()} == {
         "int8.litertlm",
@@ -80,7 +79,7 @@ def test_the_folder_has_page_runtime_and_bundles_with_int8_first(tmp_path, modul
     assert (out / "runtime/wasm/litertlm_wasm_internal.wasm").is_file()
     assert (out / "runtime/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert not (out / "runtime/load.d.ts").exists()
-    lay_out(out, PAGE, modules, find_bundles(bundles)[:1], ROOT / "LICENSE")  # and again
+    lay_out(out, modules, find_bundles(bundles)[:1])  # and again
     assert not (out / "models/int4.litertlm").exists()
 
 
@@ -88,7 +87,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, modules, bundles):
     (tmp_path / "home").mkdir()
     (tmp_path / "home/letter.txt").write_text("dear")
     with pytest.raises(UserError, match="home holds other files: name an empty folder"):
-        lay_out(tmp_path / "home", PAGE, modules, find_bundles(bundles), ROOT / "LICENSE")
+        lay_out(tmp_path / "home", modules, find_bundles(bundles))
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["letter.txt"]
 
 
@@ -119,6 +118,30 @@ def test_every_package_is_pinned_with_its_hash_and_without_a_registry():
 def test_models_that_are_not_there_are_named(tmp_path):
     with pytest.raises(UserError, match="has no .litertlm: make the bundles with `dvc repro"):
         find_bundles(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a pointer of Git LFS; fetch the model",
+        ),
+        (b"<!DOCTYPE html><title>Sign in</title>", "is a web page"),
+        (b"PK\x03\x04", "is a .task by its content"),
+        (b"", "is an empty file"),
+    ],
+)
+def test_a_model_that_is_something_else_is_named(bundles, content, message):
+    (bundles / "mine.litertlm").write_bytes(content)
+    with pytest.raises(UserError, match=f"mine.litertlm {message}"):
+        find_bundles(bundles)
+
+
+def test_a_folder_with_a_model_s_name_is_named(bundles):
+    (bundles / "mine.litertlm").mkdir()
+    with pytest.raises(UserError, match="mine.litertlm is not a file: remove it"):
+        find_bundles(bundles)
 
 
 def test_without_npm_it_says_how_to_get_it(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ Takes the bundle of the last run, models/bundle/int8.task.
 """
 
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from gemma_finetune.inference.bundle_inference import BundleBackend
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.web.chromium import open_chromium
 from gemma_finetune.web.npm import install
-from gemma_finetune.web.server import address, open_server
+from gemma_finetune.web.server import served
 from imports import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.webgpu]
@@ -32,10 +31,8 @@ def url(tmp_path):
     shutil.copyfile(HERE / "chat.mjs", site / "chat.mjs")
     shutil.copyfile(TASK, site / "model.task")
     (site / "index.html").write_text('<script type="module" src="chat.mjs"></script>')
-    with open_server(site, port=0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield address(server)
-        server.shutdown()
+    with served(site) as address:
+        yield address
 
 
 def test_turns_rendered_by_the_page_get_the_desktop_s_answers(url):

@@ -1,15 +1,20 @@
 """The page in a real Chromium, on the real runtime: answers, streaming, privacy, every message."""
 
+import io
 import itertools
 import json
 import re
 import socket
+import zipfile
 
 import pytest
+from litert_lm_builder import litertlm_peek
 from playwright.sync_api import expect
 
 from exported import CACHE_LENGTH
-from gemma_finetune.web.chromium import ask, converse, open_chromium, wait_until_ready
+from gemma_finetune.utils.cli import UserError
+from gemma_finetune.web.chat import Chat
+from gemma_finetune.web.chromium import open_chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -22,6 +27,7 @@ postMessage = message => {
   while (performance.now() < end);
 };
 """
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3054832\n"
 # No large buffer is given, as where memory is used up.
 NO_MEMORY = """
 const Bytes = Uint8Array;
@@ -61,7 +67,7 @@ def page(browser, url):
 def shared(browser, url):
     """A page whose model is loaded, for tests that leave it as they find it."""
     page = open_page(browser, url)
-    wait_until_ready(page)
+    Chat(page).wait_until_ready()
     yield page
     page.context.close()
 
@@ -95,7 +101,7 @@ def open_file(page, name, content):
 def test_conversations_of_the_test_split_get_the_desktop_s_answers(shared, conversations):
     page = shared
     for questions, answers in conversations:
-        assert converse(page, questions) == answers
+        assert Chat(page).converse(questions) == answers
 
 
 def test_an_answer_comes_in_pieces(shared, conversations):
@@ -112,7 +118,7 @@ def test_an_answer_comes_in_pieces(shared, conversations):
     )
     page.get_by_role("button", name="New chat").click()
     page.locator("#chat:empty").wait_for(state="attached")
-    assert ask(page, questions[0], turn=0) == answers[0]
+    assert Chat(page).ask(questions[0], turn=0) == answers[0]
     seen = [text.removeprefix("Model: ") for text in page.evaluate("window.seen")]
     grown = [text for text, _ in itertools.groupby(seen) if text]
     assert len(grown) > 2 and grown[-1] == answers[0]
@@ -126,7 +132,7 @@ def test_an_answer_comes_in_pieces(shared, conversations):
 
 def test_no_request_leaves_the_origin_and_none_can(shared, url, conversations):
     page = shared
-    converse(page, conversations[0][0])
+    Chat(page).converse(conversations[0][0])
     origin = url.removesuffix("sub/path/")
     assert len(page.requests) > 10
     assert {one.removeprefix("blob:")[: len(origin)] for one in page.requests} == {origin}
@@ -145,7 +151,7 @@ def test_stop_keeps_the_conversation_and_new_chat_ends_a_running_answer(
 ):
     questions, answers = conversations[0]
     change_worker(page, SLOWLY)
-    wait_until_ready(page)
+    Chat(page).wait_until_ready()
     began = page.locator(".model", has_text=re.compile("Model: .+"))
     send(page, chatty)
     began.wait_for()
@@ -154,14 +160,14 @@ def test_stop_keeps_the_conversation_and_new_chat_ends_a_running_answer(
     page.get_by_text("Stopped").wait_for()
     expect(page.locator(".model")).to_have_attribute("aria-busy", "false")
     stopped_after = context_used(page)
-    ask(page, "ok", turn=1)
+    Chat(page).ask("ok", turn=1)
     assert context_used(page) > stopped_after
 
     send(page, chatty)
     began.nth(2).wait_for()
     page.get_by_role("button", name="New chat").click()
-    wait_until_ready(page)
-    assert ask(page, questions[0], turn=0) == answers[0]
+    Chat(page).wait_until_ready()
+    assert Chat(page).ask(questions[0], turn=0) == answers[0]
 
 
 def context_used(page):
@@ -179,16 +185,16 @@ def test_a_full_context_is_said_and_a_new_chat_helps(shared, too_long, overflowi
     )
     page.get_by_role("button", name="New chat").click()
     page.locator("#chat:empty").wait_for(state="attached")
-    ask(page, overflowing[0], turn=0)
+    Chat(page).ask(overflowing[0], turn=0)
     send(page, overflowing[1])
     assert error(page).startswith(f"The conversation fills the {CACHE_LENGTH} tokens that this")
     expect(page.get_by_label("Message", exact=True)).to_be_disabled()
-    assert converse(page, questions) == answers
+    assert Chat(page).converse(questions) == answers
 
 
 def test_a_file_is_dropped(page, conversations):
     questions, answers = conversations[0]
-    wait_until_ready(page)
+    Chat(page).wait_until_ready()
     transfer = page.evaluate_handle(
         """async () => {
           const reply = await fetch('models/float32.litertlm');
@@ -201,20 +207,29 @@ def test_a_file_is_dropped(page, conversations):
     page.get_by_text("mine.litertlm is ready.").wait_for()
     chosen = page.locator("#model").evaluate("list => list.selectedOptions[0].text")
     assert chosen.startswith("mine.litertlm (")
-    assert converse(page, questions) == answers
+    assert Chat(page).converse(questions) == answers
 
 
 def test_files_that_are_no_bundle_are_named_in_plain_words(page, bundles, parts):
     whole = bundles["litertlm"].read_bytes()
-    size = f"{len(whole) // 2 / 1e6:.1f} MB"
+    half = whole[: len(whole) // 2]
+    size = f"at least {end_of_sections(bundles['litertlm']):,} bytes"
     for name, content, expected in [
         ("a.task", bundles["task"].read_bytes(), "a.task is a .task, which MediaPipe runs."),
         ("b.litertlm", b"\n<!doctype html><p>Not found", "b.litertlm is a web page, not a model."),
-        ("c.litertlm", whole[: len(whole) // 2], f"c.litertlm is cut short at {size}."),
-        ("e.litertlm", b"", "e.litertlm is cut short at 0.0 MB."),
+        ("c.litertlm", half, f"c.litertlm is cut short: it has {len(half):,} of {size}. Download"),
+        ("d.litertlm", whole[:20_000], f"d.litertlm is cut short: it has 20,000 of {size}."),
+        ("e.litertlm", b"", "e.litertlm is cut short: it has 0 of at least 16,384 bytes."),
         ("f.litertlm", parts.tflite.read_bytes(), "f.litertlm is not a .litertlm bundle."),
         ("g.litertlm", without_model(parts), "g.litertlm holds no chat model that this page"),
         ("h.litertlm", whole[:70_000] + bytes(len(whole) - 70_000), "h.litertlm did not load."),
+        ("i.litertlm", whole[:10], "i.litertlm is cut short: it has 10 of at least 16,384 bytes."),
+        ("j.litertlm", whole[:4], "j.litertlm is cut short: it has 4 of at least 16,384 bytes."),
+        ("k.litertlm", b"PK, as text", "k.litertlm is not a .litertlm bundle."),
+        ("l.zip", zipped("int8.litertlm"), "l.zip is a ZIP archive. Unpack it"),
+        ("m.litertlm", b"\xef\xbb\xbf<html>", "m.litertlm is a web page, not a model."),
+        ("n.litertlm", "<html>".encode("utf-16"), "n.litertlm is a web page, not a model."),
+        ("o.litertlm", LFS_POINTER, "o.litertlm is a pointer of Git LFS."),
     ]:
         open_file(page, name, content)
         assert error(page).startswith(expected)
@@ -223,10 +238,20 @@ def test_files_that_are_no_bundle_are_named_in_plain_words(page, bundles, parts)
     page.get_by_text("int8.litertlm is ready.").wait_for()
 
 
+def end_of_sections(bundle):
+    table = litertlm_peek.read_litertlm_header(str(bundle), io.StringIO()).SectionMetadata()
+    return max(table.Objects(index).EndOffset() for index in range(table.ObjectsLength()))
+
+
+def zipped(name):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, b"LITERTLM")
+    return file.getvalue()
+
+
 def without_model(parts):
     """A .litertlm of the tokenizer alone."""
-    import io
-
     from litert_lm_builder.litertlm_builder import LitertLmFileBuilder
 
     builder, file = LitertLmFileBuilder(), io.BytesIO()
@@ -243,7 +268,11 @@ def test_too_little_memory_is_said(page):
 def test_a_server_without_the_model_is_said(page):
     page.route("**/float32.litertlm", lambda route: route.fulfill(status=404))
     page.reload()
-    assert re.match("float32.litertlm did not load: the server answered 404 for http", error(page))
+    said = "the page says: float32.litertlm did not load: the server answered 404 for http"
+    with pytest.raises(UserError, match=said):
+        Chat(page).wait_until_ready()
+    with pytest.raises(UserError, match=said):
+        Chat(page).new_chat()  # which opens the model again
 
 
 @pytest.mark.parametrize("lacking", ["Worker", "WebAssembly"])

@@ -1,7 +1,6 @@
-"""Holds conversations on the page in a real Chromium, as a person would: for tests and figures."""
+"""Opens a real Chromium without a window, through Playwright."""
 
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 from gemma_finetune.utils.cli import UserError
-from gemma_finetune.web.errors import page_error
 
 NAMES = (
     "chromium",
@@ -66,53 +64,3 @@ def open_chromium(
             yield page
         finally:
             browser.close()
-
-
-def wait_until_ready(page: "Page") -> None:
-    """Waits until the page has loaded its model."""
-    page.get_by_text("is ready.").wait_for()
-
-
-def new_chat(page: "Page") -> None:
-    """Forgets what was said."""
-    page.get_by_role("button", name="New chat").click()
-    page.locator("#chat:empty").wait_for(state="attached")
-
-
-def converse(page: "Page", questions: Sequence[str]) -> list[str]:
-    """The answers to `questions` in a new chat."""
-    new_chat(page)
-    return [ask(page, question, turn) for turn, question in enumerate(questions)]
-
-
-def ask(page: "Page", question: str, turn: int) -> str:
-    """The answer to one question, the chat's number `turn`.
-
-    ContextFull if the context has no room for the whole answer, UserError if the page shows another
-    error.
-    """
-    errors = page.get_by_role("alert")
-    new_error = errors.nth(errors.count())
-    answer = page.locator("#chat .model[aria-busy=false]").nth(turn)
-    text = page.get_by_label("Message", exact=True)
-    text.fill(question)
-    text.press("Enter")
-    answer.or_(new_error).first.wait_for()
-    if new_error.count():
-        raise page_error(new_error.inner_text())
-    return (answer.text_content() or "").removeprefix("Model: ")
-
-
-def speed(page: "Page") -> float | None:
-    """Tokens a second of the last answer, as the page shows it. None for a single token."""
-    return _statistic(page, r"(\d+) tokens/s")
-
-
-def first_token(page: "Page") -> float | None:
-    """Seconds to the first token of the last answer, as the page shows it."""
-    return _statistic(page, r"First token after ([\d.]+) s")
-
-
-def _statistic(page: "Page", pattern: str) -> float | None:
-    shown = re.search(pattern, page.locator("#stats").inner_text())
-    return float(shown[1]) if shown else None

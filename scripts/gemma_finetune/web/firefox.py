@@ -1,12 +1,10 @@
-"""Holds conversations on the page in a real Firefox without a window.
+"""Opens a real Firefox without a window.
 
 Firefox speaks WebDriver BiDi itself, so no driver is needed.
 """
 
 import asyncio
-import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -20,17 +18,9 @@ from typing import Any
 import aiohttp
 
 from gemma_finetune.utils.cli import UserError
-from gemma_finetune.web.errors import page_error
 
 NAMES = ("firefox-esr", "firefox", "/Applications/Firefox.app/Contents/MacOS/firefox")
 _START_SECONDS = 60
-
-_READY = (
-    "!document.getElementById('text').disabled && "
-    "document.getElementById('send').textContent === 'Send'"
-)
-_ERRORS = "document.querySelectorAll('#chat [role=alert]')"
-_ANSWERS = "document.querySelectorAll('#chat .model[aria-busy=false]')"
 
 
 def find_firefox() -> str | None:
@@ -64,14 +54,6 @@ class Page:
         if found["type"] != "success":
             raise RuntimeError(f"Firefox cannot evaluate {expression}: {found}")
         return found["result"].get("value")
-
-    def wait_until(self, expression: str) -> None:
-        deadline = time.monotonic() + self._seconds
-        while not self.evaluate(expression):
-            if time.monotonic() > deadline:
-                shown = self.evaluate("document.body.innerText")
-                raise UserError(f"Firefox waited {self._seconds:.0f} s; the page shows: {shown}")
-            time.sleep(0.05)
 
     def close(self) -> None:
         self._runner.run(self._session.close())
@@ -134,33 +116,3 @@ def _address(log: Path, process: subprocess.Popen) -> str:
             raise UserError(f"Firefox did not start: {log.read_text()}")
         time.sleep(0.05)
     return log.read_text().split(mark)[1].split()[0]
-
-
-def wait_until_ready(page: Page) -> None:
-    """Waits until the page has loaded its model."""
-    page.wait_until(_READY)
-
-
-def new_chat(page: Page) -> None:
-    """Forgets what was said."""
-    page.evaluate("document.getElementById('new').click()")
-    page.wait_until(f"{_READY} && !document.querySelector('#chat > *')")
-
-
-def ask(page: Page, question: str, turn: int) -> str:
-    """The answer to one question, the chat's number `turn`. Errors as in `chromium.ask`."""
-    errors = page.evaluate(f"{_ERRORS}.length")
-    page.evaluate(f"document.getElementById('text').value = {json.dumps(question)}")
-    page.evaluate("document.getElementById('form').requestSubmit()")
-    page.wait_until(f"{_ANSWERS}.length > {turn} || {_ERRORS}.length > {errors}")
-    if page.evaluate(f"{_ERRORS}.length") > errors:
-        raise page_error(page.evaluate(f"{_ERRORS}[{errors}].innerText"))
-    return page.evaluate(f"{_ANSWERS}[{turn}].textContent").removeprefix("Model: ")
-
-
-def speed(page: Page) -> float | None:
-    """Tokens a second of the last answer, as the page shows it. None for a single token."""
-    shown = re.search(
-        r"(\d+) tokens/s", page.evaluate("document.getElementById('stats').innerText")
-    )
-    return float(shown[1]) if shown else None

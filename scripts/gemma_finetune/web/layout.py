@@ -10,38 +10,55 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from gemma_finetune.formats.foreign import foreign
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_json
 
-_PAGE = ("index.html", "chat.js", "worker.js", "style.css")
+_SCRIPTS = Path(__file__).resolve().parents[2]
+PAGE = _SCRIPTS / "web"  # the page's sources, and what npm shall fetch
+RUNTIME = Path(".web/runtime")  # where npm puts it, below the current folder
+
+_FILES = ("index.html", "chat.js", "worker.js", "style.css")
+_LICENCE = _SCRIPTS.parent / "LICENSE"  # Apache-2.0, which the runtime is under, too
 _LEFT_OUT = shutil.ignore_patterns("*.d.ts", "*.map", "testing")
 _DEFAULT = "int8.litertlm"  # in a browser, INT4 answers more slowly
 
 
 def find_bundles(folder: Path) -> list[Path]:
-    """The `.litertlm` files in a folder, the default model first. UserError if there are none."""
+    """The `.litertlm` files in a folder, the default model first.
+
+    UserError if there are none, and if one of them is no bundle.
+    """
     bundles = sorted(folder.glob("*.litertlm"), key=lambda path: (path.name != _DEFAULT, path.name))
     if not bundles:
         raise UserError(
             f"{folder} has no .litertlm: make the bundles with `dvc repro bundle`, or fetch them "
             "with `dvc pull models/bundle`"
         )
+    for bundle in bundles:
+        _check_bundle(bundle)
     return bundles
 
 
-def lay_out(out: Path, page: Path, modules: Path, bundles: Sequence[Path], licence: Path) -> None:
+def _check_bundle(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: remove it, or name another folder with --models")
+    if what := foreign(path):
+        raise UserError(f"{path} is {what}")
+
+
+def lay_out(out: Path, modules: Path, bundles: Sequence[Path]) -> None:
     """Writes the folder `out`, and replaces what an earlier call wrote there.
 
-    page: the folder of the page's sources. modules: node_modules. licence: of the runtime.
-    UserError if `out` holds anything else.
+    modules: node_modules with the runtime. UserError if `out` holds anything else.
     """
     out = out.resolve()
     _check_replaceable(out)
     with aside(out) as temporary:
         temporary.mkdir()
-        for name in _PAGE:
-            shutil.copyfile(page / name, temporary / name)
-        _copy_runtime(modules, temporary / "runtime", licence)
+        for name in _FILES:
+            shutil.copyfile(PAGE / name, temporary / name)
+        _copy_runtime(modules, temporary / "runtime")
         _copy_models(bundles, temporary)
 
 
@@ -50,7 +67,7 @@ def _check_replaceable(out: Path) -> None:
         raise UserError(f"{out} holds other files: name an empty folder, or one that is not there")
 
 
-def _copy_runtime(modules: Path, runtime: Path, licence: Path) -> None:
+def _copy_runtime(modules: Path, runtime: Path) -> None:
     """The runtime's JavaScript and WebAssembly.
 
     Its one import by package name becomes a path: a browser knows no package names, and an import
@@ -60,7 +77,7 @@ def _copy_runtime(modules: Path, runtime: Path, licence: Path) -> None:
     shutil.copytree(core / "dist", runtime, ignore=_LEFT_OUT)
     shutil.copytree(core / "wasm", runtime / "wasm")
     shutil.copyfile(modules / "@litertjs/wasm-utils/dist/index.js", runtime / "wasm-utils.js")
-    shutil.copyfile(licence, runtime / "LICENSE")
+    shutil.copyfile(_LICENCE, runtime / "LICENSE")
 
     load = runtime / "load.js"
     text = load.read_text(encoding="utf-8")

@@ -1,6 +1,9 @@
 """A static web server for this machine alone."""
 
 import errno
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,3 +54,16 @@ def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
 
 def address(server: ThreadingHTTPServer) -> str:
     return f"http://{HOST}:{server.server_port}/"
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of `folder`, served by a thread until the block ends."""
+    with open_server(folder, port=0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield address(server)
+        finally:
+            server.shutdown()
+            thread.join(timeout=60)
