@@ -33,6 +33,7 @@ from gemma_finetune.data.reasoning import (
     HINT,
     has_reasoning,
     is_reasoning,
+    is_reasoning_part,
     without_channels,
     without_reasoning,
 )
@@ -128,11 +129,13 @@ def settle_reasoning(
 
 
 def has_reasoning_beside(row: schemas.Row) -> bool:
-    """Whether a key of the row or of a turn holds reasoning."""
-    for extra in (row.model_extra, *(turn.model_extra for turn in schemas.turns(row))):
+    """Whether a key of the row or of a turn, or a content part, holds reasoning."""
+    turns = schemas.turns(row)
+    for extra in (row.model_extra, *(turn.model_extra for turn in turns)):
         if extra and any(is_reasoning(key, value) for key, value in extra.items()):
             return True
-    return False
+    parts = (part for turn in turns if isinstance(turn.content, list) for part in turn.content)
+    return any(is_reasoning_part(part.type, part.model_extra) for part in parts)
 
 
 class Outcome(NamedTuple):
