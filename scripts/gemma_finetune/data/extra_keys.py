@@ -62,7 +62,8 @@ def check_extra_keys(
 ) -> set[str]:
     """The names of the ignored keys: `KEY`, `turn.KEY` or `part.KEY`.
 
-    rule: `data.reasoning`. Raises a Rejection that names the first key that must not be ignored.
+    rule: `data.reasoning`. columns: `data.columns`, without those that this row is not read by.
+    Raises a Rejection that names the first key that must not be ignored.
     """
     ignored = _check_row(row, rule, columns) if row.model_extra else set()
     for _, where, turn in numbered(schemas.turns(row)):
@@ -77,7 +78,7 @@ def check_extra_keys(
 def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
     loss_mask.refuse_untrained_row(row.model_extra)
-    is_named = _is_named(row, columns)
+    is_named = "user" in columns  # the rest is left out on purpose
     for key, name, value in _extras(row, ""):
         if is_second_answer(key, value) and not _is_read(row, value):
             if not (is_named or _has_named_turns(row, columns)):
@@ -100,11 +101,6 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     return ignored
 
 
-def _is_named(row: schemas.Row, columns: Columns) -> bool:
-    """Whether `data.columns` names what is read: the rest is left out on purpose."""
-    return "user" in columns and isinstance(row, schemas.Alpaca | schemas.PairOfTurns)
-
-
 def _has_named_turns(row: schemas.Row, columns: Columns) -> bool:
     """Whether `data.columns` names the turns: other answers are left out on purpose."""
     return "messages" in columns and isinstance(row, schemas.ChatML)
@@ -122,9 +118,9 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
     is_taken = key in (columns.get("system"), columns.get("split"), columns.get("messages"))
     if is_taken and not (is_turn_list(value) and _repeats_turns(row, value)):
         raise Rejection("ambiguous", f"has `{key}`, {WHY['ambiguous']}")
-    if _is_named(row, columns):
+    if "user" in columns and key != columns.get("input"):
         return
-    part = _is_part(row, key, value)
+    part = key == columns.get("input") or _is_part(row, key, value)
     is_lost = part or _is_system_text(row, key, value)
     is_known = name in TEXT_KEYS or holds_system(key, value)
     is_column = is_known and not _is_metadata(row, name, value)
@@ -211,7 +207,8 @@ def _repeats(row: schemas.Row, value: object, is_part: bool = False) -> bool:
     if is_turn_list(value):
         return _repeats_turns(row, value)
     if is_part and isinstance(value, list | dict):
-        return all(_repeats(row, text) for text in texts_in(value))
+        found = list(texts_in(value)) or list(value)  # options may be numbers
+        return all(_repeats(row, text) for text in found)
     if not isinstance(value, str | int | float):
         return False
     text, texts = str(value).strip(), schemas.texts(row)

@@ -94,7 +94,9 @@ def _end_of_template(question: str) -> str | None:
         return line if not heading[1] or _HEADING.search(text) else None
     if "USER: " in text and line.endswith(" ASSISTANT:"):  # Vicuna's, in one line
         return "ASSISTANT:"
-    asker = _ASKER.search(text) if _ANSWERER.fullmatch(line) else None
+    if not _ANSWERER.fullmatch(line):
+        return None
+    asker = _ASKER.search(text)
     before = text[: asker.start()] if asker else text
     is_template = asker or line.lower().startswith(("assistant", "ai assistant"))
     return line if is_template and not _ASKS_FOR_THE_REST.search(before) else None

@@ -128,6 +128,8 @@ def is_part(key: str, value: object) -> bool:
         return False
     if kind == "option" or (kind == "choices" and isinstance(value, list)):
         return True
+    if kind == "choices" and isinstance(value, dict):  # of a request: `{"temperature": 0.2}`
+        return not (LETTERS | {"text"}).isdisjoint(map(str.lower, value))
     return any(not _refers(text, kind) for text in texts_in(value))
 
 

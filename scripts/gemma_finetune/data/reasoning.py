@@ -148,18 +148,26 @@ def with_reasoning(answer: str, reasoning: str | None, where: str) -> str:
     if not reasoning:
         return answer
     answer = without_channels(answer)
-    if has_reasoning(answer):
-        spans = _spans(answer, where)
-        written = "".join(answer[start:end] for start, end in spans)
-        inside = _MARKS.sub("", written).strip()
-        if inside == reasoning.strip():
-            return answer
-        if inside:
-            raise Rejection(
-                "reasoning", f"{where} has reasoning in its text and other reasoning beside it"
-            )
-        answer = without_reasoning(answer, where)
-    return _as_thought(reasoning, answer)
+    spans = _clear_spans(answer)
+    written = "".join(answer[start:end] for start, end in spans)
+    inside = _MARKS.sub("", written).strip()
+    if inside and inside == reasoning.strip():
+        return answer
+    if inside:
+        raise Rejection(
+            "reasoning", f"{where} has reasoning in its text and other reasoning beside it"
+        )
+    return _as_thought(reasoning, without_reasoning(answer, where) if spans else answer)
+
+
+def _clear_spans(answer: str) -> list[tuple[int, int]]:
+    """As `_spans`; of an answer with unclear tags, such as one about them, the beginning alone."""
+    try:
+        return _spans(answer, "")
+    except Rejection:
+        tag = _TAG.match(answer.lstrip())
+        end = _CLOSING.search(answer) if tag and tag["open"] else None
+        return [(0, end.end())] if end else []
 
 
 def _as_thought(reasoning: str, answer: str) -> str:

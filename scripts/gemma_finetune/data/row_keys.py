@@ -119,6 +119,14 @@ def is_named_pair(row: dict, columns: Columns) -> bool:
     return columns.get("user") in row and columns.get("assistant") in row
 
 
+def used_columns(row: dict, format: str, columns: Columns) -> Columns:
+    """The names of `data.columns` that a raw row has; `user` and `assistant` only together."""
+    used = {name: key for name, key in columns.items() if key in row}
+    if format == "columns" and {"user", "assistant"} <= used.keys():
+        return used
+    return {name: key for name, key in used.items() if name not in ("user", "assistant")}
+
+
 def pair_keys(row: dict, format: str, columns: Columns) -> dict[str, str]:
     """{field of Alpaca: the row's key for it}, for the fields that the row has."""
     if format == "columns" and is_named_pair(row, columns):

@@ -171,6 +171,8 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     question = as_turns(data.get("instruction"))
     answer = as_turns(data.get("output"), question)
     if is_turn_list(question) or is_turn_list(answer):
+        if "input" in data:
+            extra[keys["input"]] = data.pop("input")
         return _read_chat_pair(data | {"instruction": question, "output": answer}, extra)
 
     for field in ("instruction", "output"):  # `repair` names an empty turn

@@ -11,6 +11,8 @@ from gemma_finetune.data.blank import is_missing, is_nothing
 
 TURN_KEYS = frozenset("from role value content name tool_calls tool_call_id".split())
 
+# Of turns in JSON text, which may also be data: `[{"from": "Berlin", "to": "Paris"}]`.
+_CHAT_ROLES = frozenset("user system developer assistant gpt model ai bot chatbot tool".split())
 # A list of turns or of content parts as Python prints it.
 _PYTHON = re.compile(r"\s*\[\{'(?:role|from|content|value|type|text)': .*\}\]\s*", re.DOTALL)
 
@@ -42,17 +44,21 @@ def is_python(text: Any) -> bool:
 def as_turns(value: Any, before: Any = None) -> Any:
     """A list of turns that is one object, or JSON text as in tables; other values as they are.
 
-    before: of an answer, the question. An answer that is a list is one of the assistant's turns, or
-    repeats the question: else it may be text about a list.
+    before: of an answer, the question. JSON text of turns is an answer's text, unless these are the
+    assistant's, or repeat the question.
     """
-    turns = [value] if isinstance(value, dict) else value
-    if isinstance(value, str):
-        turns = unpacked(value)
-        role, _ = _said(turns[0]) if is_turn_list(turns) else ("", None)
-        is_question = role in ("user", "system")
-        if before is not None and is_question and not begins_with(turns, before):
-            return value
-    return turns if is_turn_list(turns) else value
+    if isinstance(value, dict):
+        return [value] if is_turn_list([value]) else value
+    if not isinstance(value, str):
+        return value
+    turns = unpacked(value)
+    if not is_turn_list(turns):
+        return value
+    roles = [_said(turn)[0] for turn in turns if None not in _said(turn)]
+    is_chat = len(roles) == len(turns) and _CHAT_ROLES.issuperset(roles)
+    is_question = roles[:1] in (["user"], ["system"])
+    is_text = before is not None and is_question and not begins_with(turns, before)
+    return turns if is_chat and not is_text else value
 
 
 def begins_with(turns: Any, question: Any) -> bool:

@@ -40,7 +40,7 @@ from gemma_finetune.data.reasoning import (
 from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
 from gemma_finetune.data.row_json import parse_row
-from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare
+from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare, used_columns
 from gemma_finetune.data.split import SPLITS, agreed_split, canonical_split, split_in_name
 from gemma_finetune.data.tool_check import settle_calls
 
@@ -76,11 +76,11 @@ def check(
 def _check(
     row: dict, format: str, allowed: Collection[str], columns: Columns, rule: str
 ) -> Checked:
-    row = prepare(row, columns)
+    prepared = prepare(row, columns)
     if format == "auto":
-        format = schemas.detect(row, columns)
-    read = schemas.read(row, format, columns)
-    ignored_keys = check_extra_keys(read, rule, columns)
+        format = schemas.detect(prepared, columns)
+    read = schemas.read(prepared, format, columns)
+    ignored_keys = check_extra_keys(read, rule, used_columns(row, format, columns))
     turns, numbers = to_numbered_turns(read, rule)
     turns, numbers, changes = settle_reasoning(turns, numbers, read, rule)
     refuse_markup(turns, numbers)
