@@ -50,6 +50,7 @@ def test_a_question_may_end_with_what_it_asks_about():
     ("\n\nHuman: Hi\n\nAssistant:", "Assistant:"), ("Human:Hi\nAssistant:", "Assistant:"),
     ("User: Hi\nBot: Hello\nUser: How?\nBot:", "Bot:"), ("User: Hi\nAI :", "AI :"),
     ("A chat of two. USER: Hi ASSISTANT:", "ASSISTANT:"), ("Human: Complete it.\nAI:", "AI:"),
+    ("Customer: Hi\nAgent:", "Agent:"), ("Instruction:\nHi\nResponse:\n", "Response:"),
     ("Below is an instruction.\n\n### Instruction:\nHi\n\n### Response:\n", "### Response:"),
     ("### Human: Hi\n### Assistant:", "### Assistant:"),
     ("### Question:\nHi\n### Answer:", "### Answer:"), ("Hi\n\n###\n\n", "###"),
@@ -66,6 +67,7 @@ def test_a_template_of_plain_words(question, line):
     "Write it so:\n## Output", "Name it.\n### Output:", "Which one?\nOption A:\nOption B:",
     "The user: Hi. The bot:", "Is she an\nassistant: yes or no?", "Q: Who?\nA:", "cat ->",
     "Hi\n### Responses of the model", "Continue.\n\nHuman: Hi\n\nAssistant:", "Name a\nBot:",
+    "Write one.\nResponse:", "Who is it?\nAgent:",
 ])  # fmt: skip
 def test_a_question_of_plain_words_stays(question):
     assert find_markup(question, is_question=True) is None

@@ -33,11 +33,12 @@ _ENDS = re.compile(
 )
 # The last line of a question in a template of plain words: the name of who is to answer.
 _ANSWERER = re.compile(
-    r"(?:(?:ai[ ])?assistant|ai|(?:chat)?bot|chatgpt|gpt|model|助手|助理|答)[ ]?[:：]",
+    r"(?:(?:ai[ ])?assistant|ai|(?:chat)?bot|chatgpt|gpt|model|agent|response|助手|助理|答)[ ]?[:：]",
     re.IGNORECASE,
 )
 _ASKER = re.compile(
-    r"^[ \t]*(?:human|user|prompter|用户|人类|问)[ ]?[:：]", re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*(?:human|user|prompter|customer|instruction|用户|人类|问)[ ]?[:：]",
+    re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_HEADING = re.compile(
     r"###[ ]*(?:response|assistant|ai|bot|gpt|model|回答|回复|(answer|output|completion))"

@@ -30,7 +30,7 @@ _ALONE = split_words(
     "backgroundinfo backgroundinformation fewshotexamples fewshots demonstrations"
 )
 _CHOICES = split_words("choices options distractors endings")
-_FILES = split_words("files attachedfiles uploadedfiles sourcefiles")
+_FILES = split_words("file files attachedfiles uploadedfile uploadedfiles sourcefiles")
 # Parts that may name a file or an address instead of holding its text.
 _PAGES = split_words(
     "article page story webpage email abstract transcript body background table schema knowledge "
@@ -80,8 +80,8 @@ _NAMES = {
 @lru_cache(10_000)
 def kind_of_part(key: str) -> str | None:
     """What a key names by its words: a `part` of a question, one of several `option`s, all its
-    `choices`; or a `source`, a `page` or `code`, which may also name something instead of holding
-    its text. None if it names none of these.
+    `choices`; or a `source`, a `page`, `code` or a `file`, which may also name something instead
+    of holding its text. None if it names none of these.
     """
     found = tuple(map(singular, words(key)))
     if not found or _NONE_OF_IT.intersection(found[:-1]) - {"answer"}:
@@ -90,7 +90,7 @@ def kind_of_part(key: str) -> str | None:
     if joined in _CHOICES:
         return "choices"
     if joined in _FILES:
-        return "source"
+        return "file"
     if joined in _ALONE:
         return "page" if found[-1] in _PAGES else "part"
     is_numbered = len(found) > 1 and (found[-1].isdigit() or found[-1] in LETTERS)
@@ -130,7 +130,14 @@ def is_part(key: str, value: object) -> bool:
         return True
     if kind == "choices" and isinstance(value, dict):  # of a request: `{"temperature": 0.2}`
         return not (LETTERS | {"text"}).isdisjoint(map(str.lower, value))
+    if kind == "file":  # a text is its name
+        value = [item for item in _as_list(value) if isinstance(item, dict)]
+        kind = "source"
     return any(not _refers(text, kind) for text in texts_in(value))
+
+
+def _as_list(value: object) -> list:
+    return value if isinstance(value, list) else [value]
 
 
 def is_beside_turns(key: str, value: object) -> bool:

@@ -13,6 +13,7 @@ TURN_KEYS = frozenset("from role value content name tool_calls tool_call_id".spl
 
 # Of turns in JSON text, which may also be data: `[{"from": "Berlin", "to": "Paris"}]`.
 _CHAT_ROLES = frozenset("user system developer assistant gpt model ai bot chatbot tool".split())
+_CHAT_TEXTS = frozenset(("content", "value", "tool_calls", "text", "parts"))
 # A list of turns or of content parts as Python prints it.
 _PYTHON = re.compile(r"\s*\[\{'(?:role|from|content|value|type|text)': .*\}\]\s*", re.DOTALL)
 
@@ -54,11 +55,14 @@ def as_turns(value: Any, before: Any = None) -> Any:
     turns = unpacked(value)
     if not is_turn_list(turns):
         return value
-    roles = [_said(turn)[0] for turn in turns if None not in _said(turn)]
-    is_chat = len(roles) == len(turns) and _CHAT_ROLES.issuperset(roles)
-    is_question = roles[:1] in (["user"], ["system"])
+    is_question = _said(turns[0])[0] in ("user", "system")
     is_text = before is not None and is_question and not begins_with(turns, before)
-    return turns if is_chat and not is_text else value
+    return turns if all(map(_is_of_a_chat, turns)) and not is_text else value
+
+
+def _is_of_a_chat(turn: dict) -> bool:
+    names = {known_name(key, TURN_KEYS) for key in turn}
+    return _said(turn)[0] in _CHAT_ROLES and not _CHAT_TEXTS.isdisjoint(names)
 
 
 def begins_with(turns: Any, question: Any) -> bool:
