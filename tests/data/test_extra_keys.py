@@ -198,7 +198,7 @@ def test_text_beside_a_users_turn_is_not_lost(key):
         assert rejection.value.reason == "lost_text"
         read = check(human={key: value, "content": "T: a b c"})
         assert read == {f"turn.{key}"}
-    assert check(human={key: 3}) == {f"turn.{key}"}
+    assert check(human={key: 3, "sys": "linux"}) == {f"turn.{key}", "turn.sys"}
 
 
 def test_text_beside_a_system_turn_and_an_answer():

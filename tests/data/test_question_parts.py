@@ -50,7 +50,7 @@ def test_only_an_option_may_be_a_number():
     ("code", "df.head()"), ("code", "a_b=1;print(a_b)"), ("table", '{"a":1,"b":2}'),
     ("document", '{"name":"Bob","age":3}'), ("choices", ["1.5", "2.5"]), ("options", "a/b/c/d"),
     ("choices", [1, 2]), ("choices", {"text": ["a", "b"]}), ("options", {"A": "a", "B": "b"}),
-    ("choices", ["yes", "no"]), ("input_text", "well-known"),
+    ("code_snippet", "df.head"), ("choices", ["yes", "no"]), ("input_text", "well-known"),
     ("dialogue", "A:hi"), ("user_input", "2024-01-01"), ("schema", "users:id,name"),
     ("transcript", "hello-there"), ("passage", "f(x)"), ("sentence", "C'est-la-vie"),
     ("files", [{"name": "a.txt", "content": "abc"}]), ("file", {"name": "a b", "text": "abc"}),

@@ -124,7 +124,7 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
     is_lost = part or _is_system_text(row, key, value)
     is_known = name in TEXT_KEYS or holds_system(key, value)
     is_column = is_known and not _is_metadata(row, name, value)
-    if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value, part):
+    if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value, in_pieces=part):
         return
     if not is_lost or is_turn_list(value):
         raise Rejection(
@@ -199,14 +199,14 @@ def _is_one_of_several(key: str) -> bool:
     return last in LETTERS or last.isdigit() or is_option(key)
 
 
-def _repeats(row: schemas.Row, value: object, is_part: bool = False) -> bool:
+def _repeats(row: schemas.Row, value: object, in_pieces: bool = False) -> bool:
     """Whether a value only repeats what is read: a part of it, as the `prompt` beside `messages`;
-    all of it, as the `text` of Alpaca; or turns, as the `conversations` of Magpie. Of a part of a
-    question, all texts in it may be read.
+    all of it, as the `text` of Alpaca; or turns, as the `conversations` of Magpie. in_pieces:
+    also a list or an object, if all texts in it are read.
     """
     if is_turn_list(value):
         return _repeats_turns(row, value)
-    if is_part and isinstance(value, list | dict):
+    if in_pieces and isinstance(value, list | dict):
         found = list(texts_in(value)) or list(value)  # options may be numbers
         return all(_repeats(row, text) for text in found)
     if not isinstance(value, str | int | float):
@@ -260,7 +260,7 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str, row: schemas.Row) -> 
             _refuse_reasoning(key, f"{where} ", rule)
         elif name == "name" and role_of(turn.role) == "observation":
             continue  # of the function: `converter` reads it
-        elif _is_lost_beside(turn, key, value) and not _repeats(row, value, True):
+        elif _is_lost_beside(turn, key, value) and not _repeats(row, value, in_pieces=True):
             if is_answer:
                 raise Rejection("ambiguous", f"{place} has `{key}`, {WHY['ambiguous']}")
             raise Rejection(

@@ -33,7 +33,8 @@ _ENDS = re.compile(
 )
 # The last line of a question in a template of plain words: the name of who is to answer.
 _ANSWERER = re.compile(
-    r"(?:(?:ai[ ])?assistant|ai|(?:chat)?bot|chatgpt|gpt|model|agent|response|助手|助理|答)[ ]?[:：]",
+    r"(?:(?:ai[ ])?assistant|ai|(?:chat)?bot|chatgpt|gpt|model|agent|response|助手|助理|答)"
+    r"[ ]?[:：]",
     re.IGNORECASE,
 )
 _ASKER = re.compile(

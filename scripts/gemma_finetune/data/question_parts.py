@@ -10,10 +10,11 @@ from functools import lru_cache
 
 from gemma_finetune.data.key_words import all_in, singular, split_words, words
 from gemma_finetune.data.loss_mask import to_word
-from gemma_finetune.data.row_keys import ANSWERS, TEXT_KEYS, is_system
+from gemma_finetune.data.row_keys import ANSWERS, TEXT_KEYS, holds_system
 
 # Text to answer from, whatever word is before it: `retrieved_docs`, `additional_context`.
-_SOURCES = split_words("context ctx passage document doc chunk snippet excerpt grounding")
+_SOURCES = split_words("context ctx passage document doc chunk grounding")
+_QUOTES = split_words("snippet excerpt")  # the same, but never a name of a document
 # What else is text alone, or after the words of _GIVEN.
 _TEXTS = split_words(
     "text background article body content paragraph transcript sentence code schema table "
@@ -110,8 +111,10 @@ def _kind(found: tuple[str, ...], is_held: bool = False) -> str | None:
     if not found or not _NONE_OF_IT.isdisjoint(found):
         return None
     *before, last = found
+    if last in _QUOTES or found == ("context",):
+        return "part"
     if last in _SOURCES:
-        return "source" if before or last != "context" else "part"
+        return "source"
     is_text = last in _TEXTS and all_in(before, _GIVEN)
     is_asked = last in _ASKED and before and all_in(before, _ASKERS)
     is_turns = last in _TURNS and before and all_in(before, _EARLIER)
@@ -148,12 +151,11 @@ def is_beside_turns(key: str, value: object) -> bool:
 
 def is_text_of_turn(key: str, value: object, is_answer: bool) -> bool:
     """Whether a key of a turn holds its text, or text that belongs to it."""
-    name = key.strip().lower()
-    if not any(texts_in(value)):
-        return False
-    if is_answer:
-        return name in _ANSWERS_OF_A_TURN
-    return name in _TEXTS_OF_A_TURN or is_system(key) or is_part(key, value)
+    if not is_answer and is_part(key, value):
+        return True
+    names = _ANSWERS_OF_A_TURN if is_answer else _TEXTS_OF_A_TURN
+    is_named = key.strip().lower() in names or (not is_answer and holds_system(key, value))
+    return is_named and any(texts_in(value))
 
 
 def is_option(key: str) -> bool:

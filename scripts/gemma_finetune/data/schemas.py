@@ -110,10 +110,6 @@ class ChatML(Chat):
     messages: list[Turn]
 
 
-class PairOfTurns(ChatML):
-    """A question and an answer that are lists of turns, as TRL has them."""
-
-
 class ChatMLText(Row):
     """`{"text": "<|im_start|>user\\n…<|im_end|>\\n…"}`, or only the string."""
 
@@ -208,7 +204,7 @@ def _read_chat_pair(data: dict, extra: dict) -> Row:
         )
     messages = answer if begins_with(answer, question) else question + answer
     chat = data | extra | {"messages": messages}
-    return _validated(PairOfTurns, chat, {}, chat)
+    return _validated(ChatML, chat, {}, chat)
 
 
 def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict) -> Row:
