@@ -211,11 +211,13 @@ def test_the_turns_of_preference_data_can_be_named():
 
 
 def test_an_answer_after_another_question_is_refused():
-    row = {"prompt": "Ho", "chosen": [USER, ANSWER]}
-    assert rejected(row, {"user": "prompt", "assistant": "chosen"}) == (
-        "ambiguous",
-        "its answer begins with another question than the one that it has",
-    )
+    other = json.dumps([{"role": "user", "content": "Ho"}])
+    for prompt, chosen in (("Ho", [USER, ANSWER]), (other, json.dumps([USER, ANSWER]))):
+        row = {"prompt": prompt, "chosen": chosen}
+        assert rejected(row, {"user": "prompt", "assistant": "chosen"}) == (
+            "ambiguous",
+            "its answer begins with another question than the one that it has",
+        )
 
 
 def test_a_named_input_is_not_lost_beside_turns():

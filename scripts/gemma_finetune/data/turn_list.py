@@ -45,8 +45,8 @@ def is_python(text: Any) -> bool:
 def as_turns(value: Any, before: Any = None) -> Any:
     """A list of turns that is one object, or JSON text as in tables; other values as they are.
 
-    before: of an answer, the question. JSON text of turns is an answer's text, unless these are the
-    assistant's, or repeat the question.
+    before: of an answer, the question. After a plain question, JSON text of turns is a list only if
+    these are the assistant's, or repeat the question: else it may be what was asked for.
     """
     if isinstance(value, dict):
         return [value] if is_turn_list([value]) else value
@@ -56,7 +56,7 @@ def as_turns(value: Any, before: Any = None) -> Any:
     if not is_turn_list(turns):
         return value
     is_question = _said(turns[0])[0] in ("user", "system")
-    is_text = before is not None and is_question and not begins_with(turns, before)
+    is_text = isinstance(before, str) and is_question and not begins_with(turns, before)
     return turns if all(map(_is_of_a_chat, turns)) and not is_text else value
 
 
