@@ -100,6 +100,9 @@ def test_turns_with_the_keys_of_two_formats():
     {"prompt": [USER], "completion": [ANSWER]},
     {"prompt": [USER], "response": "Hello"},
     {"prompt": "Hi", "completion": [ANSWER]},
+    {"prompt": json.dumps([USER]), "completion": json.dumps([ANSWER])},
+    {"prompt": json.dumps(TURN_PAIR[:1]), "response": "Hello"},
+    {"prompt": USER, "completion": ANSWER},
     {"messages": json.dumps([USER, ANSWER])},
     {"conversations": json.dumps([USER, ANSWER])},
     {"messages": [{"Role": "User", "Content": "Hi"}, ANSWER]},
@@ -108,6 +111,35 @@ def test_turns_with_the_keys_of_two_formats():
 ])  # fmt: skip
 def test_lists_of_turns(row):
     assert checked(row).turns == TURNS
+
+
+def test_content_parts_as_json_text():
+    thought, text = {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello"}
+    for parts in ([text], [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]):
+        assert checked({"messages": [USER, ANSWER | {"content": json.dumps(parts)}]}).turns == TURNS
+    row = {"messages": [USER, ANSWER | {"content": json.dumps([thought, text])}]}
+    assert rejected(row)[0] == "reasoning"
+    image = json.dumps([{"type": "image_url", "image_url": {"url": "a"}}, text])
+    assert rejected({"messages": [USER | {"content": image}, ANSWER]})[0] == "non_text_part"
+
+
+@pytest.mark.parametrize("text", [
+    json.dumps([ANSWER | {"role": "user"}, ANSWER]), '[{"from": "Berlin", "to": "Paris"}]',
+    '[{"type": "a", "n": 1}]',
+    '[{"role": "Engineer", "content": "b"}]', "[{'a': 1}]",
+])  # fmt: skip
+def test_an_answer_in_json_is_text(text):
+    assert checked({"prompt": "Hi", "completion": text}).turns == [TURNS[0], ("gpt", text)]
+
+
+def test_a_list_of_turns_as_python_prints_it_is_refused():
+    for row in ({"prompt": str([USER]), "completion": str([ANSWER])},
+                {"messages": [USER | {"content": str([{"type": "text", "text": "Hi"}])}, ANSWER]},
+                ):  # fmt: skip
+        reason, message = rejected(row)
+        assert (
+            reason == "schema" and "a list written as Python: write it with json.dumps" in message
+        )
 
 
 def test_a_bare_list_in_a_stated_format():
@@ -152,6 +184,52 @@ def test_named_columns_win_over_others():
     row = {"prompt": "no", "completion": "no", "instruction": "no", "q": "Hi", "chosen": "Hello",
            "rejected": "no", "choices": ["no"]}  # fmt: skip
     assert checked(row, {"user": "q", "assistant": "chosen"}).turns == TURNS
+
+
+BAD = {"role": "assistant", "content": "No"}
+
+
+@pytest.mark.parametrize("prompt", [[USER], json.dumps([USER]), "Hi"])
+@pytest.mark.parametrize("chosen", [[ANSWER], [USER, ANSWER], json.dumps([USER, ANSWER]), ANSWER])
+def test_the_better_answer_of_preference_data_can_be_named(prompt, chosen):
+    row = {"prompt": prompt, "chosen": chosen, "rejected": [BAD], "label": False}
+    result = checked(row, {"user": "prompt", "assistant": "chosen"})
+    assert (result.turns, result.ignored_keys) == (TURNS, {"rejected", "label"})
+
+
+def test_the_turns_of_preference_data_can_be_named():
+    """A row of ultrafeedback_binarized."""
+    row = {"prompt": "Hi", "messages": [USER, ANSWER], "chosen": [USER, ANSWER],
+           "rejected": [USER, BAD], "score_chosen": 8.0}  # fmt: skip
+    for name in ("messages", "chosen"):
+        assert checked(row, {"messages": name}).turns == TURNS
+    assert checked(row, {"user": "prompt", "assistant": "chosen"}).turns == TURNS
+    for columns in ({}, {"messages": "dialog", "user": "q", "assistant": "a"}):
+        reason, message = rejected(row, columns)
+        assert reason == "preference" and "or name it in data.columns" in message
+    assert rejected(row | {"chosen": [USER, BAD]}, {"messages": "chosen"})[0] == "ambiguous"
+
+
+def test_an_answer_after_another_question_is_refused():
+    other = json.dumps([{"role": "user", "content": "Ho"}])
+    for prompt, chosen in (("Ho", [USER, ANSWER]), (other, json.dumps([USER, ANSWER]))):
+        row = {"prompt": prompt, "chosen": chosen}
+        assert rejected(row, {"user": "prompt", "assistant": "chosen"}) == (
+            "ambiguous",
+            "its answer begins with another question than the one that it has",
+        )
+
+
+def test_a_named_input_is_not_lost_beside_turns():
+    columns = {"user": "prompt", "assistant": "completion", "input": "notes"}
+    for row in ({"prompt": [USER], "completion": [ANSWER]}, {"messages": [USER, ANSWER]}):
+        reason, message = rejected(row | {"notes": "a b"}, columns)
+        assert reason == "lost_text" and "has `notes`" in message
+
+
+def test_rows_without_the_named_columns_lose_nothing():
+    row = {"question": "Q", "passage": "a b", "answer": "A"}
+    assert rejected(row, {"user": "q", "assistant": "a"})[0] == "lost_text"
 
 
 def test_marks_of_rows_with_named_columns_do_not_count():

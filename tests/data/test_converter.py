@@ -1,5 +1,6 @@
 """Every format to the canonical conversation and back, and nothing is lost."""
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from gemma_finetune.data.converter import (
 )
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_keys import prepare
+from gemma_finetune.data.validation import check
 
 TURNS = [("human", "Hi"), ("gpt", "Hello")]
 
@@ -101,6 +103,8 @@ def test_im_text_as_a_row_and_as_a_string():
         ({"role": "Ipython", "content": "x"}, "tool_role"),
         ({"role": "user", "content": None}, "empty_turn"),
         ({"role": "user", "text": "x"}, "empty_turn"),
+        ({"role": "user", "content": "", "text": "x"}, "empty_turn"),
+        ({"role": "assistant", "content": None, "refusal": "x"}, "empty_turn"),
         ({"role": "assistant", "content": [{"type": "thinking"}]}, "reasoning"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "non_text_part"),
         ({"role": "user", "content": [{"type": "text"}]}, "non_text_part"),
@@ -110,6 +114,25 @@ def test_what_has_no_place_is_rejected_by_name_and_turn(turn, reason):
     with pytest.raises(Rejection, match="turn 2") as rejection:
         turns_of({"messages": [{"role": "user", "content": "Hi"}, turn]})
     assert rejection.value.reason == reason
+
+
+@pytest.mark.parametrize("last", [
+    {"text": "x"}, {"content": None, "refusal": "x"}, {"content": "", "parts": [{"text": "x"}]},
+    {"content": " ", "message": "x"}, {"response": "x"}, {"content": [], "output": "x"},
+])  # fmt: skip
+@pytest.mark.parametrize("allowed", [[], ["cut_at_empty"]])
+def test_an_answer_with_its_text_under_another_key_is_not_cut(last, allowed):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}] * 2
+    turns[-1] = {"role": "assistant", **last}
+    with pytest.raises(
+        Rejection, match=rf"^turn 4 .* has no text, but `{[*last][-1]}`"
+    ) as rejection:
+        check(orjson.dumps({"messages": turns}), "auto", allowed)
+    assert rejection.value.reason == "empty_turn"
+
+    turns[-1] = {"role": "assistant", "content": "", "name": "x", "refusal": None, "text": ""}
+    cut = check(orjson.dumps({"messages": turns}), "auto", ["cut_at_empty"])
+    assert cut.turns == TURNS and cut.repairs == ["cut_at_empty"]
 
 
 def test_im_text_with_crlf():

@@ -184,6 +184,61 @@ def test_what_changes_the_meaning_is_refused_by_name(changes, reason, where):
     assert rejection.value.reason == reason
 
 
+LOST_BESIDE_A_TURN = (
+    "context documents retrieved_context input text system code options parts message passage "
+    "history prompt instructions system_prompt background contents utterance chat_history"
+)
+
+
+@pytest.mark.parametrize("key", LOST_BESIDE_A_TURN.split())
+def test_text_beside_a_users_turn_is_not_lost(key):
+    for value in ("a b c", ["a b c"], [{"title": "T", "text": "a b c"}]):
+        with pytest.raises(Rejection, match=rf"turn 1 \(user\) has `{key}`") as rejection:
+            check(human={key: value})
+        assert rejection.value.reason == "lost_text"
+        read = check(human={key: value, "content": "T: a b c"})
+        assert read == {f"turn.{key}"}
+    assert check(human={key: 3, "sys": "linux"}) == {f"turn.{key}", "turn.sys"}
+
+
+def test_text_beside_a_system_turn_and_an_answer():
+    turns = [{"role": "system", "content": "S", "text": "a b c"}, HUMAN, GPT]
+    with pytest.raises(Rejection, match=r"system text \(system\) has `text`"):
+        check_extra_keys(schemas.read({"messages": turns}, "chatml"))
+    for key in ("text", "message", "response", "output"):
+        with pytest.raises(Rejection, match="turn 2 .* next to another key") as rejection:
+            check(gpt={key: "a b c"})
+        assert rejection.value.reason == "ambiguous"
+        assert check(gpt={key: "Hello"}) == {f"turn.{key}"}
+
+
+def test_metadata_of_turns_are_counted():
+    of_user = {"country": "US", "header": {"a": "b"}, "timestamp": "2024", "documents": ["a.pdf"],
+               "language": "English", "text": None, "context": "", "speaker": "Ada"}  # fmt: skip
+    of_answer = {"context": "a b", "citations": ["a b"], "refusal": "a b", "prompt": "a b"}
+    known = of_user.keys() - {"text", "context"} | of_answer.keys()
+    assert check(human=of_user, gpt=of_answer) == {f"turn.{key}" for key in known}
+
+
+@pytest.mark.parametrize("key, value", [
+    ("documents", [{"title": "T", "text": "a b"}]), ("docs", ["a b"]), ("passage", "a b"),
+    ("background", "a b"), ("retrieved_docs", "a b"), ("article", "a b"), ("transcript", "a b"),
+    ("previous_turns", ["a b"]), ("choices", ["a b", "c"]), ("choices", [7, 8]),
+])  # fmt: skip
+def test_text_beside_the_turns_is_not_lost(key, value):
+    with pytest.raises(Rejection, match=f"^has `{key}`, which would be lost") as rejection:
+        check(**{key: value})
+    assert rejection.value.reason == "lost_text" and "data.columns" not in rejection.value.message
+    assert check(human={"content": "a b c 7 8"}, **{key: value}) == {key}
+
+
+def test_metadata_beside_the_turns_are_counted():
+    metadata = {"documents": ["a.pdf"], "docs": [{"id": "d_1", "score": 0.4}], "knowledge": "a b",
+                "text": "a b", "document_id": "a b", "evidence": "a b", "A": "a b",
+                "B": "c"}  # fmt: skip
+    assert check(**metadata) == metadata.keys()
+
+
 @pytest.mark.parametrize("mask", [
     {"weight": 0}, {"weight": 0.0}, {"weight": "0"}, {"loss_weight": 0}, {"train": False},
     {"training": False}, {"trainable": False}, {"loss": False}, {"masked": True}, {"loss_mask": 0},

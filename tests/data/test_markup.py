@@ -20,6 +20,11 @@ from gemma_finetune.data.validation import check
     ("<|user|>\nHi", "<|user|>"), ("Hi\n<|assistant|>\n", "<|assistant|>"),
     ("<|begin_of_text|>Hi", "<|begin_of_text|>"), ("<|turn>user\nHi", "<|turn>user"),
     ("a <|start_header_id|>user<|end_header_id|> b", "<|start_header_id|>user<|end_header_id|>"),
+    ("<|prompter|>Hi<|endoftext|><|assistant|>", "<|prompter|>"), ("Hi<|assistant|>",
+                                                                   "<|assistant|>"),
+    ("Hello<|im_end|>\n<|im_start|>", "<|im_start|>"), ("<<SYS>>\nS\n<</SYS>>\n\nHi", "<<SYS>>"),
+    ("<reserved_106>Hi<reserved_107>", "<reserved_106>"), ("Hello<eom>", "<eom>"),
+    ("<|Human|>: Hi<eoh>", "<|Human|>"), ("Hello<|stop|>", "<|stop|>"),
     ("<|channel|>analysis<|message|>a", "<|channel|>analysis"), ("<s>Hello</s>", "</s>"),
 ])  # fmt: skip
 def test_markup_where_a_template_has_it(text, piece):
@@ -30,7 +35,7 @@ def test_markup_where_a_template_has_it(text, piece):
     "The token <|im_start|> begins a turn.", "Llama ends a text with </s>, GPT with <|endoftext|>.",
     "It ends with `</s>`", "```\n<|im_start|>user\nHi<|im_end|>\n```", "`<|user|>` begins a turn.",
     "New: <s>old</s>", "<s>a</s> and <s>b</s>", "a <| b |> c", "Use [INST] and [/INST] around it.",
-    "x[i] <s", "| a |\n|---|\n| b |",
+    "Llama puts <<SYS>> first.", "What is <reserved_106>?", "x[i] <s", "| a |\n|---|\n| b |",
 ])  # fmt: skip
 def test_a_text_about_markup_stays(text):
     assert find_markup(text) is None
@@ -39,6 +44,33 @@ def test_a_text_about_markup_stays(text):
 def test_a_question_may_end_with_what_it_asks_about():
     assert find_markup("What is <|endoftext|>", is_question=True) is None
     assert find_markup("Hi<|endoftext|>", is_question=True) == "<|endoftext|>"
+
+
+@pytest.mark.parametrize("question, line", [
+    ("\n\nHuman: Hi\n\nAssistant:", "Assistant:"), ("Human:Hi\nAssistant:", "Assistant:"),
+    ("User: Hi\nBot: Hello\nUser: How?\nBot:", "Bot:"), ("User: Hi\nAI :", "AI :"),
+    ("A chat of two. USER: Hi ASSISTANT:", "ASSISTANT:"), ("Human: Complete it.\nAI:", "AI:"),
+    ("Customer: Hi\nAgent:", "Agent:"), ("Instruction:\nHi\nResponse:\n", "Response:"),
+    ("Below is an instruction.\n\n### Instruction:\nHi\n\n### Response:\n", "### Response:"),
+    ("### Human: Hi\n### Assistant:", "### Assistant:"),
+    ("### Question:\nHi\n### Answer:", "### Answer:"), ("Hi\n\n###\n\n", "###"),
+    ("[Round 1]\n\n问：你好\n\n答：", "答："), ("用户：你好\n助手：", "助手："),
+])  # fmt: skip
+def test_a_template_of_plain_words(question, line):
+    assert find_markup(question, is_question=True) == line
+    assert find_markup(question) is None
+
+
+@pytest.mark.parametrize("question", [
+    "Complete the chat.\nUser: Hi\nBot:", "Question: 2 + 2?\nAnswer:", "What is new in AI:",
+    "What does the line\n`Assistant:` mean?", "Sum up the text.\n###\nHi\n###", "###",
+    "Write it so:\n## Output", "Name it.\n### Output:", "Which one?\nOption A:\nOption B:",
+    "The user: Hi. The bot:", "Is she an\nassistant: yes or no?", "Q: Who?\nA:", "cat ->",
+    "Hi\n### Responses of the model", "Continue.\n\nHuman: Hi\n\nAssistant:", "Name a\nBot:",
+    "Write one.\nResponse:", "Who is it?\nAgent:",
+])  # fmt: skip
+def test_a_question_of_plain_words_stays(question):
+    assert find_markup(question, is_question=True) is None
 
 
 def test_a_row_with_markup_is_refused_by_turn():
@@ -51,3 +83,6 @@ def test_a_row_with_markup_is_refused_by_turn():
 def test_long_texts_take_linear_time():
     for part in ("\n", "<", "<|", "</s>", " <s>", "[INST]", "<|user|", "`", "```", "<|end|> "):
         find_markup(part * 100_000 + "<|")
+    for part in ("\n", "Human:\n", "Assistant:\n", "### ", "###\n", "### Input:\n"):
+        for end in ("", "\nAssistant:", "\n### Answer:"):
+            find_markup(part * 20_000 + end, is_question=True)

@@ -44,3 +44,28 @@ def test_short_text_is_text(value):
 
 def test_only_an_option_may_be_a_number():
     assert is_part("option_a", 4) and not is_part("context_2", 4) and not is_part("code", 4)
+
+
+@pytest.mark.parametrize("key, value", [
+    ("code", "df.head()"), ("code", "a_b=1;print(a_b)"), ("table", '{"a":1,"b":2}'),
+    ("document", '{"name":"Bob","age":3}'), ("choices", ["1.5", "2.5"]), ("options", "a/b/c/d"),
+    ("choices", [1, 2]), ("choices", {"text": ["a", "b"]}), ("options", {"A": "a", "B": "b"}),
+    ("code_snippet", "df.head"), ("choices", ["yes", "no"]), ("input_text", "well-known"),
+    ("dialogue", "A:hi"), ("user_input", "2024-01-01"), ("schema", "users:id,name"),
+    ("transcript", "hello-there"), ("passage", "f(x)"), ("sentence", "C'est-la-vie"),
+    ("files", [{"name": "a.txt", "content": "abc"}]), ("file", {"name": "a b", "text": "abc"}),
+])  # fmt: skip
+def test_short_text_without_spaces_is_text(key, value):
+    assert is_part(key, value)
+
+
+@pytest.mark.parametrize("key, value", [
+    ("article", "a.pdf"), ("email", "ada@example.org"), ("transcript", "call_3.txt"),
+    ("webpage", "https://a.org/b?c=d(e)"), ("code", "E-404"), ("code", "en_US"), ("code", "12"),
+    ("sentences", "3"), ("user_input", "N/A"), ("code", "true"), ("files", ["a b.txt"]),
+    ("file", "My notes.txt"), ("files", [{"name": "a b", "type": "text"}]),
+    ("documents", [{"id": "a.pdf", "title": "A report", "score": 0.4}]), ("passage_1", "doc_17"),
+    ("options", {"temperature": 0.2, "stop": "a b"}), ("choices", 4),
+])  # fmt: skip
+def test_what_names_or_counts_text_is_metadata(key, value):
+    assert not is_part(key, value)

@@ -40,6 +40,16 @@ ROWS = [
     chat("<|channel|>analysis\nWell ...<|end|>Hello"),
     chat("<think>\nWell ...\n</think>\n\nHello"),
     {"instruction": "Hi", "output": "<think>\nWell ...\n</think>\n\nHello"},
+    chat("Hello", reasoning="Well ...", reasoning_details=[{"type": "reasoning.text"}]),
+    chat("Hello", reasoning="Well ...", reasoning_content="Well ...\n"),
+    chat("Hello", reasoning="Well ...") | {"thoughts": "Well ..."},
+    chat("<think>\n\n</think>\n\nHello", reasoning_content="Well ..."),
+    chat("<think>\nWell ...\n</think>\n\nHello", reasoning_content="Well ..."),
+    chat("<|channel|>analysis<|message|>Well ...<|end|><|channel|>final<|message|>Hello",
+         reasoning_content="Well ..."),
+    chat([{"type": "thinking", "thinking": "Well ...", "signature": "x"}, {"text": "Hello"}]),
+    chat([{"type": "reasoning", "text": "Well ..."}, {"type": "output_text", "text": "Hello"}]),
+    chat([{"text": "Well ...", "thought": True}, {"text": "Hello"}], thoughts="Well ..."),
     {"text": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
              "<think>\nWell ...\n</think>\n\nHello<|im_end|>"},
 ]  # fmt: skip
@@ -78,6 +88,8 @@ def test_no_reasoning_is_no_reasoning(rule):
     ("<think>a<think>b</think>c", "c"),
     ("[THINK]a[/THINK]b", "b"),
     ("<|begin_of_thought|>a<|end_of_thought|>b", "b"),
+    ("<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>\nb\n<|end_of_solution|>", "b"),
+    ("<think>a</think>b <|begin_of_solution|>", "b <|begin_of_solution|>"),
     ("<reasoning>a</reasoning>b", "b"),
     ("<thought>a</thought>b", "b"),
     ("<reflection>a</reflection>\nb", "b"),
@@ -138,6 +150,43 @@ def test_reasoning_that_is_not_a_text_is_not_kept():
     assert checked(row, "drop").turns == HELLO
     with pytest.raises(Rejection, match="`reasoning_details`, which is not one text"):
         checked(row, "keep")
+
+
+@pytest.mark.parametrize("answer, beside, message", [
+    ("Hello", {"reasoning": "a", "thoughts": "b"}, "has `reasoning` and `thoughts`, which differ"),
+    ("<think>a</think>Hello", {"reasoning": "b"}, "turn 2 has .* other reasoning beside it"),
+    ("a\n</think>\nHello", {"reasoning": "b"}, "turn 2 has .* other reasoning beside it"),
+    ([{"type": "redacted_thinking", "data": "x"}, {"text": "Hello"}], {}, "without its text"),
+    ([{"type": "thinking", "thinking": "a"}, {"text": "Hello"}], {"reasoning": "b"}, "other"),
+])  # fmt: skip
+def test_reasoning_of_two_kinds_is_not_kept(answer, beside, message):
+    with pytest.raises(Rejection, match=message) as rejection:
+        checked(chat(answer, **beside), "keep")
+    assert rejection.value.reason == "reasoning"
+    assert checked(chat(answer, **beside), "drop").turns == HELLO
+
+
+@pytest.mark.parametrize("answer", [
+    "<think>a</think>Hello", "<reasoning>a\n</reasoning>\nHello", "a\n</think>\nHello",
+    "<think>a</think>\nThe tag <think> opens it.",
+])  # fmt: skip
+def test_the_same_reasoning_is_not_kept_twice(answer):
+    kept = checked(chat(answer, reasoning_content="a"), "keep")
+    assert kept.turns == [HELLO[0], ("gpt", answer)] and kept.repairs == ["keep_reasoning"]
+
+
+def test_reasoning_is_kept_beside_an_answer_about_its_tags():
+    kept = checked(chat("The tag <think> opens it.", reasoning="a"), "keep")
+    answer = "<think>\na\n</think>\n\nThe tag <think> opens it."
+    assert kept.turns == [HELLO[0], ("gpt", answer)]
+
+
+def test_parts_of_reasoning_are_only_an_answers():
+    row = chat("Hello")
+    row["messages"][0]["content"] = [{"type": "thinking", "thinking": "a"}, {"text": "Hi"}]
+    for rule in ("refuse", "drop", "keep"):
+        with pytest.raises(Rejection, match="turn 1 has `thinking`, which only an answer can have"):
+            checked(row, rule)
 
 
 def test_an_answer_in_the_channel_of_answers_is_that_answer():

@@ -24,7 +24,14 @@ import orjson
 from gemma_finetune.data import schemas
 from gemma_finetune.data.blank import is_blank, is_nothing
 from gemma_finetune.data.loss_mask import wants_training
-from gemma_finetune.data.reasoning import reasoning_of, with_reasoning
+from gemma_finetune.data.question_parts import is_text_of_turn
+from gemma_finetune.data.reasoning import (
+    HINT,
+    REASONING_PARTS,
+    is_reasoning_part,
+    reasoning_of,
+    with_reasoning,
+)
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.tool_rows import read_calls, read_responses, to_json
 
@@ -79,7 +86,8 @@ def to_numbered_turns(row: schemas.Row, rule: str = "refuse") -> tuple[Turns, li
                 numbers += [number] * len(found)
     if rule == "keep" and turns and turns[-1][0] in ANSWERS:
         role, answer = turns[-1]
-        turns[-1] = (role, with_reasoning(answer, reasoning_of(row.model_extra, "the row")))
+        beside = reasoning_of(row.model_extra, "the row")
+        turns[-1] = (role, with_reasoning(answer, beside, "the row"))
     if row.system:
         return [("system", row.system), *turns], [0, *numbers]
     return turns, numbers
@@ -129,15 +137,29 @@ def _turn(turn: schemas.Turn, where: str, rule: str) -> Turns:
         raise Rejection("empty_turn", f"{where} ({turn.role}) has no text{found}")
     text = content or ""
     if not isinstance(text, str):
-        text = _join_parts(text, where)
+        text = _join_parts(text, where, rule if role in ANSWERS else None)
+    if not calls and is_blank(text) and role in ("human", "system", *ANSWERS):
+        _refuse_text_elsewhere(turn, role, where)
     if rule == "keep" and role in ANSWERS and turn.model_extra:
-        text = with_reasoning(text, reasoning_of(turn.model_extra, where))
+        text = with_reasoning(text, reasoning_of(turn.model_extra, where), where)
     if role in CALLS:
         text = to_json(read_calls(text, where))
     elif role == "observation":
         name = (turn.model_extra or {}).get("name")
         text = to_json(read_responses(text, name, turn.tool_call_id, where))
     return calls if calls and is_blank(text) else [(role, text), *calls]
+
+
+def _refuse_text_elsewhere(turn: schemas.Turn, role: str, where: str) -> None:
+    """Rejection if a turn without text has it under another key: it would be cut as empty."""
+    for key, value in (turn.model_extra or {}).items():
+        is_refusal = key.strip().lower() == "refusal" and not is_nothing(value)
+        if is_refusal or is_text_of_turn(key, value, role in ANSWERS):
+            raise Rejection(
+                "empty_turn",
+                f"{where} ({turn.role:.40}) has no text, but `{key:.40}`; "
+                "write it under the key of the other texts",
+            )
 
 
 def _role(name: str, where: str) -> str:
@@ -153,14 +175,31 @@ def _role(name: str, where: str) -> str:
     return role
 
 
-def _join_parts(parts: list[schemas.Part], where: str) -> str:
-    texts = []
+def _join_parts(parts: list[schemas.Part], where: str, rule: str | None) -> str:
+    """The text of content parts. rule: `data.reasoning`, for parts of reasoning in an answer."""
+    texts, thoughts = [], []
     for part in parts:
-        if part.type not in schemas.TEXT_PARTS or part.text is None:
-            reason = "reasoning" if part.type in ("thinking", "reasoning") else "non_text_part"
+        if rule and is_reasoning_part(part.type, part.model_extra):
+            thoughts.append(_thought(part, where, rule))
+        elif part.type not in schemas.TEXT_PARTS or part.text is None:
+            reason = "reasoning" if part.type in REASONING_PARTS else "non_text_part"
             raise Rejection(reason, f"{where} holds a part of type {part.type[:40]!r}, not text")
-        texts.append(part.text)
-    return "".join(texts)
+        else:
+            texts.append(part.text)
+    return with_reasoning("".join(texts), "\n\n".join(filter(None, thoughts)), where)
+
+
+def _thought(part: schemas.Part, where: str, rule: str) -> str:
+    """The text of a part of reasoning, if it is kept. Rejection by the rule, or without a text."""
+    found = f"{where} holds a part of type {part.type[:40]!r}"
+    if rule == "refuse":
+        raise Rejection("reasoning", f"{found}; {HINT}")
+    if rule == "drop":
+        return ""
+    text = part.text or reasoning_of(part.model_extra, where)
+    if text is None and not is_nothing(part.model_extra):
+        raise Rejection("reasoning", f"{found} without its text, so data.reasoning cannot keep it")
+    return text or ""
 
 
 def _alpaca_turns(row: schemas.Alpaca) -> Turns:

@@ -16,7 +16,14 @@ from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.converter import UNTRAINED, numbered, role_of, to_turns
 from gemma_finetune.data.key_words import all_in, split_words, words
 from gemma_finetune.data.preferences import is_disliked, is_second_answer
-from gemma_finetune.data.question_parts import LETTERS, is_option, is_part
+from gemma_finetune.data.question_parts import (
+    LETTERS,
+    is_beside_turns,
+    is_option,
+    is_part,
+    is_text_of_turn,
+    texts_in,
+)
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_keys import (
     COLUMNS,
@@ -32,6 +39,7 @@ WHY = {
     "tool_call": "and calls are read from `tools` and `tool_calls` of rows with turns",
     "non_text_part": "which a text model cannot see",
     "ambiguous": "next to another key with the same meaning; keep one of them",
+    "reasoning": "which only an answer can have",
     "preference": "which is preference data (DPO): keep the better answer alone",
 }
 # Of words written together, in small letters.
@@ -54,25 +62,31 @@ def check_extra_keys(
 ) -> set[str]:
     """The names of the ignored keys: `KEY`, `turn.KEY` or `part.KEY`.
 
-    rule: `data.reasoning`. Raises a Rejection that names the first key that must not be ignored.
+    rule: `data.reasoning`. columns: `data.columns`, without those that this row is not read by.
+    Raises a Rejection that names the first key that must not be ignored.
     """
     ignored = _check_row(row, rule, columns) if row.model_extra else set()
     for _, where, turn in numbered(schemas.turns(row)):
         if turn.model_extra:
-            ignored |= _check_turn(turn, where, rule)
+            ignored |= _check_turn(turn, where, rule, row)
         if isinstance(turn.content, list):
             for part in turn.content:
-                ignored |= _check_part(part, where)
+                ignored |= _check_part(part, where, rule if role_of(turn.role) == "gpt" else None)
     return ignored
 
 
 def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
     loss_mask.refuse_untrained_row(row.model_extra)
-    is_named = _is_named(row, columns)
+    is_named = "user" in columns  # the rest is left out on purpose
     for key, name, value in _extras(row, ""):
-        if is_second_answer(key, value) and not (is_named or _is_read(row, value)):
-            raise Rejection("preference", f"has `{key}`, {WHY['preference']}")
+        if is_second_answer(key, value) and not _is_read(row, value):
+            if not (is_named or _has_named_turns(row, columns)):
+                why = f"{WHY['preference']}, or name it in data.columns"
+                raise Rejection("preference", f"has `{key}`, {why}")
+            if key not in columns.values():
+                ignored.add(_printable(key))
+                continue
         if not is_named:
             _refuse_bad(key, value, "")
         if is_disliked(key, value) and not is_named:
@@ -87,9 +101,9 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     return ignored
 
 
-def _is_named(row: schemas.Row, columns: Columns) -> bool:
-    """Whether `data.columns` names what is read: the rest is left out on purpose."""
-    return "user" in columns and isinstance(row, schemas.Alpaca)
+def _has_named_turns(row: schemas.Row, columns: Columns) -> bool:
+    """Whether `data.columns` names the turns: other answers are left out on purpose."""
+    return "messages" in columns and isinstance(row, schemas.ChatML)
 
 
 def _refuse_bad(key: str, value: object, where: str) -> None:
@@ -101,15 +115,16 @@ def _refuse_bad(key: str, value: object, where: str) -> None:
 
 def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: Columns) -> None:
     """Rejection if a key holds text of the conversation that is not read. name: in small letters"""
-    if key in (columns.get("system"), columns.get("split"), columns.get("messages")):
+    is_taken = key in (columns.get("system"), columns.get("split"), columns.get("messages"))
+    if is_taken and not (is_turn_list(value) and _repeats_turns(row, value)):
         raise Rejection("ambiguous", f"has `{key}`, {WHY['ambiguous']}")
-    if _is_named(row, columns):
+    if "user" in columns and key != columns.get("input"):
         return
-    part = _is_part(row, key, value)
+    part = key == columns.get("input") or _is_part(row, key, value)
     is_lost = part or _is_system_text(row, key, value)
     is_known = name in TEXT_KEYS or holds_system(key, value)
     is_column = is_known and not _is_metadata(row, name, value)
-    if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value):
+    if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value, in_pieces=part):
         return
     if not is_lost or is_turn_list(value):
         raise Rejection(
@@ -118,13 +133,15 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
             "keep one of them, or name those to read in data.columns",
         )
     place, field = ("question", "input") if part else ("system text", "system")
+    has_columns = isinstance(row, schemas.Alpaca)
     is_one = isinstance(value, str) and not _is_one_of_several(key)
-    hint = f", or name it as `{field}` in data.columns" if is_one else ""
-    rest = "; with `user` and `assistant` in data.columns, columns not named there are left out"
+    hint = rest = ""
+    if is_one and (has_columns or field == "system"):
+        hint = f", or name it as `{field}` in data.columns"
+    if has_columns:
+        rest = "; with `user` and `assistant` in data.columns, columns not named there are left out"
     raise Rejection(
-        "lost_text",
-        f"has `{key}`, which would be lost: write it into the {place}{hint}"
-        f"{rest if isinstance(row, schemas.Alpaca) else ''}",
+        "lost_text", f"has `{key}`, which would be lost: write it into the {place}{hint}{rest}"
     )
 
 
@@ -163,10 +180,12 @@ def _has_system(row: schemas.Row) -> bool:
 
 
 def _is_part(row: schemas.Row, key: str, value: object) -> bool:
-    """Whether a key holds a part of the question of a row without turns."""
+    """Whether a key holds a part of the question, or text that the turns are about."""
     name = small(key)
-    if not isinstance(row, schemas.Alpaca) or name in TEXT_KEYS:
+    if name in TEXT_KEYS:
         return False
+    if not isinstance(row, schemas.Alpaca):
+        return is_beside_turns(key, value)
     if name in LETTERS:
         extra = (row.model_extra or {}).items()
         options = [option for other, option in extra if small(other) in LETTERS]
@@ -180,12 +199,16 @@ def _is_one_of_several(key: str) -> bool:
     return last in LETTERS or last.isdigit() or is_option(key)
 
 
-def _repeats(row: schemas.Row, value: object) -> bool:
+def _repeats(row: schemas.Row, value: object, in_pieces: bool = False) -> bool:
     """Whether a value only repeats what is read: a part of it, as the `prompt` beside `messages`;
-    all of it, as the `text` of Alpaca; or turns, as the `conversations` of Magpie.
+    all of it, as the `text` of Alpaca; or turns, as the `conversations` of Magpie. in_pieces:
+    also a list or an object, if all texts in it are read.
     """
     if is_turn_list(value):
         return _repeats_turns(row, value)
+    if in_pieces and isinstance(value, list | dict):
+        found = list(texts_in(value)) or list(value)  # options may be numbers
+        return all(_repeats(row, text) for text in found)
     if not isinstance(value, str | int | float):
         return False
     text, texts = str(value).strip(), schemas.texts(row)
@@ -201,16 +224,16 @@ def _repeats_turns(row: schemas.Row, value: object) -> bool:
     """Whether each turn of a list has its role and text among those that are read."""
     try:
         other = schemas.read({"messages": value}, "chatml")
-        turns = to_turns(other)
+        turns = to_turns(other, "drop")
     except Rejection:
         return False
     plain = not any(turn.model_extra or turn.tool_calls for turn in schemas.turns(other))
-    known = set(to_turns(row))
+    known = set(to_turns(row, "drop"))
     known |= {("gpt", text) for role, text in known if role == UNTRAINED}
     return plain and known.issuperset(turns)
 
 
-def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
+def _check_turn(turn: schemas.Turn, where: str, rule: str, row: schemas.Row) -> set[str]:
     ignored = set()
     place = f"{where} ({turn.role:.40})"
     is_answer = role_of(turn.role) in ("gpt", "function_call")
@@ -233,22 +256,40 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str) -> set[str]:
             raise Rejection("reasoning", f"{place} has `channel` {value!r}, which is no answer")
         if reasoning.is_reasoning(key, value):
             if not is_answer:
-                raise Rejection("reasoning", f"{place} has `{key}`, which only an answer can have")
+                raise Rejection("reasoning", f"{place} has `{key}`, {WHY['reasoning']}")
             _refuse_reasoning(key, f"{where} ", rule)
         elif name == "name" and role_of(turn.role) == "observation":
             continue  # of the function: `converter` reads it
+        elif _is_lost_beside(turn, key, value) and not _repeats(row, value, in_pieces=True):
+            if is_answer:
+                raise Rejection("ambiguous", f"{place} has `{key}`, {WHY['ambiguous']}")
+            raise Rejection(
+                "lost_text", f"{place} has `{key}`, which would be lost: write it into the text"
+            )
         elif trained == is_answer or not loss_mask.speaks(key, is_answer):
             ignored.add(f"turn.{_printable(key)}")
     return ignored
 
 
-def _check_part(part: schemas.Part, where: str) -> set[str]:
+def _is_lost_beside(turn: schemas.Turn, key: str, value: object) -> bool:
+    """Whether a key holds text of a turn with other text. Without, `converter` names the key."""
+    role = role_of(turn.role)
+    if role not in ("human", "system", "gpt") or is_nothing(turn.content):
+        return False
+    return is_text_of_turn(key, value, role == "gpt")
+
+
+def _check_part(part: schemas.Part, where: str, rule: str | None) -> set[str]:
+    """rule: of an answer, `data.reasoning`."""
     ignored = set()
     for key, name, value in _extras(part, f"{where} "):
         if loss_mask.sense(key):
             raise Rejection("weight", f"{where} has `{key}` in a part of its text")
         if reasoning.is_reasoning(key, value) or (name == "thought" and value is True):
-            _refuse_reasoning(key, f"{where} ", "refuse")
+            if not rule:
+                raise Rejection("reasoning", f"{where} has `{key}`, {WHY['reasoning']}")
+            _refuse_reasoning(key, f"{where} ", rule)
+            continue
         ignored.add(f"part.{_printable(key)}")
     return ignored
 

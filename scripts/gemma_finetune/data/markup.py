@@ -3,6 +3,8 @@
 Only its place tells it from a text about it. It is markup if it is a piece that ends a turn at the
 end of a text (of a question: right after its last word), one that begins a turn at the beginning of
 a line, or one that begins a turn with the role and a line break. Code in backticks is left out.
+A template of plain words, such as `Human: …` and `Assistant:`, is one if a question ends with the
+name of who is to answer and nothing after it.
 """
 
 import re
@@ -11,13 +13,13 @@ from collections.abc import Sequence
 from gemma_finetune.data.converter import Turns
 from gemma_finetune.data.rejection import Rejection
 
-_ANY = re.compile(r"<\||</?s>|\[/?INST\]|<｜|<(?:end_of|start_of|turn)")
-_ROLE = r"(?:system|user|assistant|model|human|gpt|bot|tool|function|ipython|developer)"
+_ANY = re.compile(r"<\||</?s>|\[/?INST\]|<｜|<(?:end_of|start_of|turn)|<</?SYS|<reserved_|<eo[mh]>")
+_ROLE = r"(?:system|user|assistant|model|human|gpt|bot|tool|function|ipython|developer|prompter)"
 _BEGINS = re.compile(
     rf"(<\|im_start\|>{_ROLE}\n|<\|start_header_id\|>{_ROLE}<\|end_header_id\|>)"
     rf"|^[ \t]*(?:<s>[ \t]*)?(<\|im_start\|>\s*{_ROLE}\b|<\|im_sep\|>|<\|begin_of_text\|>"
     rf"|<\|(?:start_header_id|header_start|start_of_role)\|>\s*{_ROLE}"
-    rf"|<\|start\|>\s*{_ROLE}|<\|turn>\s*{_ROLE}|<\|{_ROLE}\|>|<｜{_ROLE}｜>|<｜begin▁of▁sentence｜>"
+    rf"|<</?SYS>>|<reserved_10[2-7]>|<\|start\|>\s*{_ROLE}|<\|turn>\s*{_ROLE}|<\|{_ROLE}\|>|<｜{_ROLE}｜>|<｜begin▁of▁sentence｜>"
     rf"|<\|(?:START_OF_TURN_TOKEN|USER_TOKEN|CHATBOT_TOKEN)\|>"
     rf"|<\|channel\|>\s*(?:analysis|final|commentary)\b)",
     re.IGNORECASE | re.MULTILINE,
@@ -25,10 +27,28 @@ _BEGINS = re.compile(
 _INST = re.compile(r"\s*(?:<s>\s*)?(\[INST\])(?s:.*)\[/INST\]|(?s:.*)(\[/INST\])\s*\Z")
 _ENDS = re.compile(
     r"(<\|(?:im_end|eot_id|eom_id|eot|eom|end|endoftext|end_of_text|end_of_turn|return|call"
-    r"|END_OF_TURN_TOKEN|end_of_role|eos|end_of_sentence)\|>|<turn\|>"
-    r"|<｜end▁of▁sentence｜>|</s>)\s*\Z",
+    r"|END_OF_TURN_TOKEN|end_of_role|eos|end_of_sentence|stop|im_start|assistant|user|human)\|>"
+    r"|<turn\|>|<｜end▁of▁sentence｜>|</s>|<reserved_10[2-7]>|<eo[mh]>)\s*\Z",
     re.IGNORECASE,
 )
+# The last line of a question in a template of plain words: the name of who is to answer.
+_ANSWERER = re.compile(
+    r"(?:(?:ai[ ])?assistant|ai|(?:chat)?bot|chatgpt|gpt|model|agent|response|助手|助理|答)"
+    r"[ ]?[:：]",
+    re.IGNORECASE,
+)
+_ASKER = re.compile(
+    r"^[ \t]*(?:human|user|prompter|customer|instruction|用户|人类|问)[ ]?[:：]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ANSWER_HEADING = re.compile(
+    r"###[ ]*(?:response|assistant|ai|bot|gpt|model|回答|回复|(answer|output|completion))"
+    r"[ ]*[:：]?",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(r"^###[ ]*(?:instruction|input|question|human|user)[ ]*[:：]", re.I | re.M)
+# A question for the rest of a chat may end with a name, too.
+_ASKS_FOR_THE_REST = re.compile(r"\b(?:complete|continue|finish|extend)\b", re.IGNORECASE)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
 
@@ -50,6 +70,8 @@ def refuse_markup(turns: Turns, numbers: Sequence[int]) -> None:
 
 def find_markup(text: str, is_question: bool = False) -> str | None:
     """The first piece of another model's chat template that stands where a template has it."""
+    if is_question and (line := _end_of_template(text)):
+        return line
     if "<" not in text and "[" not in text:  # most texts: no need to search
         return None
     if not _ANY.search(text):
@@ -62,6 +84,24 @@ def find_markup(text: str, is_question: bool = False) -> str | None:
         return None
     is_asked_about = is_question and not plain[: ends.start()][-1:].strip()
     return None if is_asked_about else ends[1]
+
+
+def _end_of_template(question: str) -> str | None:
+    """The last line of a question if it only says, in plain words, that the answer follows."""
+    text = question.rstrip()
+    line = text[text.rfind("\n") + 1 :].lstrip()
+    if line == "###":  # OpenAI's old separator; around a text it stands twice
+        return line if text.count("###") == 1 and len(text) > 3 else None
+    if heading := _ANSWER_HEADING.fullmatch(line):
+        return line if not heading[1] or _HEADING.search(text) else None
+    if "USER: " in text and line.endswith(" ASSISTANT:"):  # Vicuna's, in one line
+        return "ASSISTANT:"
+    if not _ANSWERER.fullmatch(line):
+        return None
+    asker = _ASKER.search(text)
+    before = text[: asker.start()] if asker else text
+    is_template = asker or line.lower().startswith(("assistant", "ai assistant"))
+    return line if is_template and not _ASKS_FOR_THE_REST.search(before) else None
 
 
 def _is_struck(text: str) -> bool:

@@ -5,13 +5,16 @@ they hold: `retrieved_docs` is text, `document_id` and `"source_document": "a.pd
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from gemma_finetune.data.key_words import all_in, singular, split_words, words
 from gemma_finetune.data.loss_mask import to_word
+from gemma_finetune.data.row_keys import ANSWERS, TEXT_KEYS, holds_system
 
 # Text to answer from, whatever word is before it: `retrieved_docs`, `additional_context`.
-_SOURCES = split_words("context ctx passage document doc chunk snippet excerpt grounding")
+_SOURCES = split_words("context ctx passage document doc chunk grounding")
+_QUOTES = split_words("snippet excerpt")  # the same, but never a name of a document
 # What else is text alone, or after the words of _GIVEN.
 _TEXTS = split_words(
     "text background article body content paragraph transcript sentence code schema table "
@@ -24,8 +27,15 @@ _GIVEN = split_words(
 )
 # These are text only alone, or only several of them.
 _ALONE = split_words(
-    "story support abstract email target aspect inputs choices options distractors endings webpage "
+    "story support abstract email target aspect inputs webpage "
     "backgroundinfo backgroundinformation fewshotexamples fewshots demonstrations"
+)
+_CHOICES = split_words("choices options distractors endings")
+_FILES = split_words("file files attachedfiles uploadedfile uploadedfiles sourcefiles")
+# Parts that may name a file or an address instead of holding its text.
+_PAGES = split_words(
+    "article page story webpage email abstract transcript body background table schema knowledge "
+    "evidence fact support target result html paragraph sentence"
 )
 # What is text only after the words of _ASKERS, or of _EARLIER.
 _ASKED = split_words(
@@ -47,21 +57,47 @@ _NUMBERED = _OPTIONS | split_words(
     "text sentence passage paragraph document context ctx article input doc chunk"
 )
 LETTERS = frozenset("abcdefgh")
-_REFERENCE = re.compile(r"\S*[./_:#\\-]\S*[^\s.]|[A-Za-z]{0,4}\d+")
+# Keys of a turn that may hold its text, or more of it, next to those of the formats.
+_TEXTS_OF_A_TURN = TEXT_KEYS | split_words("text message parts contents utterance instructions")
+_ANSWERS_OF_A_TURN = frozenset(ANSWERS) | split_words("text message parts contents utterance")
+# Beside turns these are mostly about the conversation: its topic, what it was written from.
+_ABOUT_TURNS = split_words(
+    "text knowledge code content target email support aspect story abstract evidence fact inputs"
+)
+# What a list of documents says about each of them.
+_ABOUT_TEXT = split_words(
+    "id title name url uri link href path file filename source type score rank"
+)
+# How metadata name a document, by a file, an address or an id; text has other marks, too.
+_ADDRESS = r"https?://\S+"
+_NAME = r"""[^\s{}()\[\]<>;=|,"']"""
+_NAMES = {
+    "source": re.compile(rf"{_ADDRESS}|{_NAME}*[./_:#\\-]{_NAME}*(?<!\.)|[A-Za-z]{{0,4}}\d+"),
+    "page": re.compile(rf"{_ADDRESS}|{_NAME}+\.[A-Za-z]\w{{0,5}}|\d+"),
+    "code": re.compile(r"[A-Za-z]{0,4}[-_]?\d+|[a-z]{2}[-_][A-Z]{2}"),
+}
 
 
 @lru_cache(10_000)
 def kind_of_part(key: str) -> str | None:
-    """What a key names by its words: a `part` of a question, one of several `option`s, or a
-    `source`, which may also name a document instead of holding its text; or None.
+    """What a key names by its words: a `part` of a question, one of several `option`s, all its
+    `choices`; or a `source`, a `page`, `code` or a `file`, which may also name something instead
+    of holding its text. None if it names none of these.
     """
     found = tuple(map(singular, words(key)))
     if not found or _NONE_OF_IT.intersection(found[:-1]) - {"answer"}:
         return None
-    if "".join(words(key)) in _ALONE:
-        return "part"
+    joined = "".join(words(key))
+    if joined in _CHOICES:
+        return "choices"
+    if joined in _FILES:
+        return "file"
+    if joined in _ALONE:
+        return "page" if found[-1] in _PAGES else "part"
     is_numbered = len(found) > 1 and (found[-1].isdigit() or found[-1] in LETTERS)
     if len(found) == 2 and (is_numbered or found[1] == "pair") and found[0] in _NUMBERED:
+        if found[0] in _SOURCES:
+            return "source"
         return "option" if found[0] in _OPTIONS else "part"
     if len(found) == 1 and re.fullmatch("op[a-h]", found[0]):
         return "option"
@@ -75,13 +111,17 @@ def _kind(found: tuple[str, ...], is_held: bool = False) -> str | None:
     if not found or not _NONE_OF_IT.isdisjoint(found):
         return None
     *before, last = found
+    if last in _QUOTES or found == ("context",):
+        return "part"
     if last in _SOURCES:
-        return "source" if before or last != "context" else "part"
+        return "source"
     is_text = last in _TEXTS and all_in(before, _GIVEN)
     is_asked = last in _ASKED and before and all_in(before, _ASKERS)
     is_turns = last in _TURNS and before and all_in(before, _EARLIER)
     is_question = is_held and all_in(found, _QUESTIONS)
-    return "part" if is_text or is_asked or is_turns or is_question else None
+    if is_text or is_asked or is_turns or is_question:
+        return "page" if last in _PAGES else "code" if last == "code" else "part"
+    return None
 
 
 def is_part(key: str, value: object) -> bool:
@@ -89,20 +129,57 @@ def is_part(key: str, value: object) -> bool:
     kind = kind_of_part(key)
     if kind is None or (isinstance(value, int | float) and kind != "option"):
         return False
-    return kind == "option" or not _only_refers(value)
+    if kind == "option" or (kind == "choices" and isinstance(value, list)):
+        return True
+    if kind == "choices" and isinstance(value, dict):  # of a request: `{"temperature": 0.2}`
+        return not (LETTERS | {"text"}).isdisjoint(map(str.lower, value))
+    if kind == "file":  # a text is its name
+        value = [item for item in _as_list(value) if isinstance(item, dict)]
+        kind = "source"
+    return any(not _refers(text, kind) for text in texts_in(value))
+
+
+def _as_list(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def is_beside_turns(key: str, value: object) -> bool:
+    """Whether a key of a row with turns holds text that the turns are about."""
+    found = words(key)
+    return is_part(key, value) and not _ABOUT_TURNS.issuperset(map(singular, found))
+
+
+def is_text_of_turn(key: str, value: object, is_answer: bool) -> bool:
+    """Whether a key of a turn holds its text, or text that belongs to it."""
+    if not is_answer and is_part(key, value):
+        return True
+    names = _ANSWERS_OF_A_TURN if is_answer else _TEXTS_OF_A_TURN
+    is_named = key.strip().lower() in names or (not is_answer and holds_system(key, value))
+    return is_named and any(texts_in(value))
 
 
 def is_option(key: str) -> bool:
     return kind_of_part(key) == "option"
 
 
-def _only_refers(value: object) -> bool:
-    """Whether it names documents, by `a.pdf`, an address or an id; or says yes or no."""
-    items = value if isinstance(value, list) else [value]
-    return all(isinstance(item, int | float) or _refers(item) for item in items)
+def texts_in(value: object) -> Iterator[str]:
+    """The texts of a value, of a list of them and of objects in it, without titles, ids, ..."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if (words(key) or ("",))[-1] not in _ABOUT_TEXT:
+                yield from texts_in(item)
 
 
-def _refers(item: object) -> bool:
-    if not isinstance(item, str) or len(item) > 200 or not item.isascii():
+def _refers(text: str, kind: str) -> bool:
+    """Whether it names a document, by `a.pdf`, an address or an id; or says yes or no."""
+    text = text.strip()
+    if text.lower() in ("true", "false", "n/a"):
+        return True
+    if kind not in _NAMES or len(text) > 200 or not text.isascii():
         return False
-    return _REFERENCE.fullmatch(item.strip()) is not None or to_word(item) is not None
+    return to_word(text) is not None or _NAMES[kind].fullmatch(text) is not None

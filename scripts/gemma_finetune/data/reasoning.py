@@ -46,6 +46,8 @@ SWITCHES = split_words(
     "on off true false yes no none minimal low medium high enabled disabled auto default"
 )
 OPTIONS = split_words("type effort enabled exclude summary budget_tokens max_tokens")
+# Types of content parts, as Anthropic, OpenAI and Mistral call them.
+REASONING_PARTS = split_words("thinking redacted_thinking reasoning thought reasoning_text")
 HINT = "data.reasoning says what to do with it: drop or keep"
 
 _NAMED_TAG = re.compile(r"\s*<([A-Za-z][\w -]{2,40})>")
@@ -68,6 +70,14 @@ _CODE_OR_TAG = re.compile(
 )
 # A closing tag alone in backticks or quotes: a text about the tag.
 _QUOTED = re.compile(rf"([`'\"])\s*(?:{_CLOSING.pattern})\s*\1", re.IGNORECASE)
+# What stands around the reasoning itself.
+_MARKS = re.compile(
+    rf"\A\s*<[A-Za-z][\w -]{{2,40}}>|</[A-Za-z][\w -]{{2,40}}>\s*\Z|{_TAG.pattern}", re.IGNORECASE
+)
+# The answer of OpenThoughts and Bespoke-Stratos.
+_SOLUTION = re.compile(
+    r"<\|begin_of_solution\|>((?:(?!<\|begin_of_solution\|>).)*)<\|end_of_solution\|>", re.DOTALL
+)
 # A message of gpt-oss: `<|channel|>analysis<|message|>…<|end|>`.
 _CHANNEL = re.compile(
     r"\s*(?:<\|start\|>assistant)?<\|channel\|>\s*(\w+)(?:<\|message\|>|\s)"
@@ -103,27 +113,70 @@ def is_reasoning_name(name: str) -> bool:
     return all_in(found, _REASONING, _BESIDE, _WHOSE)
 
 
+def is_reasoning_part(kind: str, extra: Mapping[str, object] | None) -> bool:
+    """Whether a content part of an answer holds reasoning. kind: its type."""
+    return kind in REASONING_PARTS or (extra or {}).get("thought") is True
+
+
 def reasoning_of(extra: Mapping[str, object] | None, where: str) -> str | None:
-    """The reasoning in the extra keys of an answer. Rejection if it is not one text."""
+    """The reasoning in the extra keys of an answer. A list beside a text is the same in pieces.
+    Rejection if there is no text, or more than one.
+    """
     found = [(key, value) for key, value in (extra or {}).items() if is_reasoning(key, value)]
     if not found:
         return None
-    key, value = found[0]
-    if not isinstance(value, str) or len({str(value) for _, value in found}) > 1:
+    texts = {value.strip(): key for key, value in found if isinstance(value, str)}
+    if not texts:
         raise Rejection(
             "reasoning",
-            f"{where} has `{key}`, which is not one text, so data.reasoning cannot keep it",
+            f"{where} has `{found[0][0]}`, which is not one text, so data.reasoning cannot keep it",
         )
-    return value
+    if len(texts) > 1:
+        first, second, *_ = texts.values()
+        raise Rejection(
+            "reasoning",
+            f"{where} has `{first}` and `{second}`, which differ; data.reasoning can keep only one",
+        )
+    return next(iter(texts))
 
 
-def with_reasoning(answer: str, reasoning: str | None) -> str:
-    """The answer with its reasoning before it."""
-    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer.strip()}" if reasoning else answer
+def with_reasoning(answer: str, reasoning: str | None, where: str) -> str:
+    """The answer with its reasoning before it; as it is if it begins with the same reasoning.
+
+    Rejection if it has other reasoning.
+    """
+    if not reasoning:
+        return answer
+    answer = without_channels(answer)
+    spans = _clear_spans(answer)
+    written = "".join(answer[start:end] for start, end in spans)
+    inside = _MARKS.sub("", written).strip()
+    if inside and inside == reasoning.strip():
+        return answer
+    if inside:
+        raise Rejection(
+            "reasoning", f"{where} has reasoning in its text and other reasoning beside it"
+        )
+    return _as_thought(reasoning, without_reasoning(answer, where) if spans else answer)
+
+
+def _clear_spans(answer: str) -> list[tuple[int, int]]:
+    """As `_spans`; of an answer with unclear tags, such as one about them, the beginning alone."""
+    try:
+        return _spans(answer, "")
+    except Rejection:
+        tag = _TAG.match(answer.lstrip())
+        end = _CLOSING.search(answer) if tag and tag["open"] else None
+        return [(0, end.end())] if end else []
+
+
+def _as_thought(reasoning: str, answer: str) -> str:
+    return f"<think>\n{reasoning.strip()}\n</think>\n\n{answer.strip()}"
 
 
 def without_reasoning(answer: str, where: str) -> str:
-    """The answer without reasoning between tags; the same object if it has none.
+    """The answer without reasoning between tags, nor tags of the solution around the rest; the same
+    object if it has none.
 
     A closing tag alone ends reasoning that began in the prompt. Rejection if a tag is never closed,
     or stands inside a line.
@@ -135,7 +188,9 @@ def without_reasoning(answer: str, where: str) -> str:
     for start, stop in spans:
         kept += answer[end:start]
         end = stop
-    return (kept + answer[end:]).strip()
+    left = (kept + answer[end:]).strip()
+    solution = _SOLUTION.fullmatch(left)
+    return solution[1].strip() if solution else left
 
 
 def _spans(answer: str, where: str) -> list[tuple[int, int]]:
@@ -250,4 +305,6 @@ def without_channels(answer: str) -> str:
         texts.setdefault("final", []).append(rest)
     if "<|" in rest or not {"final"} <= texts.keys() <= {"analysis", "final"}:
         return answer
-    return with_reasoning("\n\n".join(texts["final"]), "\n\n".join(texts.get("analysis", [])))
+    final = "\n\n".join(texts["final"])
+    analysis = "\n\n".join(filter(None, texts.get("analysis", [])))
+    return _as_thought(analysis, final) if analysis else final

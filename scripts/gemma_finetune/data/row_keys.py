@@ -8,14 +8,11 @@ What a row of no format may be instead is said by `row_guess`.
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
-
-import orjson
 
 from gemma_finetune.data.blank import is_missing, is_missing_input, is_nothing
 from gemma_finetune.data.key_words import words
 from gemma_finetune.data.row_guess import unknown_format
-from gemma_finetune.data.turn_list import known_name, renamed
+from gemma_finetune.data.turn_list import known_name, renamed, unpacked
 
 # The columns of a question, of an answer, and of a text that belongs to the question. In rows with
 # several of a kind the first that holds something counts; `extra_keys` refuses the others unless
@@ -50,7 +47,7 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
     prepared = renamed(row, {key: _own_name(key, row[key], columns) for key in row}, COLUMNS)
     for key in LISTS:
         if isinstance(prepared.get(key), str):
-            prepared[key] = _unpacked(prepared[key])
+            prepared[key] = unpacked(prepared[key])
     return prepared
 
 
@@ -73,16 +70,6 @@ def holds_system(key: str, value: object) -> bool:
     """Whether a key holds a system text; `sys` may also hold the name of a platform, one word."""
     is_short = words(key) == ("sys",)
     return is_system(key) and not (is_short and len(str(value).split()) < 2)
-
-
-def _unpacked(text: str) -> Any:
-    """The list that JSON text holds, or the text."""
-    if not text.lstrip().startswith("["):
-        return text
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
 
 
 def detect(row: dict, columns: Columns = NO_COLUMNS) -> str:
@@ -130,6 +117,14 @@ def _detect(row: dict, holds: Holds) -> str | None:
 def is_named_pair(row: dict, columns: Columns) -> bool:
     """Whether `data.columns` names the question and the answer of this row."""
     return columns.get("user") in row and columns.get("assistant") in row
+
+
+def used_columns(row: dict, format: str, columns: Columns) -> Columns:
+    """The names of `data.columns` that a raw row has; `user` and `assistant` only together."""
+    used = {name: key for name, key in columns.items() if key in row}
+    if format == "columns" and {"user", "assistant"} <= used.keys():
+        return used
+    return {name: key for name, key in used.items() if name not in ("user", "assistant")}
 
 
 def pair_keys(row: dict, format: str, columns: Columns) -> dict[str, str]:

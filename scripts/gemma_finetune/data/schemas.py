@@ -12,11 +12,22 @@ import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gemma_finetune.data.blank import is_missing_input, is_nothing
+from gemma_finetune.data.reasoning import REASONING_PARTS
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_guess import missing, unknown_format
 from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, pair_keys
 from gemma_finetune.data.split import canonical_split
-from gemma_finetune.data.turn_list import TURN_KEYS, is_turn_list, known_name, renamed
+from gemma_finetune.data.turn_list import (
+    TURN_KEYS,
+    as_turns,
+    asks_again,
+    begins_with,
+    is_python,
+    is_turn_list,
+    known_name,
+    renamed,
+    unpacked,
+)
 
 Split = Annotated[Literal["train", "validation", "test"], BeforeValidator(canonical_split)]
 # Roles of turns that hold calls or their results, in small letters.
@@ -46,6 +57,7 @@ _USUAL_TURNS = ({"role", "content"}, {"from", "value"})
 _ALIASES = (("from", "role"), ("value", "content"))  # of a turn's keys
 _CONTENT = frozenset(("value", "content"))
 _PLACES = {"url", "path"}  # keys that are content only where a part has nothing else
+AS_PYTHON = " written as Python: write it with json.dumps"
 OPTIONAL = ("system", "split", "history", "tools")
 
 
@@ -149,9 +161,15 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     data = {key: row[key] for key in ("system", "split") if key in row}
     extra = {key: value for key, value in row.items() if key not in used and key not in data}
     for field, key in keys.items():
+        if is_python(row[key]):
+            raise Rejection("schema", f"{key} is a list{AS_PYTHON}")
         data[field] = row[key] if field == "history" else _column_text(key, row[key])
-    if is_turn_list(data.get("instruction")) or is_turn_list(data.get("output")):
-        return _read_chat_pair(data, extra)
+    question = as_turns(data.get("instruction"))
+    answer = as_turns(data.get("output"), question)
+    if is_turn_list(question) or is_turn_list(answer):
+        if "input" in data:
+            extra[keys["input"]] = data.pop("input")
+        return _read_chat_pair(data | {"instruction": question, "output": answer}, extra)
 
     for field in ("instruction", "output"):  # `repair` names an empty turn
         if data.get(field, "") is None:
@@ -172,11 +190,19 @@ def _column_text(key: str, value: Any) -> Any:
 
 
 def _read_chat_pair(data: dict, extra: dict) -> Row:
-    """A pair in which the question or the answer is a list of turns, as TRL has it."""
-    messages: list = []
-    for field, role in (("instruction", "user"), ("output", "assistant")):
-        value = data.pop(field, None)
-        messages += value if isinstance(value, list) else [{"role": role, "content": value}]
+    """A pair in which the question or the answer is a list of turns. The answer may hold the
+    question's turns again, as the `chosen` of preference data does.
+    """
+    question, answer = data.pop("instruction", None), data.pop("output", None)
+    if not isinstance(question, list):
+        question = [{"role": "user", "content": question}]
+    if not isinstance(answer, list):
+        answer = [{"role": "assistant", "content": answer}]
+    if asks_again(question, answer):
+        raise Rejection(
+            "ambiguous", "its answer begins with another question than the one that it has"
+        )
+    messages = answer if begins_with(answer, question) else question + answer
     chat = data | extra | {"messages": messages}
     return _validated(ChatML, chat, {}, chat)
 
@@ -203,6 +229,8 @@ def _tidy(turn: Any) -> Any:
     """
     if isinstance(turn, dict) and any(map(_is_json, turn.values())):
         turn = _with_json_text(turn)
+    if isinstance(turn, dict) and any(map(_is_list_text, turn.values())):
+        turn = _with_parts(turn)
     if not isinstance(turn, dict) or turn.keys() in _USUAL_TURNS:
         return turn
     tidy = {key: value for key, value in turn.items() if value is not None}
@@ -212,15 +240,46 @@ def _tidy(turn: Any) -> Any:
     return renamed(tidy, names, _CONTENT)
 
 
+def _with_parts(turn: dict) -> dict:
+    """The turn; content parts as JSON text, as tables have them, become parts. Results stay."""
+    if _is_of_calls(turn):
+        return turn
+    tidy = {}
+    for key, value in turn.items():
+        is_content = known_name(key, TURN_KEYS) in ("value", "content")
+        if is_content and is_python(value):
+            raise Rejection("schema", f"`{key}` of a turn is a list{AS_PYTHON}")
+        parts = unpacked(value) if is_content and _is_list_text(value) else None
+        tidy[key] = parts if _is_parts(parts) or _is_thought_out(parts) else value
+    return tidy
+
+
+def _is_thought_out(value: Any) -> bool:
+    """Whether it is a list of parts of reasoning and of text."""
+    if not isinstance(value, list):
+        return False
+    texts = [_is_text_part(part) for part in value]
+    thoughts = [isinstance(part, dict) and part.get("type") in REASONING_PARTS for part in value]
+    return any(texts) and all(map(max, texts, thoughts))
+
+
+def _is_list_text(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("[{")
+
+
 def _is_json(value: Any) -> bool:
     """Whether it is JSON other than text and null (a bool is an int)."""
     return isinstance(value, dict | list | int | float)
 
 
+def _is_of_calls(turn: dict) -> bool:
+    role = next((turn[key] for key in turn if known_name(key, TURN_KEYS) in ("from", "role")), None)
+    return isinstance(role, str) and role.strip().lower() in CALL_ROLES
+
+
 def _with_json_text(turn: dict) -> dict:
     """The turn; calls and results that are no text and no content parts become JSON text."""
-    role = next((turn[key] for key in turn if known_name(key, TURN_KEYS) in ("from", "role")), None)
-    if not isinstance(role, str) or role.strip().lower() not in CALL_ROLES:
+    if not _is_of_calls(turn):
         return turn
     texts = {}
     for key, value in turn.items():
@@ -324,7 +383,7 @@ def _hint(key: str, error: Any) -> str:
     if key == "label":
         return "; write the class's name"
     if isinstance(value, str) and value.lstrip().startswith("[{'"):
-        return "; this is written as Python: write it with json.dumps"
+        return f"; this is{AS_PYTHON}"
     if error["type"] == "string_type" and isinstance(value, list | dict) and "." not in key:
         return "; write it as text"
     return ""

@@ -1,12 +1,21 @@
 """Names of keys, and how to know the list of a conversation's turns, whatever key holds it."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from gemma_finetune.data.blank import is_missing, is_nothing
 
 TURN_KEYS = frozenset("from role value content name tool_calls tool_call_id".split())
+
+# Of turns in JSON text, which may also be data: `[{"from": "Berlin", "to": "Paris"}]`.
+_CHAT_ROLES = frozenset("user system developer assistant gpt model ai bot chatbot tool".split())
+_CHAT_TEXTS = frozenset(("content", "value", "tool_calls", "text", "parts"))
+# A list of turns or of content parts as Python prints it.
+_PYTHON = re.compile(r"\s*\[\{'(?:role|from|content|value|type|text)': .*\}\]\s*", re.DOTALL)
 
 
 def is_turn_list(value: Any) -> bool:
@@ -16,6 +25,76 @@ def is_turn_list(value: Any) -> bool:
     if not all(isinstance(turn, dict) for turn in value):
         return False
     return any(known_name(key, TURN_KEYS) in ("from", "role") for key in value[0])
+
+
+def unpacked(text: str) -> Any:
+    """The list that JSON text holds, or the text."""
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def is_python(text: Any) -> bool:
+    """Whether it is text of a list of turns, or of their parts, as Python prints it."""
+    return isinstance(text, str) and _PYTHON.fullmatch(text) is not None
+
+
+def as_turns(value: Any, before: Any = None) -> Any:
+    """A list of turns that is one object, or JSON text as in tables; other values as they are.
+
+    before: of an answer, the question. After a plain question, JSON text of turns is a list only if
+    these are the assistant's, or repeat the question: else it may be what was asked for.
+    """
+    if isinstance(value, dict):
+        return [value] if is_turn_list([value]) else value
+    if not isinstance(value, str):
+        return value
+    turns = unpacked(value)
+    if not is_turn_list(turns):
+        return value
+    is_question = _said(turns[0])[0] in ("user", "system")
+    is_text = isinstance(before, str) and is_question and not begins_with(turns, before)
+    return turns if all(map(_is_of_a_chat, turns)) and not is_text else value
+
+
+def _is_of_a_chat(turn: dict) -> bool:
+    names = {known_name(key, TURN_KEYS) for key in turn}
+    return _said(turn)[0] in _CHAT_ROLES and not _CHAT_TEXTS.isdisjoint(names)
+
+
+def begins_with(turns: Any, question: Any) -> bool:
+    """Whether a list of turns begins with those of the question, or has its text as the first
+    user's turn.
+    """
+    if isinstance(question, str):
+        question = [{"role": "user", "content": question}]
+    if not is_turn_list(turns) or not is_turn_list(question):
+        return False
+    said = [_said(turn) for turn in turns]
+    asked = [_said(turn) for turn in question]
+    if said[0][0] == "system" and asked[0][0] != "system":
+        said = said[1:]
+    return said[: len(asked)] == asked
+
+
+def asks_again(question: Any, answer: Any) -> bool:
+    """Whether a list of turns ends, and the next one begins, with different words of the user."""
+    if not is_turn_list(question) or not is_turn_list(answer):
+        return False
+    both = (_said(question[-1])[0], _said(answer[0])[0])
+    return both == ("user", "user") and not begins_with(answer, question)
+
+
+def _said(turn: dict) -> tuple[str, Any]:
+    """Role and content of a raw turn; the user is `user` in every format."""
+    names = {known_name(key, TURN_KEYS): value for key, value in turn.items()}
+    role = str(names.get("role") or names.get("from")).strip().lower()
+    role = "user" if role in ("human", "prompter") else role
+    content = names.get("content") if names.get("content") is not None else names.get("value")
+    return role, content.strip() if isinstance(content, str) else content
 
 
 def known_name(key: str, names: frozenset[str]) -> str:

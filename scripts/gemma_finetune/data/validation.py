@@ -33,13 +33,14 @@ from gemma_finetune.data.reasoning import (
     HINT,
     has_reasoning,
     is_reasoning,
+    is_reasoning_part,
     without_channels,
     without_reasoning,
 )
 from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
 from gemma_finetune.data.row_json import parse_row
-from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare
+from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare, used_columns
 from gemma_finetune.data.split import SPLITS, agreed_split, canonical_split, split_in_name
 from gemma_finetune.data.tool_check import settle_calls
 
@@ -75,11 +76,11 @@ def check(
 def _check(
     row: dict, format: str, allowed: Collection[str], columns: Columns, rule: str
 ) -> Checked:
-    row = prepare(row, columns)
+    prepared = prepare(row, columns)
     if format == "auto":
-        format = schemas.detect(row, columns)
-    read = schemas.read(row, format, columns)
-    ignored_keys = check_extra_keys(read, rule, columns)
+        format = schemas.detect(prepared, columns)
+    read = schemas.read(prepared, format, columns)
+    ignored_keys = check_extra_keys(read, rule, used_columns(row, format, columns))
     turns, numbers = to_numbered_turns(read, rule)
     turns, numbers, changes = settle_reasoning(turns, numbers, read, rule)
     refuse_markup(turns, numbers)
@@ -128,11 +129,13 @@ def settle_reasoning(
 
 
 def has_reasoning_beside(row: schemas.Row) -> bool:
-    """Whether a key of the row or of a turn holds reasoning."""
-    for extra in (row.model_extra, *(turn.model_extra for turn in schemas.turns(row))):
+    """Whether a key of the row or of a turn, or a content part, holds reasoning."""
+    turns = schemas.turns(row)
+    for extra in (row.model_extra, *(turn.model_extra for turn in turns)):
         if extra and any(is_reasoning(key, value) for key, value in extra.items()):
             return True
-    return False
+    parts = (part for turn in turns if isinstance(turn.content, list) for part in turn.content)
+    return any(is_reasoning_part(part.type, part.model_extra) for part in parts)
 
 
 class Outcome(NamedTuple):
