@@ -50,7 +50,10 @@ def rejected_rows(count: int, examples: Callable[[], list[str]] | None = None) -
 def near_duplicates(count: int, path: Path = REMOVED, shown: int = 1) -> Lost:
     """What `dedup` removed; `path`: the file of removed rows."""
     examples = partial(first_of, path, shown, describe_near_duplicate)
-    advice = f"raise data.dedup_threshold to keep more near-duplicates (all are in {REMOVED})"
+    advice = (
+        f"raise data.dedup_threshold to keep more near-duplicates (all are in {REMOVED}; those at "
+        "1.00 differ in case, punctuation or a short system text alone: no threshold keeps them)"
+    )
     return Lost(count, "near-duplicates", examples, advice)
 
 
