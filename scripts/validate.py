@@ -53,6 +53,11 @@ def main() -> None:
     print(table(summary))
     for line in splits_by_name(counts["files"], root):
         print(line)
+    if "all_named_train" in summary:
+        print(
+            "note: all rows name the split train (or their files do), which leaves nothing to hold "
+            "out: data.validation_fraction and data.test_fraction of them will be held out"
+        )
     if problem:
         raise UserError(problem)
 
@@ -161,15 +166,9 @@ def splits_by_name(files: Counter, root: str) -> list[str]:
     rows: Counter = Counter()
     for name, count in files.items():
         rows[split_in_name(name, root)] += count
-    lines = [
+    return [
         f"{rows[split]:>9,}  rows of files named for {split}" for split in SPLITS if rows[split]
     ]
-    if rows.total() and rows["train"] == rows.total():
-        lines.append(
-            "note: all rows are in files named for train, so none is held out for validation and "
-            "test; to have them split, give the files names without `train`"
-        )
-    return lines
 
 
 def summarize(counts: Counts) -> dict:
@@ -177,7 +176,9 @@ def summarize(counts: Counts) -> dict:
     rows = counts["rows"]
     # A mapping {file: 0}, not a list: DVC would plot a list as data points.
     empty_files = {file: 0 for file, count in sorted(counts["files"].items()) if not count}
-    with_tools = {name: rows[name] for name in ("with_tools", "without_activation") if rows[name]}
+    counted = {name: rows[name] for name in ("with_tools", "without_activation") if rows[name]}
+    if 0 < rows["named_train"] == rows["accepted"]:
+        counted["all_named_train"] = rows["accepted"]
     return {
         "read": rows["read"],
         "accepted": rows["accepted"],
@@ -190,7 +191,7 @@ def summarize(counts: Counts) -> dict:
         "repairs": dict(counts["repairs"]),
         "with_untrained_answers": rows["with_untrained_answers"],
         "ignored_keys": dict(counts["ignored_keys"]),
-        **with_tools,
+        **counted,
     }
 
 

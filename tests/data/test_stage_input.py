@@ -1,6 +1,7 @@
 """What `validate` makes of whole files: what stops it, what it names, and which splits it reads."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -254,11 +255,43 @@ def test_a_name_of_two_splits_stops_the_run(params):
     assert not Path("data/validated").exists()
 
 
-def test_training_files_alone_hold_nothing_out_and_shards_may_be_missing(params, capsys):
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("data/train-00000-of-00001.jsonl", None), ("a.jsonl", "train"), ("train/b.jsonl", "train")],
+)
+def test_rows_that_all_name_train_are_split_as_rows_without_a_name(params, capsys, name, own):
+    """As most datasets are, which have only the split `train`."""
+    write_raw([conversation(n, own) for n in range(40)], f"data/raw/{name}")
+    run("validate", "convert", "dedup", "format")
+    assert metrics("validate")["all_named_train"] == 40
+    assert "note: all rows name the split train" in capsys.readouterr().out
+    found = formatted_ids()
+    shutil.rmtree("data/raw")
+    write_raw([conversation(n) for n in range(40)])
+    run("validate", "convert", "dedup", "format")
+    assert "all_named_train" not in metrics("validate")
+    assert found == formatted_ids() and all(found)
+
+
+def formatted_ids():
+    return [{row["id"] for row in read(f"data/formatted/{split}.jsonl")} for split in SPLITS]
+
+
+@pytest.mark.parametrize(
+    ("other", "counts"), [("test", [20, 0, 1]), ("validation", [20, 1, 0]), (None, [20, 0, 0])]
+)
+def test_rows_named_train_stay_there_beside_others(params, other, counts):
+    rows = [*(conversation(n, "train") for n in range(20)), conversation(20, other)]
+    write_raw(rows)
+    run("validate", "convert", "dedup", "format")
+    counts = counts if other else [21, 0, 0]  # the hash of this row says train, too
+    assert [len(ids) for ids in formatted_ids()] == counts
+
+
+def test_shards_may_be_missing(params, capsys):
     write_raw(TWO, "data/raw/train-00001-of-00002.jsonl")
     run("validate")
     printed = capsys.readouterr().out
-    assert "note: all rows are in files named for train" in printed
     assert "note: only 1 of 2 files data/raw/train-*-of-00002.jsonl are here" in printed
 
 

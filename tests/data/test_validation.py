@@ -159,7 +159,9 @@ def test_every_row_is_counted_once_and_names_its_place():
         ("a.jsonl", 2, "invalid_json", "oops"),
         ("a.jsonl", 5, "unknown_format", '{"a": "<bos>"}'),
     ]
-    assert outcome.counts["rows"] == {"read": 4, "accepted": 2, "rejected": 2}
+    assert outcome.counts["rows"] == {
+        "read": 4, "accepted": 2, "rejected": 2, "named_train": 0,
+    }  # fmt: skip
     assert outcome.counts["repairs"] == {"trim": 1}
     assert outcome.counts["formats"] == {"sharegpt": 2}
 

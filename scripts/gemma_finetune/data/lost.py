@@ -65,6 +65,11 @@ def read_counts(stage: str, *names: str) -> dict[str, int]:
         return {name: int(metrics[name]) for name in names}
 
 
+def all_name_train() -> bool:
+    """Whether every valid row names the split `train`, so that none is held out by name."""
+    return "all_named_train" in read_json(require("metrics/validate.json", "validate"))
+
+
 def first_of(path: Path, count: int, describe: Callable[[dict], str]) -> list[str]:
     """The first rows of a file that `describe` has words for, in these words."""
     found: list[str] = []

@@ -190,6 +190,7 @@ def check_rows(
         }
         records.append(record | ({"tools": checked.tools} if checked.tools else {}))
         counts["formats"][checked.format] += 1
+        counts["rows"]["named_train"] += split == "train"
         counts["repairs"].update(checked.repairs)
         if any(role in (UNTRAINED, UNTRAINED_CALL) for role, _ in checked.turns):
             counts["rows"]["with_untrained_answers"] += 1
