@@ -307,6 +307,18 @@ def test_rows_are_numbered_in_rejections(params):
     ]
 
 
+def test_a_record_with_other_cells_is_one_rejected_row(params):
+    params({"data.max_lost_fraction": 0.1})
+    records = [f"question {n},answer {n}\n" for n in range(20)]
+    Path("data/raw").mkdir(parents=True, exist_ok=True)
+    Path("data/raw/a.csv").write_text("prompt,completion\n" + "".join(records) + "a,b,c\n")
+    run("validate")
+    assert metrics("validate")["reasons"] == {"misshapen": 1}
+    assert metrics("validate")["accepted"] == 20
+    (rejected,) = read("data/validated/rejected.jsonl")
+    assert rejected["line"] == 21 and "has 3 cells, but the header has 2" in rejected["message"]
+
+
 def test_data_that_is_not_there_stops_the_run_and_leaves_nothing(params):
     write_raw(TWO)
     Path("data/raw/b.jsonl.dvc").write_text("outs:\n- path: b.jsonl\n")
