@@ -288,6 +288,47 @@ def test_rows_named_train_stay_there_beside_others(params, other, counts):
     assert [len(ids) for ids in formatted_ids()] == counts
 
 
+@pytest.mark.parametrize(
+    "name", ["testset.jsonl", "Testing/b.jsonl", "hold_out.jsonl", "validated"]
+)
+def test_a_name_that_almost_names_a_split_is_noted(params, capsys, name):
+    write_raw(TWO, "data/raw/train.jsonl")
+    name = name if "." in name else f"{name}/c.jsonl"
+    write_raw([conversation(3)], f"data/raw/{name}")
+    run("validate")
+    assert (
+        f"1 files say no split, as only whole words do (train, validation, test): data/raw/{name}"
+        in (capsys.readouterr().out)
+    )
+
+
+@pytest.mark.parametrize("name", ["latest.jsonl", "contest/a.jsonl", "test.jsonl", "rows.jsonl"])
+def test_other_names_have_no_note(params, capsys, name):
+    write_raw(TWO, "data/raw/train.jsonl")
+    write_raw([conversation(3)], f"data/raw/{name}")
+    run("validate")
+    assert "note:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "noted"),
+    [
+        ("partition", ["train", "test"], True),
+        ("subset", ["Dev", "test"], True),
+        ("is_test", [False, True], True),
+        ("partition", ["train", "north"], False),
+        ("topic", ["a", "b"], False),
+        ("is_good", [True, False], False),
+    ],
+)
+def test_a_key_that_seems_to_name_the_split_is_noted(params, capsys, key, values, noted):
+    rows = [conversation(number) | {key: value} for number, value in enumerate(values)]
+    write_raw(rows, to_row=lambda row: converter.to_sharegpt(row) | {key: row[key]})
+    run("validate")
+    expected = f"note: `{key}` seems to name the split of 2 rows, but is ignored"
+    assert (expected in capsys.readouterr().out) == noted
+
+
 def test_shards_may_be_missing(params, capsys):
     write_raw(TWO, "data/raw/train-00001-of-00002.jsonl")
     run("validate")

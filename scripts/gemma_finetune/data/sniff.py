@@ -203,8 +203,8 @@ def _orient(text: str, alone: bool) -> str | None:
         return "columns"
     if not first.isdigit():
         raise ValueError(
-            f"is one object with a row under each of its keys ({first[:40]!r}, …), as pandas writes "
-            "it with orient='index'; write the rows as an array, or one a line "
+            f"is one object with a row under each of its keys ({first[:40]!r}, …), as pandas "
+            "writes it with orient='index'; write the rows as an array, or one a line "
             '(of a table, df.to_json(…, orient="records", lines=True))'
         )
     return "index"
