@@ -286,6 +286,7 @@ ROW = json.dumps({"prompt": "Hi", "completion": "Hello"})
             json.dumps({"id1": TURNS, "id2": TURNS}),
             "its keys are id1, id2: each is a list of turns",
         ),
+        ('{"a": {"q": "x"}, "b": {"q": "x", "n": 1}}', "each is an object; if these are"),
         (json.dumps({"conv": TURNS}), "its keys are conv: `conv` is a list of turns; name it"),
         (json.dumps(ROW), "a JSON string that holds the row, so it was encoded twice"),
         (json.dumps(json.dumps(TURNS)), "a JSON string that holds the row"),
