@@ -132,6 +132,8 @@ def with_text(question, separator="\n\n"):
          "In what year was the bridge burnt by the duke?", "\nQuestion: "),
         ("Answer with the name of the language in English.",
          "Answer with the name of the language in capitals.", "\n\n"),
+        ("Hypothesis: The man with the dog sleeps in the park of the town.\nLabel:",
+         "Hypothesis: The man with the dog sits in the park of the town.\nLabel:", "\n"),
         ("Give the date of the invoice as one word, or `none` if it does not have it.",
          "Give the total of the invoice as one word, or `none` if it does not have it.", "\n"),
         ("橋は公爵によって何年に建てられましたか？", "橋は公爵によって何年に焼かれましたか？", " "),

@@ -52,8 +52,8 @@ EDITED = 0.7
 # SHORT words (`Sure!`, `Ticket 7`) does not make a different conversation.
 MANY, SHORT = 20, 4
 # An answer of at most LABEL words may answer many questions about one text. A question stands in a
-# sentence with a question mark, or is the first or the last line, of at most LINE words.
-LABEL, LINE = 12, 20
+# sentence with a question mark, or in one of the first or last OUTER lines, of at most LINE words.
+LABEL, OUTER, LINE = 12, 2, 20
 QUESTION_MARKS = frozenset("?؟፧")
 
 
@@ -238,7 +238,7 @@ def _questions(text: str) -> set[tuple[str, ...]]:
     for number, line in enumerate(lines):
         tokens = tokenize(f"{line}\n")
         is_short = sum(token not in ENDS for token in tokens) <= LINE
-        at_an_end = number in (0, len(lines) - 1) and len(lines) > 1
+        at_an_end = len(lines) > 1 and not OUTER <= number < len(lines) - OUTER
         words: tuple[str, ...] = ()
         for token in tokens:
             if token not in ENDS:
