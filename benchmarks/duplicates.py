@@ -78,6 +78,11 @@ class Writer:
             self.text(self.rng.randint(20, 150)), self.text(self.rng.randint(20, 150))
         )
 
+    def labelled_row(self) -> dict:
+        question = "Is this a complaint about the price of the thing?"
+        text = self.text(self.rng.randint(100, 200))
+        return conversation(f"{text}\n\n{question}", self.rng.choice(("Yes", "No")))
+
     def edited(self, text: str, rate: float) -> str:
         words = text.split()
         for place in self.rng.sample(range(len(words)), round(rate * len(words))):
@@ -102,6 +107,13 @@ def conversation(question: str, answer: str) -> dict:
 
 def changed(row: dict, change: Callable[[str], str]) -> dict:
     return conversation(*(change(turn["value"]) for turn in row["conversations"]))
+
+
+def edited_question(writer: Writer, row: dict) -> dict:
+    """The row with 1 % of the words of its text edited, but not those of the question after it."""
+    asked, answer = (turn["value"] for turn in row["conversations"])
+    text, _, question = asked.partition("\n\n")
+    return conversation(f"{writer.edited(text, 0.01)}\n\n{question}", answer)
 
 
 def removed(rows: list[dict]) -> tuple[np.ndarray, SharedText]:
@@ -132,9 +144,13 @@ def near_duplicates(writer: Writer, count: int) -> None:
     changes["a sentence left out"] = writer.with_a_sentence_less
 
     print("| near-duplicates | planted | at the threshold | found of these |\n|---|---:|---:|---:|")
-    for name, change in changes.items():
-        originals = [writer.row() for _ in range(count)]
-        copies = [changed(row, change) for row in originals]
+    for name, change in [*changes.items(), ("1 % of words edited, a label", None)]:
+        if change:
+            originals = [writer.row() for _ in range(count)]
+            copies = [changed(row, change) for row in originals]
+        else:
+            originals = [writer.labelled_row() for _ in range(count)]
+            copies = [edited_question(writer, row) for row in originals]
         gone, shared = removed(originals + copies)
         similar = []
         for row, copy in zip(originals, copies, strict=True):
@@ -166,6 +182,23 @@ def look_alikes(writer: Writer) -> None:
                 rows.append(conversation(f"{instruction}\n\n{content}", "complaint"))
         gone = removed(rows)[0].sum()
         print(f"| 200-word instruction for {size} rows, one label | {len(rows)} | {gone} |")
+    for texts in (1, 40):
+        words = [writer.words[number * 50] for number in range(8)]
+        rows = []
+        for _ in range(texts):
+            text = writer.text(150)
+            for word in words:
+                question = f"Does the text say anything about the {word} of the house?"
+                rows.append(conversation(f"{text}\n\n{question}", "No"))
+        print(
+            f"| 8 questions, {texts} texts, one answer | {len(rows)} | {removed(rows)[0].sum()} |"
+        )
+    rows = []
+    for number in range(200):
+        system = f"Answer by this document: {writer.text(100)}"
+        row = conversation("Is this a complaint?", ("Yes", "No")[number % 2])
+        rows.append(row | {"id": f"{number:x}", "system": system})
+    print(f"| a document in the system text | 200 | {removed(rows)[0].sum()} |")
     question = writer.text(100)
     rows = [conversation(question, writer.text(10)) for _ in range(200)]
     print(f"| one question, other answers | 200 | {removed(rows)[0].sum()} |")

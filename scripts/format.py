@@ -32,6 +32,7 @@ from gemma_finetune.data.lines import random_access
 from gemma_finetune.data.lost import (
     REJECTED,
     Lost,
+    all_name_train,
     describe_rejection,
     first_of,
     near_duplicates,
@@ -77,6 +78,7 @@ def main() -> None:
             tokenizer_path=TOKENIZER,
             shared_text=SHARED_TEXT,
             limit=limit,
+            hold_out=all_name_train(),
         )
         facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
         row = random_access(file, sizes)

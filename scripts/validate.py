@@ -18,7 +18,7 @@ from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.extra_keys import keep_most_common
 from gemma_finetune.data.loader import Placed, Survey, missing_shards, read_files, survey
 from gemma_finetune.data.lost import REJECTED, describe_rejection, rejected_rows, too_many
-from gemma_finetune.data.split import SPLITS, split_in_name
+from gemma_finetune.data.split import SPLITS, looks_like_split, split_in_name
 from gemma_finetune.data.validation import COUNTED, check_rows
 from gemma_finetune.utils.cli import UserError, run
 from gemma_finetune.utils.files import aside, write_json
@@ -35,7 +35,7 @@ def main() -> None:
     found = survey(config.raw)
     root = root_of(config.raw)
     refuse_unclear_names(found.names, root)
-    for line in notes(found):
+    for line in [*notes(found), *unclear_splits(found.names, root)]:
         print(line)
 
     with aside("data/validated") as folder:
@@ -53,6 +53,17 @@ def main() -> None:
     print(table(summary))
     for line in splits_by_name(counts["files"], root):
         print(line)
+    for key, count in counts["split_keys"].items():
+        if count == counts["ignored_keys"][key]:
+            print(
+                f"note: `{key}` seems to name the split of {count:,} rows, but is ignored; write "
+                "it as `split` (train, validation or test), or name it in data.columns"
+            )
+    if "all_named_train" in summary:
+        print(
+            "note: all rows name the split train (or their files do), which leaves nothing to hold "
+            "out: data.validation_fraction and data.test_fraction of them will be held out"
+        )
     if problem:
         raise UserError(problem)
 
@@ -82,6 +93,20 @@ def notes(found: Survey) -> list[str]:
     return lines
 
 
+def unclear_splits(names: list[str], root: str) -> list[str]:
+    """A note for files whose names seem to name a split, but do not."""
+    unclear = [
+        name for name in names if not split_in_name(name, root) and looks_like_split(name, root)
+    ]
+    if not unclear or len(names) == 1:
+        return []
+    shown = ", ".join(unclear[:NAMES_SHOWN])
+    return [
+        f"note: the names of {len(unclear)} files say no split, as only whole words do (train, "
+        f"validation, test): {shown}; if their rows are held out, rename them"
+    ]
+
+
 def validate(
     config: DataConfig, found: Survey, root: str, folder: Path
 ) -> tuple[Counts, list[dict]]:
@@ -109,7 +134,7 @@ def validate(
             first.add(outcome.rejected, outcome.counts["reasons"])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
-            for name in ("ignored_keys", "causes"):
+            for name in ("ignored_keys", "split_keys", "causes"):
                 counts[name] = keep_most_common(counts[name])
     return counts, first.shown()
 
@@ -161,15 +186,9 @@ def splits_by_name(files: Counter, root: str) -> list[str]:
     rows: Counter = Counter()
     for name, count in files.items():
         rows[split_in_name(name, root)] += count
-    lines = [
+    return [
         f"{rows[split]:>9,}  rows of files named for {split}" for split in SPLITS if rows[split]
     ]
-    if rows.total() and rows["train"] == rows.total():
-        lines.append(
-            "note: all rows are in files named for train, so none is held out for validation and "
-            "test; to have them split, give the files names without `train`"
-        )
-    return lines
 
 
 def summarize(counts: Counts) -> dict:
@@ -177,7 +196,9 @@ def summarize(counts: Counts) -> dict:
     rows = counts["rows"]
     # A mapping {file: 0}, not a list: DVC would plot a list as data points.
     empty_files = {file: 0 for file, count in sorted(counts["files"].items()) if not count}
-    with_tools = {name: rows[name] for name in ("with_tools", "without_activation") if rows[name]}
+    counted = {name: rows[name] for name in ("with_tools", "without_activation") if rows[name]}
+    if 0 < rows["named_train"] == rows["accepted"]:
+        counted["all_named_train"] = rows["accepted"]
     return {
         "read": rows["read"],
         "accepted": rows["accepted"],
@@ -190,7 +211,7 @@ def summarize(counts: Counts) -> dict:
         "repairs": dict(counts["repairs"]),
         "with_untrained_answers": rows["with_untrained_answers"],
         "ignored_keys": dict(counts["ignored_keys"]),
-        **with_tools,
+        **counted,
     }
 
 

@@ -150,6 +150,18 @@ def test_every_removed_row_has_a_twin_that_stays_and_no_twins_are_left(texts, th
         assert evidence_similarity(sets[a], sets[b]) < threshold
 
 
+def test_rows_with_other_documents_in_their_system_texts_stay():
+    """Their turns are the same."""
+    rows = [chat("Is this a complaint? | Yes") | {"system": f"Letter {n}: {LONG}"} for n in "abb"]
+    rows[1]["system"] = rows[1]["system"].replace("word", "thing")
+    rows[2]["system"] = rows[1]["system"].upper()
+    index = features([json.dumps(row).encode() for row in rows], 0.9, SHARED_TEXT)
+    twin, _ = find_twins(
+        index, lambda numbers: evidence_of([rows[n] for n in numbers], NOTHING_SHARED), 0.9
+    )
+    assert twin.tolist() == [-1, -1, 1]
+
+
 def test_summary_counts_every_row_once_and_other_case_as_near():
     texts = ["good night", "Good night", LONG, f"{LONG} more", LONG, "x", "good night"]
     index = index_of(texts)

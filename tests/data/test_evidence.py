@@ -21,6 +21,7 @@ from gemma_finetune.data.shared_text import (
     countable,
     load_shared_text,
     split_sentences,
+    tokenize,
 )
 
 NONE: frozenset[int] = frozenset()
@@ -28,9 +29,9 @@ NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
 INSTRUCTION = " ".join(f"word{n}" for n in range(200)) + "."
 
 
-def chat(question, answer="ok"):
+def chat(question, answer="ok", system=None):
     turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-    return {"conversations": turns}
+    return {"conversations": turns} | ({"system": system} if system else {})
 
 
 def shared_text(conversations):
@@ -113,6 +114,139 @@ def test_another_greeting_before_the_same_long_text_makes_no_other_conversation(
 def test_the_same_words_in_another_order_after_one_text_are_another_question():
     a, b = (chat(f"{INSTRUCTION} {text}", "Yes.") for text in ("Did A pay B?", "Did B pay A?"))
     assert similarity(a, b) < 0.7
+
+
+SENTENCES = [f"The house has thing{n} and part{n} in room{n} of floor{n}." for n in range(14)]
+
+
+def with_text(question, separator="\n\n"):
+    return f"{' '.join(SENTENCES)}{separator}{question}"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "separator"),
+    [
+        ("In what year was the bridge built by the duke?",
+         "In what year was the bridge burnt by the duke?", " "),
+        ("In what year was the bridge built by the duke?",
+         "In what year was the bridge burnt by the duke?", "\nQuestion: "),
+        ("Answer with the name of the language in English.",
+         "Answer with the name of the language in capitals.", "\n\n"),
+        ("Hypothesis: The man with the dog sleeps in the park of the town.\nLabel:",
+         "Hypothesis: The man with the dog sits in the park of the town.\nLabel:", "\n"),
+        ("Give the date of the invoice as one word, or `none` if it does not have it.",
+         "Give the total of the invoice as one word, or `none` if it does not have it.", "\n"),
+        ("橋は公爵によって何年に建てられましたか？", "橋は公爵によって何年に焼かれましたか？", " "),
+        ("هل تم بناء الجسر القديم من قبل الدوق؟", "هل تم حرق الجسر القديم من قبل الدوق؟", " "),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("answer", ["No.", "The text does not say anything about that, I fear."])
+def test_two_questions_about_one_text_with_one_short_answer_are_not_alike(a, b, separator, answer):
+    first, second = (chat(with_text(question, separator), answer) for question in (a, b))
+    assert similarity(first, second) == 0
+    before = [chat(f"{question}\n{with_text('')}", answer) for question in (a, b)]
+    assert similarity(*before) == 0
+
+
+def test_an_edit_in_the_text_before_one_question_stays_an_edit():
+    question = "In what year was the bridge built by the duke?"
+    before = chat(with_text(question), "No.")
+    after = chat(with_text(question).replace("thing7", "thing"), "No")
+    assert similarity(before, after) > 0.9
+    assert similarity(before, chat(with_text(f"{question} Say it."), "No.")) > 0.9
+    long = " ".join(f"answer{n}" for n in range(20))  # nothing but a copy answers so
+    others = (question, question.replace("built", "burnt"))
+    assert similarity(*(chat(with_text(text), long) for text in others)) > 0.9
+
+
+@pytest.mark.parametrize("answers", [("Yes", "No"), ("none", "none")])
+def test_questions_of_a_template_about_many_texts_are_not_alike(answers):
+    rows = []
+    for house in range(SHARED_BY + 1):
+        text = " ".join(sentence.replace("thing", f"thing{house}x") for sentence in SENTENCES)
+        for n, part in enumerate(["roof", "door", "window"]):
+            answer = answers[(house + n) % 2]
+            rows.append(chat(f"{text} Say whether the text names the {part} of a house.", answer))
+    assert most_similar(rows) < 0.7
+    copy = rows[0]["conversations"]
+    question = copy[0]["value"].replace("Say whether", "Tell me whether")
+    edited = chat(question, copy[1]["value"])
+    assert similarity(rows[0], edited, shared_text([*rows, edited])) > 0.9  # of the template itself
+
+
+@pytest.mark.parametrize(
+    ("instruction", "texts"),
+    [
+        (
+            "请根据以下评论判断情感倾向，只回答正面或负面，不要解释，评论来自一个餐厅网站，"
+            "请仔细阅读后回答，注意讽刺语气和双重否定！评论：",
+            ("很好吃！", "真干净！"),
+        ),
+        (
+            "次の文章を読んで質問に答えてください、回答ははいかいいえだけにしてください、"
+            "文章は商品の評価です；評価は良いですか？",
+            ("味が良い！", "値段が安い！"),
+        ),
+        (
+            "नीचे दी गई समीक्षा को ध्यान से पढ़ें और बताएं कि यह सकारात्मक है या "
+            "नकारात्मक, केवल एक शब्द में उत्तर दें और व्यंग्य पर ध्यान दें। ",
+            ("खाना अच्छा।", "जगह साफ है।"),
+        ),
+        (
+            "اقرأ المراجعة التالية بعناية وقل إن كانت إيجابية أو سلبية، أجب بكلمة "
+            "واحدة فقط، ولا تشرح، فهي مأخوذة من موقع مطعم وقد تحتوي على لغة عامية "
+            "هل هي إيجابية؟ ",
+            ("طعام لذيذ؟", "مكان نظيف؟"),
+        ),
+        (
+            "نیچے دیا گیا جائزہ غور سے پڑھیں اور بتائیں کہ یہ مثبت ہے یا منفی، "
+            "صرف ایک لفظ میں جواب دیں اور کوئی وضاحت نہ دیں کیونکہ یہ ایک ہوٹل کا ہے۔",
+            ("کھانا اچھا۔", "جگہ صاف۔"),
+        ),
+    ],
+)
+def test_sentences_of_other_scripts_end_at_their_marks(instruction, texts):
+    assert similarity(*(chat(f"{instruction}{text}", "good") for text in texts)) < 0.7
+
+
+def test_where_sentences_end():
+    assert tokenize("好吃！真？“是！”") == ["好", "吃", "!", "真", "?", "是", "!"]
+    assert tokenize("是। न॥ لا؟ لا۔ այո։ 12:30 3.5 a:b") == [
+        "是", "।", "न", "॥", "لا", "؟", "لا", "۔", "այո", "։", "12", "30", "3", "5", "a", "b",
+    ]  # fmt: skip
+
+
+def test_a_document_in_the_system_text_is_part_of_the_question():
+    texts = [" ".join(SENTENCES).replace("thing", f"thing{n}x") for n in range(3)]
+    systems = [f"Answer by this document: {text}" for text in texts]
+    question = "Is this a complaint?"
+    assert most_similar([chat(question, "Yes", system) for system in systems]) < 0.7
+    many = [chat(f"{question} {n}", "Yes", system) for system in systems for n in range(30)]
+    assert most_similar(many) < 0.9  # each document is in many rows
+    edited = chat(question, "Yes", systems[0].replace("part5", "part"))
+    assert similarity(chat(question, "Yes", systems[0]), edited) > 0.9
+    assert similarity(chat(question, "Yes", systems[0]), chat(question, "Yes")) < 0.1
+
+
+def test_a_task_in_the_system_texts_of_few_rows_is_part_of_the_question():
+    languages = ("German", "Dutch", "Danish")
+    rows = [chat("Hotel", "Hotel", f"Translate from English to {name}.") for name in languages]
+    assert most_similar(rows) < 0.7
+
+
+def test_a_system_text_is_no_evidence_that_rows_are_alike():
+    rooms = ("hall", "attic", "cellar")
+    rows = [chat(f"Turn on the light in the {room} now.", "ok", INSTRUCTION) for room in rooms]
+    assert most_similar(rows) <= 0.5  # as without it
+
+
+def test_a_short_system_text_that_many_rows_share_is_left_out():
+    systems = ("You run a smart home.", "Answer in one sentence.")
+    rows = [chat(f"question {n} of {n * 7}", "ok", text) for text in systems for n in range(20)]
+    shared = shared_text(rows)
+    assert similarity(rows[0], rows[20], shared) == 1
+    assert similarity(rows[0], chat("question 0 of 0", "ok"), shared) == 1
+    assert similarity(rows[0], chat("question 0 of 0", "ok", "You are a pirate."), shared) < 0.7
 
 
 def test_an_instruction_changes_no_similarity():

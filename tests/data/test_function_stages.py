@@ -96,7 +96,8 @@ def test_a_base_without_the_pieces_takes_them_for_text(config, tokenizer_path, n
 def test_function_gemma_rejects_a_plain_row_with_them_alone(
     params, function_tokenizer_path, overlong, monkeypatch, capsys
 ):
-    params({"data.overlong": overlong, "data.max_lost_fraction": 0.25})
+    changes = {"data.overlong": overlong, "data.validation_fraction": 0, "data.test_fraction": 0}
+    params(changes | {"data.max_lost_fraction": 0.25})
     monkeypatch.setattr(format, "TOKENIZER", str(function_tokenizer_path))
     odd = canonical([("human", "Press <escape>"), ("gpt", "x")] * 2, "train", {})
     rows = [data_stages.conversation(n, "train") for n in range(3)]
@@ -110,7 +111,7 @@ def test_function_gemma_rejects_a_plain_row_with_them_alone(
     data = data_stages.metrics("data")
     assert data["rejected_by_base"] == 1 and data["rows"]["format"] == 3
 
-    params({"data.overlong": overlong, "data.max_lost_fraction": 0.2})
+    params(changes | {"data.max_lost_fraction": 0.2})
     lost = r"1 of 4 rows are lost \(25.0%: 1 with control tokens of this base\)"
     with pytest.raises(UserError, match=rf"{lost}[\s\S]*{shown}"):
         data_stages.run("format")

@@ -274,3 +274,11 @@ def test_any_bytes_give_rows_or_a_user_error(tmp_path_factory, content):
     except UserError:
         return
     assert all(row.strip() for _, row in rows)
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    """Reading it would wait for ever."""
+    os.mkfifo(tmp_path / "x.jsonl")
+    for raw in (tmp_path, tmp_path / "x.jsonl"):
+        with pytest.raises(UserError, match="x.jsonl: not a regular file, but a pipe"):
+            find_files(str(raw))

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_stages import LONG, append_raw, conversation, metrics, read, run, write_raw
+from data_stages import LONG, SPLITS, append_raw, conversation, metrics, read, run, write_raw
 from gemma_finetune.data import converter
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.utils.cli import UserError
 
 
 def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):
+    nothing_held_out = {"data.validation_fraction": 0.0, "data.test_fraction": 0.0}
+    params(nothing_held_out)
     write_raw([conversation(1, "train"), LONG])
     run()
     (overlong,) = read("data/formatted/overlong.jsonl")
@@ -25,7 +27,7 @@ def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):
     with np.load("data/formatted/facts.npz", allow_pickle=False) as facts:
         assert len(facts["tokens"]) == 1
 
-    params({"data.overlong": "fail"})
+    params(nothing_held_out | {"data.overlong": "fail"})
     with pytest.raises(UserError, match="a.jsonl:2: .* tokens"):
         run("format")
     assert len(read("data/formatted/train.jsonl")) == 1
@@ -102,7 +104,8 @@ def test_all_that_is_lost_is_held_against_one_limit(params, limit, stage, lost, 
     stages = ("validate", "convert", "dedup", "format")
     if stage is None:
         run(*stages)
-        assert len(read("data/formatted/train.jsonl")) == 28
+        kept = [read(f"data/formatted/{split}.jsonl") for split in SPLITS]
+        assert sum(map(len, kept)) == 28
         return
     for earlier in stages[: stages.index(stage)]:
         run(earlier)

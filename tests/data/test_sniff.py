@@ -174,3 +174,21 @@ def test_a_column_may_begin_with_a_bracket(read_content, header):
 def test_a_chat_with_dates_in_brackets_is_plain_text(tmp_path):
     content = b"[12/03/2024, 10:00] Bob: Hi\n[12/03/2024, 10:01] Al: x\n"
     assert "is plain text, neither" in refusal(tmp_path, content, "chat.txt")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_rows_under_keys_of_their_own_are_named(read_content, name):
+    row = {"prompt": "Hi", "completion": "Hello"}
+    with pytest.raises(UserError, match="a row under each of its keys .'id1', ….*; .* array"):
+        read_content(json.dumps({"id1": row, "id2": row}), name)
+
+
+@pytest.mark.parametrize("length", [40, 300, 700, 1000])
+def test_null_bytes_after_text_are_no_encoding(read_content, length):
+    text = json.dumps({"prompt": "x" * length, "completion": "y"}) + "\n"
+    content = text.encode()[:length] + b"\0" * 4000
+    with pytest.raises(UserError, match=f"nothing but null bytes from byte {length:,} on"):
+        read_content(content)
+    for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        with pytest.raises(UserError, match=f"is {encoding.upper()[:6]}"):
+            read_content(text.encode(encoding))

@@ -1,6 +1,7 @@
 """What `validate` makes of whole files: what stops it, what it names, and which splits it reads."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -254,11 +255,84 @@ def test_a_name_of_two_splits_stops_the_run(params):
     assert not Path("data/validated").exists()
 
 
-def test_training_files_alone_hold_nothing_out_and_shards_may_be_missing(params, capsys):
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("data/train-00000-of-00001.jsonl", None), ("a.jsonl", "train"), ("train/b.jsonl", "train")],
+)
+def test_rows_that_all_name_train_are_split_as_rows_without_a_name(params, capsys, name, own):
+    """As most datasets are, which have only the split `train`."""
+    write_raw([conversation(n, own) for n in range(40)], f"data/raw/{name}")
+    run("validate", "convert", "dedup", "format")
+    assert metrics("validate")["all_named_train"] == 40
+    assert "note: all rows name the split train" in capsys.readouterr().out
+    found = formatted_ids()
+    shutil.rmtree("data/raw")
+    write_raw([conversation(n) for n in range(40)])
+    run("validate", "convert", "dedup", "format")
+    assert "all_named_train" not in metrics("validate")
+    assert found == formatted_ids() and all(found)
+
+
+def formatted_ids():
+    return [{row["id"] for row in read(f"data/formatted/{split}.jsonl")} for split in SPLITS]
+
+
+@pytest.mark.parametrize(
+    ("other", "counts"), [("test", [20, 0, 1]), ("validation", [20, 1, 0]), (None, [20, 0, 0])]
+)
+def test_rows_named_train_stay_there_beside_others(params, other, counts):
+    rows = [*(conversation(n, "train") for n in range(20)), conversation(20, other)]
+    write_raw(rows)
+    run("validate", "convert", "dedup", "format")
+    counts = counts if other else [21, 0, 0]  # the hash of this row says train, too
+    assert [len(ids) for ids in formatted_ids()] == counts
+
+
+@pytest.mark.parametrize(
+    "name", ["testset.jsonl", "Testing/b.jsonl", "hold_out.jsonl", "validated"]
+)
+def test_a_name_that_almost_names_a_split_is_noted(params, capsys, name):
+    write_raw(TWO, "data/raw/train.jsonl")
+    name = name if "." in name else f"{name}/c.jsonl"
+    write_raw([conversation(3)], f"data/raw/{name}")
+    run("validate")
+    assert (
+        f"1 files say no split, as only whole words do (train, validation, test): data/raw/{name}"
+        in (capsys.readouterr().out)
+    )
+
+
+@pytest.mark.parametrize("name", ["latest.jsonl", "contest/a.jsonl", "test.jsonl", "rows.jsonl"])
+def test_other_names_have_no_note(params, capsys, name):
+    write_raw(TWO, "data/raw/train.jsonl")
+    write_raw([conversation(3)], f"data/raw/{name}")
+    run("validate")
+    assert "note:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "noted"),
+    [
+        ("partition", ["train", "test"], True),
+        ("subset", ["Dev", "test"], True),
+        ("is_test", [False, True], True),
+        ("partition", ["train", "north"], False),
+        ("topic", ["a", "b"], False),
+        ("is_good", [True, False], False),
+    ],
+)
+def test_a_key_that_seems_to_name_the_split_is_noted(params, capsys, key, values, noted):
+    rows = [conversation(number) | {key: value} for number, value in enumerate(values)]
+    write_raw(rows, to_row=lambda row: converter.to_sharegpt(row) | {key: row[key]})
+    run("validate")
+    expected = f"note: `{key}` seems to name the split of 2 rows, but is ignored"
+    assert (expected in capsys.readouterr().out) == noted
+
+
+def test_shards_may_be_missing(params, capsys):
     write_raw(TWO, "data/raw/train-00001-of-00002.jsonl")
     run("validate")
     printed = capsys.readouterr().out
-    assert "note: all rows are in files named for train" in printed
     assert "note: only 1 of 2 files data/raw/train-*-of-00002.jsonl are here" in printed
 
 
@@ -272,6 +346,18 @@ def test_rows_are_numbered_in_rejections(params):
         ("data/raw/a.csv", 2),
         ("data/raw/b.json", 2),
     ]
+
+
+def test_a_record_with_other_cells_is_one_rejected_row(params):
+    params({"data.max_lost_fraction": 0.1})
+    records = [f"question {n},answer {n}\n" for n in range(20)]
+    Path("data/raw").mkdir(parents=True, exist_ok=True)
+    Path("data/raw/a.csv").write_text("prompt,completion\n" + "".join(records) + "a,b,c\n")
+    run("validate")
+    assert metrics("validate")["reasons"] == {"misshapen": 1}
+    assert metrics("validate")["accepted"] == 20
+    (rejected,) = read("data/validated/rejected.jsonl")
+    assert rejected["line"] == 21 and "has 3 cells, but the header has 2" in rejected["message"]
 
 
 def test_data_that_is_not_there_stops_the_run_and_leaves_nothing(params):

@@ -215,6 +215,7 @@ def test_all_rows_may_go_to_training(params):
 
 
 def test_one_row_is_enough(params):
+    params({"data.validation_fraction": 0.0, "data.test_fraction": 0.0})
     write_raw([conversation(1, "train")])
     run()
     assert metrics("data")["splits"]["train"]["rows"] == 1

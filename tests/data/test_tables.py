@@ -1,10 +1,12 @@
 """Rows of CSV, Parquet and Arrow: their types, their numbers, and damage named by its record."""
 
 import datetime
+import io
 import json
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gemma_finetune.data import tables
@@ -64,15 +66,59 @@ def test_long_cells(read_content):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ('a,b\n1,2\n"x\ny",2,3\n4\n', "2 of 3 records .* 2 cells .*record 2 on line 4 has 3"),
         ('a,b\n1,2\n"x" y,2\n', "record 2, which ends on line 3: .* quotes"),
         ('a,b\n1,2\n"x,2\n3,4\n', "record 2, which ends on line 4: .* quotes"),
         ("a,b,a\n1,2,3\n", "has the column 'a' twice"),
+        ('a, "b"\n1,2\n', "the header has a blank between a separator and a quote"),
+        ('a\tb\n"x"y\t1\nz\n', "record 1, .* plain characters here: .*JSON Lines"),
+        ('a\tb\nx\ny\t"p\nq\tr"\n', "record 2, .* a tab and a line break, so quotes seem"),
     ],
 )
 def test_damaged_csv_is_named_by_record(read_content, content, message):
     with pytest.raises(UserError, match=f"a.csv: {message}"):
         read_content(content, "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ("1,2,3", "has 3 cells, but the header has 2; put quotes around cells that hold ','"),
+        ("4", "has 1 cells, but the header has 2"),
+        ('"x, a", "y, b"', "has a blank between a separator and a quote"),
+        ('"x", "y"', "has a blank between a separator and a quote"),
+    ],
+)
+def test_a_record_of_another_shape_is_rejected_by_number(tmp_path, record, message):
+    path = tmp_path / "a.csv"
+    path.write_text(f'prompt,completion\n"q\n1",a1\n{record}\nq3," a ""b"""\n')
+    (_, first), (number, second), (_, third) = read_rows(path)
+    assert number == 2
+    with pytest.raises(Rejection, match=message) as rejection:
+        parse_row(second, "auto")
+    assert rejection.value.reason == "misshapen"
+    assert list(parse_row(first, "auto").values()) == ["q\n1", "a1"]
+    assert list(parse_row(third, "auto").values()) == ["q3", ' a "b"']
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (['"To be\tSein', 'that is"\tdas ist'], [('"To be', "Sein"), ('that is"', "das ist")]),
+        (['"quoted\tstart', "plain\tend"], [('"quoted', "start"), ("plain", "end")]),
+        (['"Hi" she said\tja', '"No"\tnein'], [('"Hi" she said', "ja"), ('"No"', "nein")]),
+        (['"No"\tnein', "x\ty"], [("No", "nein"), ("x", "y")]),  # as csv writes them
+        (['"a\tb"\tnein'], [("a\tb", "nein")]),
+        (['"a""b\nc"\tnein', "x\ty"], [('a"b\nc', "nein"), ("x", "y")]),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
+def test_quotes_in_tsv_are_plain_where_each_line_has_the_cells_of_the_header(
+    read_content, lines, expected, end, name
+):
+    content = end.join(["en\tde", *lines, "", ""])
+    rows = values(read_content(content, name))
+    assert [(row["en"], row["de"]) for row in rows] == expected
 
 
 def test_empty_records_of_excel_are_blank_lines(read_content):
@@ -108,6 +154,8 @@ def test_types_of_arrow_become_what_json_has(read_content):
         "nan": float("nan"),
         "price": Decimal("1.50"),
         "count": Decimal("3"),
+        "whole": Decimal("5.00"),
+        "call": {"arguments": {"price": Decimal("1.50")}},
         "day": datetime.date(2026, 1, 2),
         "time": datetime.datetime(2026, 1, 2, 3, 4, 5),
         "length": datetime.timedelta(seconds=90),
@@ -118,8 +166,10 @@ def test_types_of_arrow_become_what_json_has(read_content):
     expected = {
         "number": 1,
         "nan": None,
-        "price": 1.5,
+        "price": "1.50",
         "count": 3,
+        "whole": "5.00",
+        "call": {"arguments": {"price": 1.5}},
         "day": "2026-01-02",
         "time": "2026-01-02T03:04:05",
         "length": 90.0,
@@ -208,3 +258,20 @@ def test_a_table_that_is_cut_short_is_an_error(read_content, name, part):
     content = WRITERS[name]([{"text": f"{n} {'x' * 50}"} for n in range(500)])
     with pytest.raises(UserError, match="damaged after row .* fetch the file again"):
         read_content(content[: int(len(content) * part)], name)
+
+
+def test_a_value_that_python_cannot_hold_is_named_by_row_and_column(read_content):
+    years = pa.array([0, 600_000_000_000], pa.timestamp("s"))
+    content = to_parquet_table(pa.table({"text": ["a", "b"], "when": years}))
+    with pytest.raises(UserError, match="a.parquet: row 2: the column 'when' holds .* as text"):
+        read_content(content, "a.parquet")
+    maps = pa.array([[("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64()))
+    content = to_parquet_table(pa.table({"text": ["a"], "map": maps}))
+    with pytest.raises(UserError, match="a.parquet: row 1: the column 'map' holds .* as text"):
+        read_content(content, "a.parquet")
+
+
+def to_parquet_table(table):
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()

@@ -22,6 +22,13 @@ def test_a_linked_folder(repo):
     assert "data/raw/linked is a link to a folder" in message and "copy the folder" in message
 
 
+def test_a_linked_folder_is_named_as_data_raw_takes_it(repo):
+    Path("data/other").mkdir(parents=True)
+    Path("data/raw").mkdir(exist_ok=True)
+    Path("data/raw/d").symlink_to("../other")
+    assert "(../other), " in refusal() and "or name data/other in data.raw" in refusal()
+
+
 def test_a_linked_file_is_read_and_a_dead_link_is_named(repo):
     Path("c.jsonl").write_text("{}\n")
     Path("data/raw/c.jsonl").symlink_to(repo / "c.jsonl")

@@ -159,7 +159,9 @@ def test_every_row_is_counted_once_and_names_its_place():
         ("a.jsonl", 2, "invalid_json", "oops"),
         ("a.jsonl", 5, "unknown_format", '{"a": "<bos>"}'),
     ]
-    assert outcome.counts["rows"] == {"read": 4, "accepted": 2, "rejected": 2}
+    assert outcome.counts["rows"] == {
+        "read": 4, "accepted": 2, "rejected": 2, "named_train": 0,
+    }  # fmt: skip
     assert outcome.counts["repairs"] == {"trim": 1}
     assert outcome.counts["formats"] == {"sharegpt": 2}
 
@@ -271,3 +273,31 @@ def test_bytes_that_are_not_utf8_are_shown(data, around):
 
 def test_a_list_without_names_of_columns_has_advice():
     assert "a row must be an object; of a table, pandas" in reason(b'["q", "a"]')[1]
+
+
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+ROW = json.dumps({"prompt": "Hi", "completion": "Hello"})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            json.dumps({"id1": TURNS, "id2": TURNS}),
+            "its keys are id1, id2: each is a list of turns",
+        ),
+        ('{"a": {"q": "x"}, "b": {"q": "x", "n": 1}}', "each is an object; if these are"),
+        (json.dumps({"conv": TURNS}), "its keys are conv: `conv` is a list of turns; name it"),
+        (json.dumps(ROW), "a JSON string that holds the row, so it was encoded twice"),
+        (json.dumps(json.dumps(TURNS)), "a JSON string that holds the row"),
+        (f"{ROW},", "ends with a comma; in JSON Lines none stands between rows"),
+        (f"{ROW} , ", "ends with a comma"),
+        (f"{ROW}{ROW}", "holds more than one value; put each row on its own line"),
+        (f"{ROW}, {ROW},", "holds more than one value; put each row on its own line"),
+        (f"{ROW} x", "is not valid JSON: unexpected content"),
+        (ROW[:-1], "is not valid JSON: "),
+    ],
+)
+def test_a_message_says_what_the_row_is(data, message):
+    with pytest.raises(Rejection, match=message):
+        check(data.encode(), "auto", REPAIRS)

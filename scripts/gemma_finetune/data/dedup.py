@@ -20,6 +20,7 @@ from gemma_finetune.data.evidence import (
 from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
 from gemma_finetune.data.shared_text import (
     countable,
+    has_own_system,
     load_shared_text,
     split_sentences,
 )
@@ -36,7 +37,9 @@ class Features(NamedTuple):
     """What is kept in memory of each row: 29 bytes, and 8 for each band."""
 
     exact: np.ndarray  # uint64 (rows,): the id, a hash of the content
-    folded: np.ndarray  # uint64 (rows,): hash of the turns without case, white space collapsed
+    # uint64 (rows,): hash of the turns without case, white space collapsed; and of the system text
+    # unless it is left out (shared_text.py)
+    folded: np.ndarray
     bands: np.ndarray  # uint64 (rows, bands): MinHash band keys
     length: np.ndarray  # int32 (rows,): characters
     priority: np.ndarray  # int8 (rows,)
@@ -49,16 +52,18 @@ def count_text(lines: list[bytes], bits: int) -> tuple[np.ndarray, np.ndarray, n
     Returns `Features.folded`, by which copies are known, and what `countable` returns.
     """
     rows = [orjson.loads(line) for line in lines]
-    folded = np.array([_hash(_folded(row)) for row in rows], np.uint64)
+    folded = np.array([_hash(_folded(row, True)) for row in rows], np.uint64)
     return folded, *countable(split_sentences(rows), bits)
 
 
 def features(lines: list[bytes], threshold: float, shared_text: str) -> Features:
     """The features of a chunk of conversations; `shared_text` is the path of what they share."""
     rows = [orjson.loads(line) for line in lines]
-    folded = [_folded(row) for row in rows]
     shared = load_shared_text(shared_text)
-    shingles, offsets = compared_shingles(split_sentences(rows), shared, len(rows))
+    sentences = split_sentences(rows)
+    own_system = has_own_system(sentences, shared, len(rows)).tolist()
+    folded = [_folded(row, own) for row, own in zip(rows, own_system, strict=True)]
+    shingles, offsets = compared_shingles(sentences, shared, len(rows))
     return Features(
         exact=np.array([int(row["id"], 16) for row in rows], np.uint64),
         folded=np.array([_hash(turns) for turns in folded], np.uint64),
@@ -69,11 +74,13 @@ def features(lines: list[bytes], threshold: float, shared_text: str) -> Features
     )
 
 
-def _folded(conversation: dict) -> list[tuple[str, bool, str]]:
+def _folded(conversation: dict, with_system: bool) -> list[tuple[str, bool, str]]:
     """Who says it, whether it is trained on, and what is said, without case, each run of white
-    space as one space. The tools come last.
+    space as one space. The system text comes first, the tools come last.
     """
     turns = []
+    if with_system and "system" in conversation:
+        turns.append(("system", False, " ".join(conversation["system"].casefold().split())))
     for turn in conversation["conversations"]:
         said = " ".join(turn_text(turn).casefold().split())
         turns.append((turn["from"], turn.get("train", True), said))

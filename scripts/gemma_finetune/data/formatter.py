@@ -67,11 +67,17 @@ class Formatted(NamedTuple):
 
 
 def format_lines(
-    lines: list[bytes], config: DataConfig, tokenizer_path: str, shared_text: str, limit: int
+    lines: list[bytes],
+    config: DataConfig,
+    tokenizer_path: str,
+    shared_text: str,
+    limit: int,
+    hold_out: bool = False,
 ) -> Formatted:
     """Formats a chunk of kept conversations, given as JSON lines.
 
-    limit: the tokens over which `data.overlong: split` cuts a conversation.
+    limit: the tokens over which `data.overlong: split` cuts a conversation. hold_out: validation
+    and test rows are chosen among all rows, whatever split they name.
     """
     tokenizer = load_tokenizer(tokenizer_path)
     rows = [orjson.loads(line) for line in lines]
@@ -88,6 +94,8 @@ def format_lines(
             rejected += orjson.dumps(describe(row, rejection)) + b"\n"
             continue
         whole = row | {"id": id_without_masks(row)}
+        if hold_out:
+            whole.pop("split", None)
         split = split_of(whole, config.validation_fraction, config.test_fraction)
         for line, numbers in made:
             formatted.append(orjson.dumps(line) + b"\n")

@@ -51,9 +51,12 @@ def survey(raw: str) -> Survey:
         raise UserError(
             f"data.raw: {raw}: no such file or folder" + (advice if tracked.in_experiment() else "")
         )
+    if not root.is_dir():
+        _require_regular(root)
     files, not_data = ([root], []) if root.is_file() else _walk(root)
     for path in files:
         tracked.require_no_link(path)
+        _require_regular(path)
         if problem := why_unreadable(path):
             raise UserError(f"{path}: {problem}")
     if not files:
@@ -68,6 +71,15 @@ def survey(raw: str) -> Survey:
         names += members
         not_data += others
     return Survey(files, names, sorted(not_data))
+
+
+def _require_regular(path: Path) -> None:
+    """UserError for a pipe, a socket or a device: it cannot be read twice, or never ends."""
+    if not path.is_file():
+        raise UserError(
+            f"{path}: not a regular file, but a pipe, a socket or a device; write its rows into a "
+            "file"
+        )
 
 
 def _require_names(files: Iterable[Path]) -> None:

@@ -50,7 +50,10 @@ def rejected_rows(count: int, examples: Callable[[], list[str]] | None = None) -
 def near_duplicates(count: int, path: Path = REMOVED, shown: int = 1) -> Lost:
     """What `dedup` removed; `path`: the file of removed rows."""
     examples = partial(first_of, path, shown, describe_near_duplicate)
-    advice = f"raise data.dedup_threshold to keep more near-duplicates (all are in {REMOVED})"
+    advice = (
+        f"raise data.dedup_threshold to keep more near-duplicates (all are in {REMOVED}; those at "
+        "1.00 differ in case, punctuation or a short system text alone: no threshold keeps them)"
+    )
     return Lost(count, "near-duplicates", examples, advice)
 
 
@@ -60,6 +63,11 @@ def read_counts(stage: str, *names: str) -> dict[str, int]:
     metrics = read_json(path)
     with made_by(stage, path):
         return {name: int(metrics[name]) for name in names}
+
+
+def all_name_train() -> bool:
+    """Whether every valid row names the split `train`, so that none is held out by name."""
+    return "all_named_train" in read_json(require("metrics/validate.json", "validate"))
 
 
 def first_of(path: Path, count: int, describe: Callable[[dict], str]) -> list[str]:

@@ -41,7 +41,6 @@ _TEXT_READERS = {
     "whole": texts.read_whole,
     "im_text": texts.read_im_text,
     "array": texts.read_array,
-    "csv": tables.read_csv,
 }
 
 
@@ -94,7 +93,11 @@ def _read_content(name: str, open_file: Callable[[], Any]) -> Iterator[Placed]:
         watch = texts.Utf8Watch(stream)
         text: io.BufferedReader = io.BufferedReader(watch, BUFFER)  # type: ignore[assignment]
         text.read(len(head) - len(texts.without_marks(head)))
-        if text_kind == "members":
+        if text_kind == "csv":
+            with unpack(open_file()) as again:
+                plain_quotes = tables.has_plain_quotes(again)
+            yield from _place(name, tables.read_csv(text, plain_quotes))
+        elif text_kind == "members":
             yield from _read_members(name, text)
         else:
             yield from _place(name, _TEXT_READERS[text_kind](text))
@@ -116,7 +119,7 @@ def _read_table(head: bytes, file: Any) -> Iterator[Row]:
         reader = tables.read_parquet if head.startswith(PARQUET) else tables.read_arrow
         for number, row in reader(file):
             yield number, row
-    except tables.DoubledColumnError:
+    except tables.TableError:
         raise
     except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
         reason = str(error).partition("\n")[0] or "too large for the memory"

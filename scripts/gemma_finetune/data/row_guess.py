@@ -52,6 +52,10 @@ def _guess(row: dict, question: str | None, answer: str | None) -> str:
     for key, look in LOOKS.items():
         if key in row:
             return look
+    if len(row) > 1 and all(map(is_turn_list, row.values())):
+        return 'each is a list of turns; write one row for each: {"messages": […]}'
+    if len(row) > 1 and all(isinstance(value, dict) for value in row.values()):
+        return "each is an object; if these are the rows, write each on its own line"
     for key, value in row.items():
         if is_turn_list(value):
             return f"`{key:.40}` is a list of turns; name it as `messages` in data.columns"

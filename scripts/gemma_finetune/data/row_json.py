@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from gemma_finetune.data import tables
 from gemma_finetune.data.loader import MAX_ROW_BYTES
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.turn_list import is_turn_list
@@ -23,6 +24,7 @@ def parse_row(data: bytes, format: str) -> dict:
     if isinstance(row, dict):
         return _as_written(row)
     if isinstance(row, str):
+        _refuse_encoded_twice(row)
         return {"text": row}
     if is_turn_list(row):
         return {"conversations" if format == "sharegpt" else "messages": row}
@@ -30,6 +32,20 @@ def parse_row(data: bytes, format: str) -> dict:
     if isinstance(row, list) and row:
         advice = "; of a table, pandas writes them by to_json(…, orient='records', lines=True)"
     raise Rejection("not_an_object", f"is a JSON {_kind(row)}; a row must be an object{advice}")
+
+
+def _refuse_encoded_twice(text: str) -> None:
+    """Rejection if a text holds a row."""
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            is_row = isinstance(orjson.loads(text), dict | list)
+        except orjson.JSONDecodeError:
+            return
+        if is_row:
+            raise Rejection(
+                "not_an_object",
+                "is a JSON string that holds the row, so it was encoded twice; write the row once",
+            )
 
 
 def _as_written(row: dict) -> dict:
@@ -40,6 +56,8 @@ def _as_written(row: dict) -> dict:
     """
     if "row_idx" in row and isinstance(row.get("row"), dict) and not row.get("truncated_cells"):
         row = row["row"]
+    if tables.MISSHAPEN in row:
+        raise Rejection("misshapen", row[tables.MISSHAPEN])
     repeats = True  # whether every value is its own key
     for key, value in row.items():
         repeats = repeats and value == key
@@ -96,7 +114,24 @@ def _explain_json(data: bytes, error: orjson.JSONDecodeError) -> str:
             pass
     if data.lstrip().startswith((b"{'", b"[{'")):
         return "is written as Python, not as JSON; write it with json.dumps"
-    return f"is not valid JSON: {str(error)[:200]}"
+    return _explain_rest(data) or f"is not valid JSON: {str(error)[:200]}"
+
+
+def _explain_rest(data: bytes) -> str | None:
+    """What stands after the JSON value of a row, if it is known."""
+    text = data.decode("utf-8", "replace").strip()
+    try:
+        rest = text[json.JSONDecoder().raw_decode(text)[1] :].lstrip()
+    except (ValueError, RecursionError):
+        return None
+    if rest == ",":
+        return (
+            "ends with a comma; in JSON Lines none stands between rows: remove the commas, or write"
+            " all rows as one array in a .json file"
+        )
+    if rest.lstrip(", ").startswith(("{", "[")):
+        return "holds more than one value; put each row on its own line, without commas"
+    return None
 
 
 def _explain_bytes(data: bytes) -> str | None:

@@ -2,11 +2,12 @@
 
 Shared text is an instruction before every question, a signature after every answer, the frame of a
 template. Shingles are taken within sentences, so that a shared sentence leaves no trace in the
-sentences beside it. System texts are left out.
+sentences beside it. A system text stands before the user's text.
 """
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -15,21 +16,35 @@ from typing import NamedTuple
 import numpy as np
 from rensa import RMinHash
 
-from gemma_finetune.data.shingles import ASCII_WORD, WORD, WORDS_PER_SHINGLE, turn_text
+from gemma_finetune.data.shingles import (
+    ASCII_WORD,
+    UNSPACED,
+    WORD,
+    WORDS_PER_SHINGLE,
+    turn_text,
+)
 from gemma_finetune.utils.npz import read_arrays, write_arrays
 
 SHARED_BY = 10  # rows; text in more of them than this is shared text
 FRAME = 12  # shingles; a sentence of at least so many is a frame ...
 FRAME_SHARE = 0.8  # ... where at least so many of them are shared
+LONG_SYSTEM = 20  # shingles
 
 SIDES = ("human", "gpt")
-SIDE_OF = {"human": 0, "gpt": 1, "observation": 0, "function_call": 1}
+SIDE_OF = {"system": 0, "human": 0, "gpt": 1, "observation": 0, "function_call": 1}
 
 END = "\n"
-ENDS = frozenset(".!?:;\n。")
-_END = r"[.!?:;](?=\s)|[\n。]"
+# These end a sentence in any place: in Chinese and Japanese, Hindi, Arabic, Urdu, Armenian,
+# Burmese, Khmer, Tibetan, Ethiopic.
+_ALWAYS = "\n。।॥؟؛۔։။។៕།።፧"
+# These do so before a space, or beside a script that is written without spaces: `好吃!`. (NFKC has
+# made `！？：；` into these.)
+_BEFORE_SPACE = ".!?:;"
+ENDS = frozenset(_BEFORE_SPACE + _ALWAYS)
+_END = rf"[.!?:;](?=\s)|[!?:;](?=[{UNSPACED}])|(?<=[{UNSPACED}])[!?:;]|[{_ALWAYS}]"
 _TOKEN = re.compile(f"{WORD.pattern}|{_END}")
-_ASCII_TOKEN = re.compile(f"{ASCII_WORD.pattern}|{_END}", re.ASCII)  # the same, twice as fast
+# What _TOKEN finds in ASCII text, twice as fast.
+_ASCII_TOKEN = re.compile(rf"{ASCII_WORD.pattern}|[.!?:;](?=\s)|\n", re.ASCII)
 _END_HASHES = np.array(RMinHash.hash_token_sets([sorted(ENDS)])[0], np.uint64)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SIDE = np.array([0, 0xA5A5A5A55A5A5A5A], np.uint64)  # makes the same words on two sides differ
@@ -42,7 +57,8 @@ class Sentences(NamedTuple):
     starts: int64 (sentences + 1,), where the shingles of each sentence begin, and the end of all.
     words: int32 (sentences,), how many words a sentence has.
     rows: int32 (sentences,), the conversation a sentence is in.
-    sides: int8 (sentences,), its place in SIDES.
+    sides: int8 (sentences,), its place in SIDES. A system text is on the user's side.
+    in_system: bool (sentences,), whether it is in the system text.
     """
 
     shingles: np.ndarray
@@ -50,6 +66,7 @@ class Sentences(NamedTuple):
     words: np.ndarray
     rows: np.ndarray
     sides: np.ndarray
+    in_system: np.ndarray
 
     def hashes(self) -> np.ndarray:
         """A hash of each whole sentence, uint64 (sentences,)."""
@@ -60,15 +77,16 @@ def split_sentences(conversations: list[dict]) -> Sentences:
     """The sentences of canonical conversations."""
     # Per conversation its tokens, words and sentence ends; each turn ends with one.
     tokens: list[list[str]] = []
-    turn_lengths, turn_sides = [], []
+    turn_lengths, turn_sides, turn_in_system = [], [], []
     for conversation in conversations:
         found: list[str] = []
-        for turn in conversation["conversations"]:
+        for role, text in _texts(conversation):
             before = len(found)
-            found += tokenize(turn_text(turn))
+            found += tokenize(text)
             found.append(END)
             turn_lengths.append(len(found) - before)
-            turn_sides.append(SIDE_OF[turn["from"]])
+            turn_sides.append(SIDE_OF[role])
+            turn_in_system.append(role == "system")
         tokens.append(found)
 
     # Flat arrays over the tokens of all conversations, (tokens,).
@@ -76,11 +94,13 @@ def split_sentences(conversations: list[dict]) -> Sentences:
     is_end = np.isin(hashes, _END_HASHES)
     rows = np.repeat(np.arange(len(tokens)), [len(found) for found in tokens])
     sides = np.repeat(np.array(turn_sides, np.int8), turn_lengths)
+    in_system = np.repeat(np.array(turn_in_system, bool), turn_lengths)
     hashes ^= _SIDE[sides]
 
     # Only words are left, each with the number of its sentence.
     sentence = np.cumsum(is_end)[~is_end]
     hashes, rows, sides = hashes[~is_end], rows[~is_end], sides[~is_end]
+    in_system = in_system[~is_end]
     first_words = np.flatnonzero(np.diff(sentence, prepend=-1))  # (sentences,)
     word_counts = np.diff(first_words, append=len(hashes))
 
@@ -100,7 +120,16 @@ def split_sentences(conversations: list[dict]) -> Sentences:
         words=word_counts.astype(np.int32),
         rows=rows[first_words].astype(np.int32),
         sides=sides[first_words],
+        in_system=in_system[first_words],
     )
+
+
+def _texts(conversation: dict) -> Iterator[tuple[str, str]]:
+    """(who says it, what is said), the system text first."""
+    if "system" in conversation:
+        yield "system", conversation["system"]
+    for turn in conversation["conversations"]:
+        yield turn["from"], turn_text(turn)
 
 
 def _sums(values: np.ndarray, starts: np.ndarray, dtype: type = np.int64) -> np.ndarray:
@@ -200,3 +229,34 @@ def is_shared(sentences: Sentences, shared: SharedText) -> np.ndarray:
     shared_count = _sums(shared_shingle, sentences.starts[:-1])
     is_frame = (lengths >= FRAME) & (shared_count >= FRAME_SHARE * lengths)
     return np.repeat(shared_sentence, lengths) | (np.repeat(is_frame, lengths) & shared_shingle)
+
+
+def without_shared_systems(sentences: Sentences, shared: SharedText) -> Sentences:
+    """Without what short system texts share with many rows.
+
+    A long one may be a document. It stays, even if many rows ask about it.
+    """
+    if not sentences.in_system.any():
+        return sentences
+    lengths = np.diff(sentences.starts)
+    sizes = np.bincount(sentences.rows, lengths * sentences.in_system)  # of system texts, (rows,)
+    in_short_system = sentences.in_system & (sizes[sentences.rows] < LONG_SYSTEM)
+    keep = ~(np.repeat(in_short_system, lengths) & is_shared(sentences, shared))
+    kept = _sums(keep, sentences.starts[:-1])  # shingles, (sentences,)
+    has_any = kept > 0
+    return Sentences(
+        shingles=sentences.shingles[keep],
+        starts=np.concatenate([[0], np.cumsum(kept[has_any])]),
+        words=sentences.words[has_any],
+        rows=sentences.rows[has_any],
+        sides=sentences.sides[has_any],
+        in_system=sentences.in_system[has_any],
+    )
+
+
+def has_own_system(sentences: Sentences, shared: SharedText, count: int) -> np.ndarray:
+    """Which conversations have a system text that is not left out, bool (count,)."""
+    left = without_shared_systems(sentences, shared)
+    found = np.zeros(count, bool)
+    found[left.rows[left.in_system]] = True
+    return found

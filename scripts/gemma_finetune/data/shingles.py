@@ -18,11 +18,11 @@ WORDS_PER_SHINGLE = 3
 
 # In scripts that are written without spaces, every character counts as a word. In the others, the
 # words are: words, minus signs, and symbols that have a meaning.
-_UNSPACED = (
+UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 )
 WORD = re.compile(
-    rf"""[{_UNSPACED}]|[^\W{_UNSPACED}]+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。]"""
+    rf"""[{UNSPACED}]|[^\W{UNSPACED}]+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。]"""
 )
 # What WORD finds in ASCII text.
 ASCII_WORD = re.compile(r"""\w+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{}\-]""", re.ASCII)

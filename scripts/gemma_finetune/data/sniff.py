@@ -64,6 +64,7 @@ def refuse(head: bytes, suffix: str) -> None:
         )
     if head[257:262] == b"ustar":
         raise ValueError("is a tar archive; unpack it, and put the files into data.raw")
+    _refuse_nulls(head[:1024])
     _refuse_wide(head[:1024])
     control = sum(byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in head[:512])
     if control > 0.3 * len(head[:512]):
@@ -74,6 +75,16 @@ def refuse(head: bytes, suffix: str) -> None:
         raise ValueError(
             f"is not what its name says (it begins with {head[:20]!r}); fetch the file again, or "
             "give it the suffix of its content"
+        )
+
+
+def _refuse_nulls(head: bytes) -> None:
+    """ValueError for text that goes on as null bytes."""
+    text = head.rstrip(b"\0")
+    if text and b"\0" not in text and len(head) - len(text) > 16:
+        raise ValueError(
+            f"holds nothing but null bytes from byte {len(text):,} on, as a copy that was cut short"
+            " does; fetch the file again"
         )
 
 
@@ -166,7 +177,8 @@ def _object_kind(text: str, complete: bool, suffix: str) -> str:
 
 
 def _orient(text: str, alone: bool) -> str | None:
-    """The orient of pandas in which an object is a table. None if it is none.
+    """The orient of pandas in which an object is a table. None if it is none. ValueError if it
+    holds a row under each key.
 
     alone: whether the whole object is known, and not only its beginning.
     """
@@ -187,8 +199,15 @@ def _orient(text: str, alone: bool) -> str | None:
     if any(part.keys() != parts[0].keys() for part in parts):
         return None
     first = next(iter(table))
-    is_column = known_name(first, ROW_KEYS) in ROW_KEYS or is_system(first)
-    return "columns" if is_column else "index"
+    if known_name(first, ROW_KEYS) in ROW_KEYS or is_system(first):
+        return "columns"
+    if not first.isdigit():
+        raise ValueError(
+            f"is one object with a row under each of its keys ({first[:40]!r}, …), as pandas "
+            "writes it with orient='index'; write the rows as an array, or one a line "
+            '(of a table, df.to_json(…, orient="records", lines=True))'
+        )
+    return "index"
 
 
 _KEY = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:\s*', re.DOTALL)

@@ -23,6 +23,7 @@ SPLIT_OF_WORD = {
 }
 # Words of a name: letters of one case, or one capital before small letters (`valSet`).
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_ALMOST = re.compile("test|valid|eval|holdout|heldout")  # the beginning of a word
 
 
 def split_of(conversation: dict, validation_fraction: float, test_fraction: float) -> str:
@@ -62,6 +63,22 @@ def split_in_name(file: str, raw: str) -> str | None:
         if found:
             return found.pop()
     return None
+
+
+def looks_like_split(file: str, raw: str) -> bool:
+    """Whether a name below `raw` that names no split holds such a word: `testset`, `hold-out`."""
+    below = file.removeprefix(raw)
+    joined = re.sub("[^a-z]", "", below.lower())
+    words = [word.lower() for word in _WORD.findall(below)]
+    return "holdout" in joined or "heldout" in joined or any(map(_ALMOST.match, words))
+
+
+def key_looks_like_split(key: str, value: object) -> bool:
+    """Whether a key of a row that is not `split` says its split: `partition: test`, `is_test`."""
+    if isinstance(value, bool):
+        words = [word.lower() for word in _WORD.findall(key)]
+        return any(word in SPLIT_OF_WORD or _ALMOST.match(word) for word in words)
+    return canonical_split(value) in SPLITS if isinstance(value, str) else False
 
 
 def agreed_split(own: str | None, named: str | None) -> str | None:

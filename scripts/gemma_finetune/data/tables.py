@@ -24,26 +24,35 @@ if TYPE_CHECKING:
 BATCH_ROWS = 1000
 NOT_TEXT = "bytes that are not UTF-8"
 SEPARATORS = ",;\t|"
+# The key of a record that has other cells than the header.
+MISSHAPEN = "what is wrong with this record"
+BLANK_BEFORE_QUOTE = (
+    "has a blank between a separator and a quote, which makes the quote a character of the cell: "
+    "remove the blank"
+)
+PLAIN_QUOTES = (
+    "quotes seem to be plain characters here: write every cell that holds one in quotes, with "
+    'quotes in it doubled (""), or write the rows as JSON Lines'
+)
 # Columns that hold lists. A cell of CSV holds them as JSON.
 LISTS = ("messages", "conversations", "conversation", "history")
 
 
-class DoubledColumnError(ValueError):
-    """A table has two columns of one name."""
+class TableError(ValueError):
+    """A table that is not damaged, but cannot be read; the message says why."""
 
 
-def read_csv(stream: io.BufferedReader) -> Iterator[Row]:
+def read_csv(stream: io.BufferedReader, plain_quotes: bool = False) -> Iterator[Row]:
     """The records of CSV or TSV below its header; the first is number 1. An empty cell is null.
 
-    ValueError if quotes are wrong, or if records have more or fewer cells than the header.
+    plain_quotes: quotes are characters like others. ValueError if quotes are wrong. A record with
+    more or fewer cells than the header becomes {MISSHAPEN: what is wrong}, which `row_json`
+    rejects.
     """
-    csv.field_size_limit(MAX_ROW_BYTES)
-    # Bytes that are not UTF-8 become lone surrogates, which validation rejects by name.
-    text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
-    separator, lines = _separator(text)
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    number = wrong = 0
-    first_wrong = ""
+    separator, lines = _lines_of(stream)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if plain_quotes else csv.QUOTE_MINIMAL
+    reader = csv.reader(lines, delimiter=separator, strict=True, quoting=quoting)
+    number = 0
     try:
         first = next((record for record in reader if record), [])
         header = _check_header(first)
@@ -53,22 +62,89 @@ def read_csv(stream: io.BufferedReader) -> Iterator[Row]:
             number += 1
             if record[1:] == first[1:] and _is_same_cell(record[0], first[0]):
                 record = header  # of a joined file; `row_json` rejects it by name
-            if len(record) == len(header):
-                yield number, _dump(dict(zip(header, map(_cell, header, record), strict=True)))
-                continue
-            wrong += 1
-            if wrong == 1:
-                first_wrong = f"record {number} on line {reader.line_num} has {len(record)}"
+            if separator == "\t" and any(map(_spans_lines_and_cells, record)):
+                raise ValueError(
+                    f"record {number}, which ends on line {reader.line_num}: a cell in quotes "
+                    f"holds a tab and a line break, so {PLAIN_QUOTES}"
+                )
+            row = dict(zip(header, map(_cell, header, record), strict=False))
+            if problem := _misshapen(record, len(header), separator):
+                row = {MISSHAPEN: problem} | row
+            yield number, _dump(row)
     except csv.Error as error:
-        raise ValueError(
-            f"record {number + 1}, which ends on line {reader.line_num}: {error}; a cell with "
-            'quotes, separators or line breaks stands in quotes, and quotes in it are doubled ("")'
+        advice = (
+            "a cell with quotes, separators or line breaks stands in quotes, and quotes in it are "
+            'doubled ("")'
         )
-    if wrong:
         raise ValueError(
-            f"{wrong:,} of {number:,} records do not have the {len(header)} cells of the header "
-            f"({first_wrong}); put quotes around cells that hold {separator!r}"
+            f"record {number + 1}, which ends on line {reader.line_num}: {error}; "
+            + (PLAIN_QUOTES if separator == "\t" else advice)
         )
+
+
+def has_plain_quotes(stream: io.BufferedReader) -> bool:
+    """Whether quotes in TSV are characters like others, as in many corpora.
+
+    So it is if every line has as many cells as the header, but not as many if quotes join cells and
+    lines: `"quoted<tab>start`.
+    """
+    separator, lines = _lines_of(stream)
+    if separator != "\t":
+        return False
+    count, cells = 0, 0
+    is_even = True
+
+    def counted() -> Iterator[str]:
+        nonlocal count, cells, is_even
+        for line in lines:
+            if line.strip():
+                count += 1
+                cells = cells or line.count("\t") + 1
+                is_even = is_even and line.count("\t") + 1 == cells
+            yield line
+
+    watched = counted()
+    records = 0
+    try:
+        for record in csv.reader(watched, delimiter=separator, strict=True):
+            records += any(map(str.strip, record))
+            if not is_even:
+                return False
+    except csv.Error:
+        records = -1
+    for _ in watched:  # after an error
+        if not is_even:
+            return False
+    return is_even and records != count
+
+
+def _lines_of(stream: io.BufferedReader) -> tuple[str, Iterable[str]]:
+    """The separator of CSV or TSV, and the lines from the header on."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    # Bytes that are not UTF-8 become lone surrogates, which validation rejects by name.
+    return _separator(io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline=""))
+
+
+def _spans_lines_and_cells(cell: str) -> bool:
+    return "\t" in cell and ("\n" in cell or "\r" in cell)
+
+
+def _is_after_blank(cell: str) -> bool:
+    """Whether a quote at the start of a cell was none for `csv`, as a blank stands before it."""
+    return cell.startswith(" ") and cell.lstrip(" ").startswith('"')
+
+
+def _misshapen(record: list[str], columns: int, separator: str) -> str | None:
+    """What is wrong with the cells of a record, or None."""
+    is_even = len(record) == columns
+    if any(_is_after_blank(cell) and (not is_even or cell.endswith('"')) for cell in record):
+        return BLANK_BEFORE_QUOTE
+    if is_even:
+        return None
+    return (
+        f"has {len(record)} cells, but the header has {columns}; "
+        f"put quotes around cells that hold {separator!r}"
+    )
 
 
 def _separator(text: Iterable[str]) -> tuple[str, Iterable[str]]:
@@ -83,6 +159,8 @@ def _separator(text: Iterable[str]) -> tuple[str, Iterable[str]]:
 
 def _check_header(header: list[str]) -> list[str]:
     """The names of the columns. A column without a name, as pandas writes its index, gets one."""
+    if any(_is_after_blank(cell) for cell in header):
+        raise ValueError(f"the header {BLANK_BEFORE_QUOTE}")
     names = [name.strip() or f"column {number}" for number, name in enumerate(header, 1)]
     return _check_unique(names)
 
@@ -90,7 +168,7 @@ def _check_header(header: list[str]) -> list[str]:
 def _check_unique(names: list[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
-            raise DoubledColumnError(f"has the column {name[:40]!r} twice; rename one of them")
+            raise TableError(f"has the column {name[:40]!r} twice; rename one of them")
     return names
 
 
@@ -149,12 +227,36 @@ def _rows(schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch"]) ->
     for batch in batches:
         batch.validate(full=True)  # damaged offsets would end the process, not raise
         for offset in range(0, batch.num_rows, BATCH_ROWS):
-            for values in batch.slice(offset, BATCH_ROWS).to_pylist(maps_as_pydicts=maps):
+            for values in _to_dicts(batch.slice(offset, BATCH_ROWS), maps, number + 1):
                 number += 1
                 row = {column: plain(value) for column, value in values.items()}
                 for column, names in names_of_labels.items():
                     row[column] = _label(row.get(column), names)
                 yield number, _dump(row)
+
+
+def _to_dicts(
+    batch: "pyarrow.RecordBatch", maps: Literal["strict"] | None, first: int
+) -> list[dict]:
+    """The rows of a batch, of which `first` is the number of the first.
+
+    TableError names the row and column of a value that Python cannot hold: a time in the year
+    20000, a map with one key twice.
+    """
+    try:
+        return batch.to_pylist(maps_as_pydicts=maps)
+    except (ValueError, KeyError, OverflowError):
+        for column in batch.schema.names:
+            for number, value in enumerate(batch.column(column), first):
+                try:
+                    value.as_py(maps_as_pydicts=maps)
+                except (ValueError, KeyError, OverflowError) as error:
+                    reason = str(error).strip("'\"")
+                    raise TableError(
+                        f"row {number}: the column {column[:40]!r} holds a value that cannot be "
+                        f"read ({reason}); write the column as text, or leave it out"
+                    )
+        raise
 
 
 def _class_labels(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
@@ -176,7 +278,8 @@ def _label(value: Any, names: list[str]) -> Any:
 
 def plain(value: Any, keep_nulls: bool = False) -> Any:
     """A value of Arrow as JSON has it: NaN is null, times are ISO text, bytes are text
-    where they are UTF-8.
+    where they are UTF-8. Decimals are text with all their places (`19.90`), but numbers in the
+    arguments of a call.
 
     Fields of structs that are null are left out: Arrow gives every struct all fields. Not so in the
     arguments of a call: there a null may be what the function requires, and `tool_check` decides.
@@ -200,7 +303,9 @@ def plain(value: Any, keep_nulls: bool = False) -> Any:
         case datetime.timedelta():
             return value.total_seconds()
         case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
+            if value.as_tuple().exponent == 0:
+                return int(value)
+            return float(value) if keep_nulls else format(value, "f")
         case bytes():
             try:
                 return value.decode("utf-8")

@@ -17,10 +17,12 @@ def require_no_link(path: Path) -> None:
     """UserError if a path is a link to a folder, or to nothing. A link to a file is fine."""
     require_no_dead_link(path)
     if path.is_symlink() and path.is_dir():
-        target = path.readlink()
+        target = path.resolve()
+        if target.is_relative_to(Path.cwd()):
+            target = target.relative_to(Path.cwd())
         raise UserError(
-            f"{path} is a link to a folder ({target}), which DVC does not follow: copy the folder "
-            f"into its place, or name {target} in data.raw"
+            f"{path} is a link to a folder ({path.readlink()}), which DVC does not follow: copy "
+            f"the folder into its place, or name {target} in data.raw"
         )
 
 

@@ -41,10 +41,25 @@ from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
 from gemma_finetune.data.row_json import parse_row
 from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare, used_columns
-from gemma_finetune.data.split import SPLITS, agreed_split, canonical_split, split_in_name
+from gemma_finetune.data.split import (
+    SPLITS,
+    agreed_split,
+    canonical_split,
+    key_looks_like_split,
+    split_in_name,
+)
 from gemma_finetune.data.tool_check import settle_calls
 
-COUNTED = ("rows", "formats", "reasons", "causes", "columns", "repairs", "ignored_keys")
+COUNTED = (
+    "rows",
+    "formats",
+    "reasons",
+    "causes",
+    "columns",
+    "repairs",
+    "ignored_keys",
+    "split_keys",
+)
 
 
 class Checked(NamedTuple):
@@ -190,6 +205,7 @@ def check_rows(
         }
         records.append(record | ({"tools": checked.tools} if checked.tools else {}))
         counts["formats"][checked.format] += 1
+        counts["rows"]["named_train"] += split == "train"
         counts["repairs"].update(checked.repairs)
         if any(role in (UNTRAINED, UNTRAINED_CALL) for role, _ in checked.turns):
             counts["rows"]["with_untrained_answers"] += 1
@@ -198,7 +214,10 @@ def check_rows(
         if lacks_activation(checked):
             counts["rows"]["without_activation"] += 1
         counts["ignored_keys"].update(sorted(checked.ignored_keys))
-    for name in ("ignored_keys", "causes"):
+        counts["split_keys"].update(
+            key for key in sorted(checked.ignored_keys) if key_looks_like_split(key, row.get(key))
+        )
+    for name in ("ignored_keys", "split_keys", "causes"):
         counts[name] = keep_most_common(counts[name])
     counts["rows"].update(read=len(rows), accepted=len(records), rejected=len(rejected))
     return Outcome(_to_lines(records), _to_lines(rejected), counts)
