@@ -131,6 +131,10 @@ class TestSet:
     def positions(self) -> int:
         return sum(len(c.tokens.positions) for c in self.conversations)
 
+    def count_slices(self, vocabulary: int) -> int:
+        """In how many slices a model of so many tokens gives its logits."""
+        return sum(len(list(tokens.slices(vocabulary))) for tokens in self.sequences)
+
 
 def select(rows: Sequence, count: int | None) -> list:
     """`count` rows spread evenly over all of them; all rows if `count` is None or larger."""
