@@ -37,6 +37,7 @@ from gemma_finetune.evaluation.stage import (
     MEASURED,
     MERGED,
     TFLITE,
+    head_bytes,
     load_test_set,
 )
 from gemma_finetune.formats.tflite_file import TFLiteFile
@@ -45,7 +46,7 @@ from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_json, require, write_json
 from gemma_finetune.utils.machine import return_freed_memory
-from gemma_finetune.utils.progress import progress
+from gemma_finetune.utils.progress import progress, working
 from gemma_finetune.utils.rounding import rounded
 
 FLOAT32 = TFLITE / "float32.tflite"
@@ -62,7 +63,8 @@ def main() -> None:
     config = load_section("evaluate", EvaluateConfig)
     tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
     test = load_test_set(config, tokenizer)
-    check_models(test, tokenizer)
+    with working("load transformers, and check the models"):
+        check_models(test, tokenizer)
     todo = work(test, config.max_tokens)
     announce(test, tokenizer.vocabulary_size, todo, MEASURED)
 
@@ -103,7 +105,8 @@ def work(test: TestSet, max_tokens: int) -> Work:
         steps=[exported],
         answers=[torch_rung.COST * size] * 2,
         max_tokens=max_tokens,
-        memory=2.5 * size,
+        # The libraries, and a Keras model while it is loaded, beside the reference's head
+        memory=1e9 + size + 3.5 * head_bytes(),
         disk=4 * width * sum(len(tokens.positions) for tokens in test.sequences),
     )
 

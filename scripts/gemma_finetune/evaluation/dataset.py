@@ -37,9 +37,14 @@ class Tokens:
 
         Every model gives its logits in these parts, so that two can be compared side by side.
         """
-        rows = max(1, min(SLICE_ROWS, SLICE_BYTES // (4 * vocabulary)))
+        rows = slice_bytes(vocabulary) // (4 * vocabulary)
         for start in range(0, len(self.positions), rows):
             yield slice(start, min(start + rows, len(self.positions)))
+
+
+def slice_bytes(vocabulary: int) -> int:
+    """The bytes of a whole slice of logits: of one row at least."""
+    return 4 * vocabulary * max(1, min(SLICE_ROWS, SLICE_BYTES // (4 * vocabulary)))
 
 
 @dataclass(frozen=True)
