@@ -70,9 +70,11 @@ def main() -> None:
 
     reference = merged_reference(test)
     outcomes = {}
-    for name, logits in models(test, reference).items():
+    for name, load in models(test, reference).items():
         return_freed_memory()  # of the model before: one at a time
-        outcomes[name] = compare(name, test, logits(), reference)
+        with working(f"{name}: load the model"):
+            logits = load()
+        outcomes[name] = compare(name, test, logits, reference)
     answers = {
         "base": ask("base", BASE, test, tokenizer, config.max_tokens),
         "merged": ask("merged", MERGED, test, tokenizer, config.max_tokens),
@@ -112,7 +114,8 @@ def work(test: TestSet, max_tokens: int) -> Work:
 
 
 def merged_reference(test: TestSet) -> Reference:
-    backbone = load_gemma_model(MERGED)
+    with working("merged: load the model"):
+        backbone = load_gemma_model(MERGED)
     hidden = keras_rung.hidden_states(backbone, test.sequences)
     kept = list(progress(hidden, "merged: forward pass", len(test.sequences)))
     return Reference(kept, keras_rung.output_head(backbone))
@@ -141,7 +144,9 @@ def ask(
     room = TFLiteFile(FLOAT32).cache_length()
     limits = [min(max_tokens, room - len(prompt)) for prompt in prompts]
     return_freed_memory()
-    answers = torch_rung.torch_answers(torch_rung.load_torch(directory), prompts, limits, tokenizer)
+    with working(f"{name}: load the model again"):
+        model = torch_rung.load_torch(directory)
+    answers = torch_rung.torch_answers(model, prompts, limits, tokenizer)
     return list(progress(answers, f"{name}: answers", len(prompts)))
 
 
