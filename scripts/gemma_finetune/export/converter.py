@@ -78,7 +78,7 @@ def estimate(
     if calibration_tokens:
         # The search for scales, and a forward pass in float64
         layers = (weights - embedding) / GB
-        seconds += 4 + layers * (50 + 18 * calibration_tokens / 1024)
+        seconds += 4 + layers * (75 + 22 * calibration_tokens / 1024)
     return Cost(seconds, 1.4 * GB + 1.9 * weights + 5 * embedding)
 
 
