@@ -79,7 +79,7 @@ def measure(args, path, run):
 
 
 def measure_here(args):
-    from gemma_finetune.utils.memory import peak_memory
+    from gemma_finetune.utils.machine import peak_memory
 
     path, run = args.models[0], args.only
     if run == "litert-lm benchmark":

@@ -109,9 +109,9 @@ def peak_memory_gb(name):
 
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() / 1e9
-    from gemma_finetune.utils import gpu, memory
+    from gemma_finetune.utils import device, machine
 
-    peak = {"host": memory.peak_memory() / 1e9} if name == "peft" else gpu.peak_memory()
+    peak = {"host": machine.peak_memory() / 1e9} if name == "peft" else device.peak_by_device()
     return peak.get("device", peak["host"])
 
 
@@ -143,7 +143,8 @@ def long_chats(count):
 
 
 def ours(args, dtype, examples) -> Trainer:
-    from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
+    from gemma_finetune.utils.device import prepare_training
+    from gemma_finetune.utils.machine import keep_freed_memory
 
     prepare_training((args.base / "model.safetensors").stat().st_size)
     from gemma_finetune.models.config import LoRAConfig

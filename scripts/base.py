@@ -12,9 +12,10 @@ from gemma_finetune.base.preset import import_preset
 from gemma_finetune.config import load_section
 from gemma_finetune.models.config import ModelConfig
 from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.device import prepare_training
 from gemma_finetune.utils.files import aside, write_json
-from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
 from gemma_finetune.utils.imports import import_tensorflow
+from gemma_finetune.utils.machine import keep_freed_memory
 from gemma_finetune.utils.progress import working
 
 BASE = Path("models/base")

@@ -25,21 +25,22 @@ from gemma_finetune.evaluation.measure import (
     exact_by_logits,
     follow_up_records,
     foretold_stops,
-    measure,
 )
-from gemma_finetune.evaluation.plan import Work, plan
-from gemma_finetune.evaluation.reference import Reference, load_reference
+from gemma_finetune.evaluation.plan import Work, announce
+from gemma_finetune.evaluation.reference import compare, load_reference
 from gemma_finetune.evaluation.stage import (
     BUNDLE,
     HIDDEN,
     MEASURED,
     MERGED,
     TFLITE,
+    head_bytes,
     load_test_set,
 )
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_json, require, sha256, write_json
+from gemma_finetune.utils.machine import return_freed_memory
 from gemma_finetune.utils.progress import progress
 from gemma_finetune.utils.rounding import rounded
 
@@ -51,11 +52,14 @@ def main() -> None:
     test = load_test_set(config, tokenizer)
     check_models(name, test)
     todo = work(name, config.max_tokens)
-    print(plan(test, tokenizer.vocabulary_size, todo, MEASURED), flush=True)
+    announce(test, tokenizer.vocabulary_size, todo, MEASURED)
 
-    hidden = require(HIDDEN, "measure_float")
-    outcome = compare(name, test, load_reference(hidden, MERGED, test.sequences))
     model = TFLITE / f"{name}.tflite"
+    reference = load_reference(require(HIDDEN, "measure_float"), MERGED, test.sequences)
+    logits = tflite_rung.tflite_logits(model, test.sequences)
+    outcome = compare(f"tflite_{name}", test, logits, reference)
+    del reference, logits
+    return_freed_memory()
     rungs = {
         f"tflite_{name}": {
             "figures": outcome.figures | {"bytes": model.stat().st_size},
@@ -84,23 +88,15 @@ def check_models(name: str, test: TestSet) -> None:
 def work(name: str, max_tokens: int) -> Work:
     """What main computes, for the plan."""
     size = (TFLITE / f"{name}.tflite").stat().st_size
-    merged = (MERGED / "model.safetensors").stat().st_size
     return Work(
         passes=[],
         steps=[size],
         answers=[size] * 2,
         max_tokens=max_tokens,
-        memory=merged + 2 * size,
+        # The libraries, and the packed model beside the reference's head
+        memory=0.35e9 + 3 * size + head_bytes(),
         disk=1e7,
     )
-
-
-def compare(name: str, test: TestSet, reference: Reference) -> Outcome:
-    """The model's logits beside the merged model's."""
-    logits = tflite_rung.tflite_logits(TFLITE / f"{name}.tflite", test.sequences)
-    total = sum(len(list(t.slices(len(reference.embeddings)))) for t in test.sequences)
-    shown = progress(logits, f"tflite_{name}: logits", total)
-    return measure(test, shown, reference.logits(test.sequences))
 
 
 def ask(

@@ -12,7 +12,6 @@ rung is, the stage `check` judges. Logits come from Keras, transformers and Lite
 float32. The answers of base and merged model come from transformers, which generates many at once.
 """
 
-import gc
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,11 +26,10 @@ from gemma_finetune.evaluation.measure import (
     answer_records,
     exact_by_logits,
     foretold_stops,
-    measure,
     set_record,
 )
-from gemma_finetune.evaluation.plan import Work, plan
-from gemma_finetune.evaluation.reference import Reference
+from gemma_finetune.evaluation.plan import Work, announce
+from gemma_finetune.evaluation.reference import Reference, compare
 from gemma_finetune.evaluation.stage import (
     ADAPTER,
     BASE,
@@ -39,6 +37,7 @@ from gemma_finetune.evaluation.stage import (
     MEASURED,
     MERGED,
     TFLITE,
+    head_bytes,
     load_test_set,
 )
 from gemma_finetune.formats.tflite_file import TFLiteFile
@@ -46,7 +45,8 @@ from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_json, require, write_json
-from gemma_finetune.utils.progress import progress
+from gemma_finetune.utils.machine import return_freed_memory
+from gemma_finetune.utils.progress import progress, working
 from gemma_finetune.utils.rounding import rounded
 
 FLOAT32 = TFLITE / "float32.tflite"
@@ -63,15 +63,18 @@ def main() -> None:
     config = load_section("evaluate", EvaluateConfig)
     tokenizer = GemmaTokenizer(require(MERGED / "tokenizer.model", "merge"))
     test = load_test_set(config, tokenizer)
-    check_models(test, tokenizer)
+    with working("load transformers, and check the models"):
+        check_models(test, tokenizer)
     todo = work(test, config.max_tokens)
-    print(plan(test, tokenizer.vocabulary_size, todo, MEASURED), flush=True)
+    announce(test, tokenizer.vocabulary_size, todo, MEASURED)
 
     reference = merged_reference(test)
     outcomes = {}
-    for name, logits in models(test, reference).items():
-        outcomes[name] = compare(name, test, logits(), reference)
-        gc.collect()
+    for name, load in models(test, reference).items():
+        return_freed_memory()  # of the model before: one at a time
+        with working(f"{name}: load the model"):
+            logits = load()
+        outcomes[name] = compare(name, test, logits, reference)
     answers = {
         "base": ask("base", BASE, test, tokenizer, config.max_tokens),
         "merged": ask("merged", MERGED, test, tokenizer, config.max_tokens),
@@ -104,13 +107,15 @@ def work(test: TestSet, max_tokens: int) -> Work:
         steps=[exported],
         answers=[torch_rung.COST * size] * 2,
         max_tokens=max_tokens,
-        memory=2.5 * size,
+        # The libraries, and a Keras model while it is loaded, beside the reference's head
+        memory=1e9 + size + 3.5 * head_bytes(),
         disk=4 * width * sum(len(tokens.positions) for tokens in test.sequences),
     )
 
 
 def merged_reference(test: TestSet) -> Reference:
-    backbone = load_gemma_model(MERGED)
+    with working("merged: load the model"):
+        backbone = load_gemma_model(MERGED)
     hidden = keras_rung.hidden_states(backbone, test.sequences)
     kept = list(progress(hidden, "merged: forward pass", len(test.sequences)))
     return Reference(kept, keras_rung.output_head(backbone))
@@ -130,15 +135,6 @@ def models(test: TestSet, reference: Reference) -> dict[str, Callable[[], Iterab
     }
 
 
-def compare(
-    name: str, test: TestSet, logits: Iterable[np.ndarray], reference: Reference
-) -> Outcome:
-    """A rung's logits beside the merged model's."""
-    total = sum(len(list(t.slices(len(reference.embeddings)))) for t in test.sequences)
-    shown = progress(logits, f"{name}: logits", total)
-    return measure(test, shown, reference.logits(test.sequences))
-
-
 def ask(
     name: str, directory: Any, test: TestSet, tokenizer: GemmaTokenizer, max_tokens: int
 ) -> list[Answer]:
@@ -147,7 +143,10 @@ def ask(
     prompts = [prompt_ids(turn.messages, tokenizer, turn.tools) for turn in turns]
     room = TFLiteFile(FLOAT32).cache_length()
     limits = [min(max_tokens, room - len(prompt)) for prompt in prompts]
-    answers = torch_rung.torch_answers(torch_rung.load_torch(directory), prompts, limits, tokenizer)
+    return_freed_memory()
+    with working(f"{name}: load the model again"):
+        model = torch_rung.load_torch(directory)
+    answers = torch_rung.torch_answers(model, prompts, limits, tokenizer)
     return list(progress(answers, f"{name}: answers", len(prompts)))
 
 

@@ -12,27 +12,33 @@ models/merged/, data/formatted/train.jsonl -> models/tflite/float32.tflite
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from gemma_finetune.config import load_section
 from gemma_finetune.export.awq.scales import calibration_rows, write_scaled
 from gemma_finetune.export.config import ExportConfig
-from gemma_finetune.export.converter import convert_to_tflite
+from gemma_finetune.export.converter import Cost, check_conversion, convert_to_tflite
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import made_by, read_jsonl, require, workspace
+from gemma_finetune.utils.machine import peak_memory
 
 TRAIN = Path("data/formatted/train.jsonl")
 OUT = Path("models/tflite/float32.tflite")
 
 
 def main() -> None:
+    start = time.monotonic()
     config = load_section("export", ExportConfig)
     model = require("models/merged", "merge")
+    lengths = config.prefill_lengths, config.cache_length
+    check_conversion(model, *lengths, config.calibration_tokens)
     with workspace("models/scaled") as folder:
         if config.calibration_tokens:
             model = scaled(model, folder / "model", config.calibration_tokens)
-        cost = convert_to_tflite(model, OUT, config.prefill_lengths, config.cache_length)
+        convert_to_tflite(model, OUT, *lengths)
+    cost = Cost(time.monotonic() - start, peak_memory())
     print(f"{OUT}: {OUT.stat().st_size / 1e6:.1f} MB in {cost}")
 
 

@@ -32,9 +32,9 @@ from gemma_finetune.training.examples import Examples, tokenize
 from gemma_finetune.training.resume import RunFile, run_key, run_settings
 from gemma_finetune.training.trainer import GemmaTrainer, TrainingResult
 from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.device import device_name, prepare_training
 from gemma_finetune.utils.files import made_by, read_json, require, write_json
-from gemma_finetune.utils.gpu import device_name, keep_freed_memory, prepare_training
-from gemma_finetune.utils.memory import available_memory
+from gemma_finetune.utils.machine import check_memory, keep_freed_memory
 from gemma_finetune.utils.params import check_unchanged
 from gemma_finetune.utils.progress import working
 
@@ -93,7 +93,7 @@ def prepare(model: ModelConfig, config: TrainingConfig) -> None:
     else:
         refuse_job()
     set_distribution(config.distribution, BASE, config.batch_size)
-    check_memory(model.dtype, config)
+    check_room(model.dtype, config)
 
 
 def find_unfinished(model: ModelConfig, lora: LoRAConfig, config: TrainingConfig) -> RunFile:
@@ -139,20 +139,18 @@ def print_result(metrics: dict[str, Any]) -> None:
         )
 
 
-def check_memory(dtype: str, config: TrainingConfig) -> None:
+def check_room(dtype: str, config: TrainingConfig) -> None:
     """Prints what training will take. UserError if not even the model fits in memory."""
     base = read_base(read_json(require(BASE / "config.json", "base")))
     if device_name() != "cpu":
         return
-    needed = training_memory(base, dtype, config.batch_size * config.sequence_length)
-    available = available_memory()
-    print(f"estimate: {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are free")
-    if fixed_memory(base, dtype) > available:
-        raise UserError(
-            f"training this base in {dtype} takes {fixed_memory(base, dtype) / 1e9:.1f} GB of "
-            f"memory or more, and {available / 1e9:.1f} GB are free: close other programs, or use "
-            "a smaller base or a larger machine"
-        )
+    tokens = config.batch_size * config.sequence_length
+    check_memory(
+        f"{training_memory(base, dtype, tokens) / 1e9:.1f} GB of memory",
+        fixed_memory(base, dtype),
+        f"training this base in {dtype}, however small the batch,",
+        "use a smaller base or a larger machine",
+    )
 
 
 def refuse_useless(metrics: dict[str, Any]) -> None:

@@ -34,6 +34,10 @@ def right(test_set):
     return logits(test_set, True)
 
 
+def test_slices_are_counted_before_there_are_logits(test_set, right):
+    assert test_set.count_slices(VOCABULARY) == len(right)
+
+
 def test_a_model_that_knows_everything(test_set, right, tokenizer):
     outcome = measure(test_set, right, right)
     assert outcome.figures["top1_agreement"] == 1

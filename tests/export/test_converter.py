@@ -9,13 +9,13 @@ from safetensors.numpy import save_file
 from exported import CACHE_LENGTH, PREFILL_LENGTHS
 from gemma_finetune.export import converter
 from gemma_finetune.export.converter import (
-    Cost,
+    check_conversion,
     check_lengths,
-    check_memory,
     check_signatures,
     convert_to_tflite,
 )
 from gemma_finetune.formats.tflite_file import TFLiteFile
+from gemma_finetune.utils import machine
 from gemma_finetune.utils.cli import UserError
 
 pytestmark = pytest.mark.slow
@@ -65,24 +65,24 @@ def test_accepts_lengths_that_can(talkative):
     check_lengths(PREFILL_LENGTHS, CACHE_LENGTH, 1024)
 
 
-def test_stops_before_converting_when_memory_lacks(talkative, tmp_path, monkeypatch):
-    monkeypatch.setattr(converter, "available_memory", lambda: 1_000_000)
+def test_says_what_it_will_cost_and_stops_when_memory_lacks(talkative, monkeypatch, capsys):
+    check_conversion(talkative, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
+    assert "s, 1.4 GB of memory; " in capsys.readouterr().out
+    monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
     with pytest.raises(UserError, match="takes about 1.4 GB of memory and 0.0 GB are free"):
-        convert_to_tflite(talkative, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
-    assert list(tmp_path.iterdir()) == []
+        check_conversion(talkative, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
 
 
-def test_enough_memory_passes():
-    check_memory(Cost(seconds=1, memory=1e9), 2e9)
-
-
-def test_estimate_grows_with_weights_layers_and_signatures(tmp_path):
+def test_estimate_grows_with_weights_layers_signatures_and_scaling(tmp_path):
     sizes = {"vocab_size": 1000, "hidden_size": 10, "num_hidden_layers": 2}
-    save_file({"a": np.zeros((1000, 10), np.float16)}, tmp_path / "model.safetensors")
-    assert converter.float32_bytes(tmp_path / "model.safetensors") == 40_000
-    small = converter.estimate(tmp_path, sizes, 1)
-    large = converter.estimate(tmp_path, sizes | {"num_hidden_layers": 4, "vocab_size": 2000}, 2)
+    save_file({"a": np.zeros((5000, 1000), np.float16)}, tmp_path / "model.safetensors")
+    assert converter.float32_bytes(tmp_path / "model.safetensors") == 20_000_000
+    small = converter.estimate(tmp_path, sizes, 1, 0)
+    more_layers = sizes | {"num_hidden_layers": 4, "vocab_size": 2000}
+    large = converter.estimate(tmp_path, more_layers, 2, 0)
     assert large.seconds > small.seconds and large.memory > small.memory
+    scaled = [converter.estimate(tmp_path, sizes, 1, tokens).seconds for tokens in (500, 1000)]
+    assert small.seconds < scaled[0] < scaled[1]
 
 
 def stand_in_for_export(monkeypatch, finish):
@@ -135,10 +135,10 @@ def test_a_file_without_what_was_asked_for_is_refused(float32):
 
 def test_names_the_stage_that_makes_a_missing_model(tmp_path):
     with pytest.raises(UserError, match="dvc repro merge"):
-        convert_to_tflite(tmp_path, tmp_path / "float32.tflite", PREFILL_LENGTHS, CACHE_LENGTH)
+        check_conversion(tmp_path, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
 
 
-def test_the_model_s_own_context_is_the_limit_of_the_cache(talkative, tmp_path):
+def test_the_model_s_own_context_is_the_limit_of_the_cache(talkative):
     assert json.loads((talkative / "config.json").read_text())["max_position_embeddings"] == 1024
     with pytest.raises(UserError, match="1024 positions"):
-        convert_to_tflite(talkative, tmp_path / "float32.tflite", PREFILL_LENGTHS, 2048)
+        check_conversion(talkative, PREFILL_LENGTHS, 2048, calibration_tokens=0)

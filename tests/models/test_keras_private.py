@@ -9,11 +9,17 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import keras
+import keras_hub
 import numpy as np
 import pytest
 
 from gemma_finetune.models import keras_private
-from gemma_finetune.models.keras_private import Muon, attend, replace_layer
+from gemma_finetune.models.keras_private import (
+    Muon,
+    attend,
+    replace_layer,
+    without_random_weights,
+)
 from gemma_finetune.models.loader import load_gemma_model
 
 pytestmark = pytest.mark.slow
@@ -80,6 +86,17 @@ def test_use_fused_attention_op_is_refused_on_a_gpu(base_dir, monkeypatch):
     found = attend(layer, x, kv, kv, mask)
     assert len(fused) == 1
     np.testing.assert_allclose(found, x, rtol=1e-6)
+
+
+def test_variance_scaling_is_what_draws_the_weights_of_a_gemma_3(base_dir):
+    """In the block none is drawn, so that a file's weights are all that a model can have."""
+    with without_random_weights():
+        backbone = keras_hub.models.Gemma3Backbone.from_preset(str(base_dir), load_weights=False)
+    assert [w.path for w in backbone.weights if np.any(w)] == []
+    assert all(np.any(weight) for weight in load_gemma_model(base_dir).weights)
+    with pytest.raises(ValueError), without_random_weights():
+        raise ValueError
+    assert np.any(keras.layers.Embedding(3, 4, "glorot_uniform").embeddings_initializer((3, 4)))
 
 
 def moved(optimizer, variable, gradient):

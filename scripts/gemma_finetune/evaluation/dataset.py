@@ -37,9 +37,14 @@ class Tokens:
 
         Every model gives its logits in these parts, so that two can be compared side by side.
         """
-        rows = max(1, min(SLICE_ROWS, SLICE_BYTES // (4 * vocabulary)))
+        rows = slice_bytes(vocabulary) // (4 * vocabulary)
         for start in range(0, len(self.positions), rows):
             yield slice(start, min(start + rows, len(self.positions)))
+
+
+def slice_bytes(vocabulary: int) -> int:
+    """The bytes of a whole slice of logits: of one row at least."""
+    return 4 * vocabulary * max(1, min(SLICE_ROWS, SLICE_BYTES // (4 * vocabulary)))
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,10 @@ class TestSet:
     @property
     def positions(self) -> int:
         return sum(len(c.tokens.positions) for c in self.conversations)
+
+    def count_slices(self, vocabulary: int) -> int:
+        """In how many slices a model of so many tokens gives its logits."""
+        return sum(len(list(tokens.slices(vocabulary))) for tokens in self.sequences)
 
 
 def select(rows: Sequence, count: int | None) -> list:

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemma_finetune.evaluation.dataset import TestSet
+from gemma_finetune.evaluation.dataset import TestSet, slice_bytes
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.machine import check_memory
 
 LOAD = 8  # seconds, of a model and its libraries
 FLOPS = 80e9  # a second, in a forward pass over whole sequences
 DECODE = 12e9  # bytes of weights read a second, where tokens are computed one after the other
 COMPARE = 80e6  # logits a second
-SPACE = 700 << 20  # bytes of memory for libraries, activations and slices of logits
+SLICES = 6  # copies of a slice of logits in memory while two models are compared
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Work:
     steps: bytes of each .tflite, which reads all of them for every scored token.
     answers: bytes that each model reads for every token of its answers, or the same in time.
     max_tokens: of an answer.
-    memory: bytes of what is in memory at once.
+    memory: bytes of what is in memory at once, slices of logits apart.
     disk: bytes that are written.
     """
 
@@ -39,8 +40,8 @@ class Work:
     disk: float
 
 
-def plan(test: TestSet, vocabulary: int, work: Work, folder: Path) -> str:
-    """What is measured, and about what it takes. UserError if the disk has no room for it."""
+def announce(test: TestSet, vocabulary: int, work: Work, folder: Path) -> None:
+    """Prints what is measured, and about what it takes. UserError if memory or disk lack it."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if work.disk > free:
@@ -48,15 +49,21 @@ def plan(test: TestSet, vocabulary: int, work: Work, folder: Path) -> str:
             f"{folder}: the disk has {_size(free)} free, and measuring writes about "
             f"{_size(work.disk)}; free some space, or lower evaluate.max_positions"
         )
+    memory = work.memory + SLICES * slice_bytes(vocabulary)
     lengths = [test.turns[number].length for number in test.asked_turns]
     likely = seconds(test, vocabulary, work, sum(lengths))
     longest = seconds(test, vocabulary, work, len(lengths) * work.max_tokens)
-    return (
+    print(
         f"{len(test.conversations)} of {test.found} test conversations: {test.positions:,} "
-        f"positions of each model, {len(lengths):,} answers\n"
-        f"about {_time(likely)} on two cores, up to {_time(longest)} if no answer ends before "
+        f"positions of each model, {len(lengths):,} answers"
+    )
+    check_memory(
+        f"{_time(likely)} on two cores, up to {_time(longest)} if no answer ends before "
         f"evaluate.max_tokens = {work.max_tokens}; "
-        f"{_size(work.memory + SPACE)} of memory, {_size(work.disk)} of disk"
+        f"{_size(work.disk)} of disk, {_size(memory)} of memory",
+        memory,
+        "measuring",
+        "run the stage on a larger machine and `dvc pull` the result here",
     )
 
 

@@ -4,7 +4,7 @@ Only the hidden states before the output head are kept, a few kilobytes a token.
 megabyte a token, are computed from them again, a slice at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,12 @@ import jax
 import numpy as np
 from safetensors.numpy import save_file
 
-from gemma_finetune.evaluation.dataset import Tokens
+from gemma_finetune.evaluation.dataset import TestSet, Tokens
+from gemma_finetune.evaluation.measure import Outcome, measure
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside
+from gemma_finetune.utils.progress import progress
 
 EMBEDDINGS = "model.embed_tokens.weight"
 ROW_STEP = 32  # rows are rounded up to it: JAX compiles each new shape
@@ -37,6 +39,15 @@ class Reference:
         """Writes the hidden states; models/merged has the embeddings."""
         with aside(path) as temporary:
             save_file({"hidden": np.concatenate(self.hidden)}, temporary)
+
+
+def compare(
+    name: str, test: TestSet, logits: Iterable[np.ndarray], reference: Reference
+) -> Outcome:
+    """A rung's slices of logits beside the merged model's, with a bar."""
+    total = test.count_slices(len(reference.embeddings))
+    shown = progress(logits, f"{name}: logits", total)
+    return measure(test, shown, reference.logits(test.sequences))
 
 
 def load_reference(path: Path, merged: Path, sequences: Sequence[Tokens]) -> Reference:

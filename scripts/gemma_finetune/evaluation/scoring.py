@@ -8,12 +8,13 @@ other tokens counts as wrong here, and as right in a runtime.
 """
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+
+from gemma_finetune.utils.machine import count_cores
 
 BLOCK_BYTES = 2 << 20  # of logits that are compared at once: they stay in the processor's cache
 SMALL_KL = 0.01  # nats; below it, KL divergence is computed without cancellation
@@ -46,7 +47,7 @@ def score(logits: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> Toke
     arguments = [(logits[block], labels[block], reference[block]) for block in blocks]
     if len(blocks) == 1:
         return _score_block(*arguments[0])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy computes outside Python's lock
+    with ThreadPoolExecutor(count_cores()) as pool:  # numpy computes outside Python's lock
         return join(pool.map(lambda block: _score_block(*block), arguments))
 
 

@@ -14,6 +14,12 @@ TFLITE, BUNDLE, MEASURED = Path("models/tflite"), Path("models/bundle"), Path("m
 HIDDEN = MEASURED / "merged.safetensors"
 
 
+def head_bytes() -> int:
+    """The size of the merged model's embedding, which is also the output head, in float32."""
+    sizes = read_json(MERGED / "config.json")
+    return 4 * sizes["vocab_size"] * sizes["hidden_size"]
+
+
 def load_test_set(config: EvaluateConfig, tokenizer: GemmaTokenizer) -> dataset.TestSet:
     """What is measured of the test split."""
     rows = list(read_jsonl(require(TEST, "format")))

@@ -8,7 +8,6 @@ of fixed length. It is read back before it takes its place. Quantizing is a step
 import io
 import math
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.files import aside, read_json, require
-from gemma_finetune.utils.memory import available_memory, peak_memory
+from gemma_finetune.utils.machine import check_memory
 from gemma_finetune.utils.progress import Bar, relay, working
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
@@ -40,30 +39,46 @@ class Cost:
 
 def convert_to_tflite(
     merged: str | Path, path: str | Path, prefill_lengths: Sequence[int], cache_length: int
-) -> Cost:
-    """Converts a model in Hugging Face layout to `path`. Returns the cost.
-
-    UserError, before it starts, if the lengths don't fit or memory is short.
-    """
-    config = read_json(require(Path(merged) / "config.json", "merge"))
-    check_lengths(prefill_lengths, cache_length, config["max_position_embeddings"])
-    check_memory(estimate(merged, config, len(prefill_lengths)), available_memory())
-    start = time.monotonic()
+) -> None:
+    """Converts a model in Hugging Face layout to `path`."""
     with aside(path) as temporary:
         folder = temporary.with_name("export")
         os.replace(_export(merged, folder, prefill_lengths, cache_length), temporary)
         check_signatures(temporary, prefill_lengths, cache_length)
-    return Cost(time.monotonic() - start, peak_memory())
 
 
-def estimate(merged: str | Path, config: dict[str, Any], prefills: int) -> Cost:
-    """What a conversion with so many prefill lengths will cost, roughly.
+def check_conversion(
+    merged: str | Path, prefill_lengths: Sequence[int], cache_length: int, calibration_tokens: int
+) -> None:
+    """Prints what scaling and conversion will cost.
 
-    A fit to tiny, 270M and 1B models (benchmarks/README.md).
+    UserError, before any of it starts, if the lengths don't fit or memory is short.
+    """
+    config = read_json(require(Path(merged) / "config.json", "merge"))
+    check_lengths(prefill_lengths, cache_length, config["max_position_embeddings"])
+    cost = estimate(merged, config, len(prefill_lengths), calibration_tokens)
+    check_memory(
+        str(cost),
+        cost.memory,
+        "converting",
+        "run `dvc repro tflite` on a larger machine and `dvc pull` the result here",
+    )
+
+
+def estimate(
+    merged: str | Path, config: dict[str, Any], prefills: int, calibration_tokens: int
+) -> Cost:
+    """What a conversion with so many prefill lengths will cost, roughly, scaling included.
+
+    A fit to tiny, 270M and 1B models on two cores that do nothing else (benchmarks/README.md).
     """
     weights = float32_bytes(require(Path(merged) / "model.safetensors", "merge"))
     embedding = 4 * config["vocab_size"] * config["hidden_size"]
-    seconds = 12 + 1.6 * config["num_hidden_layers"] * (prefills + 1) + 10 * weights / GB
+    seconds = 15 + 1.9 * config["num_hidden_layers"] * (prefills + 1) + 12 * weights / GB
+    if calibration_tokens:
+        # The search for scales, and a forward pass in float64
+        layers = (weights - embedding) / GB
+        seconds += 4 + layers * (75 + 22 * calibration_tokens / 1024)
     return Cost(seconds, 1.4 * GB + 1.9 * weights + 5 * embedding)
 
 
@@ -72,17 +87,6 @@ def float32_bytes(weights: str | Path) -> int:
     with open_weights(weights) as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]
     return 4 * sum(math.prod(shape) for shape in shapes)
-
-
-def check_memory(cost: Cost, available: float) -> None:
-    """UserError if the conversion would be killed halfway for lack of memory."""
-    print(f"estimate: {cost}; {available / GB:.1f} GB are free")
-    if cost.memory > available:
-        raise UserError(
-            f"converting takes about {cost.memory / GB:.1f} GB of memory and {available / GB:.1f} "
-            "GB are free: close other programs, or run `dvc repro tflite` on a larger machine and "
-            "`dvc pull` the result here"
-        )
 
 
 def check_signatures(path: str | Path, prefill_lengths: Sequence[int], cache_length: int) -> None:

@@ -20,7 +20,7 @@ from gemma_finetune.inference.token_backend import TokenBackend, check_vocabular
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.runtime.prefill import choose_prefill
 from gemma_finetune.utils.cli import UserError
-from gemma_finetune.utils.gpu import device_name
+from gemma_finetune.utils.device import device_name
 
 PREFILL_LENGTHS = (32, 256)  # only two, because JAX takes seconds to compile each
 Cache = tuple[tuple[jax.Array, jax.Array], ...]  # keys and values of each layer

@@ -9,13 +9,13 @@
 import functools
 import math
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import keras
 
 from gemma_finetune.models.keras_private import replace_layer
+from gemma_finetune.utils import machine
 
 
 def lay_out_for_cpu(backbone: keras.Model) -> None:
@@ -75,7 +75,5 @@ def product(matrix: jax.Array, rows: jax.Array) -> jax.Array:
 
 @functools.cache
 def has_amx() -> bool:
-    """Whether JAX computes on a CPU with AMX, Intel's products of bfloat16 tiles. Linux only."""
-    cpuinfo = Path("/proc/cpuinfo")
-    on_cpu = jax.default_backend() == "cpu"
-    return on_cpu and cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text()
+    """Whether JAX computes on a CPU with AMX, Intel's products of bfloat16 tiles."""
+    return jax.default_backend() == "cpu" and machine.has_amx()

@@ -12,6 +12,7 @@ from safetensors import SafetensorError  # noqa: E402
 
 from gemma_finetune.config import AUTO, SETTINGS  # noqa: E402
 from gemma_finetune.formats.safetensors_file import open_weights  # noqa: E402
+from gemma_finetune.models.keras_private import without_random_weights  # noqa: E402
 from gemma_finetune.utils.cli import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
 
@@ -50,7 +51,7 @@ def read_backbone(
     """
     path = str(directory.resolve())
     try:
-        with without_tensorflow():
+        with without_tensorflow(), without_random_weights():
             return keras_hub.models.Gemma3Backbone.from_preset(path, dtype=dtype)
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(

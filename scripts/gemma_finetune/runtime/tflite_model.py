@@ -12,6 +12,7 @@
 """
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.runtime.prefill import choose_prefill
 from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.quiet import quiet, quiet_at_exit
+
+# Where XNNPACK keeps the weights as its kernels read them: in memory, once for all signatures, and
+# without the file's own copy. Otherwise each signature has its own. It takes Linux's memfd.
+PACKED_WEIGHTS = ":memory" if sys.platform == "linux" else ""
 
 # Added to the attention scores of hidden positions. Finite, so that no NaN can arise.
 HIDDEN = np.float32(-1e9)
@@ -129,7 +134,7 @@ class TFLiteModel:
 def _load(path: str | Path, threads: int) -> CompiledModel:
     options = Options(
         hardware_accelerators=HardwareAccelerator.CPU,
-        cpu_options=CpuOptions(num_threads=threads),
+        cpu_options=CpuOptions(num_threads=threads, xnnpack_weight_cache_path=PACKED_WEIGHTS),
     )
     try:
         return CompiledModel.from_file(str(path), options=options, environment=_environment())

@@ -1,7 +1,8 @@
 """How many CPU threads LiteRT and LiteRT-LM get. The one place that decides it."""
 
-import os
 from pathlib import Path
+
+from gemma_finetune.utils.machine import count_cores
 
 SMALL = 64 << 20  # bytes; a decode step of a smaller model ends before a second thread wakes up
 MOST = 4  # more threads gain little: decoding is bound by memory bandwidth
@@ -16,4 +17,4 @@ def thread_count(model: str | Path, setting: int | None = None) -> int:
         return setting
     if Path(model).stat().st_size < SMALL:
         return 1
-    return min(MOST, os.cpu_count() or 1)
+    return min(MOST, count_cores())

@@ -20,8 +20,8 @@ from gemma_finetune.models.lora import LoRADense, adapter_weights
 from gemma_finetune.training.data_pipeline import Batches
 from gemma_finetune.training.distribution import is_first_process
 from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.device import device_name, peak_by_device
 from gemma_finetune.utils.files import aside
-from gemma_finetune.utils.gpu import device_name, peak_memory
 from gemma_finetune.utils.progress import Bar
 
 Logs = dict[str, Any]  # of a step: loss, grad_norm, tokens; of an epoch: also val_loss
@@ -274,7 +274,7 @@ class MemoryMonitor(keras.callbacks.Callback):
         self.peak: dict[str, float] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.peak = peak_memory()
+        self.peak = peak_by_device()
 
     def __str__(self) -> str:
         return ", ".join(f"{where} {size:.2f} GB" for where, size in self.peak.items())

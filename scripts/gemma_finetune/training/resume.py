@@ -28,8 +28,8 @@ from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.training.callbacks import Logs, LoRASave, MetricsLogger
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.distribution import is_first_process
+from gemma_finetune.utils.device import device_name
 from gemma_finetune.utils.files import aside, remove_left_behind, sha256
-from gemma_finetune.utils.gpu import device_name
 from gemma_finetune.utils.npz import read_arrays
 
 FOLDER = Path(".resume")

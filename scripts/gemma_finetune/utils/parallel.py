@@ -15,6 +15,7 @@ from itertools import chain, islice
 from tqdm import tqdm
 
 from gemma_finetune.utils import ray_cluster
+from gemma_finetune.utils.machine import count_cores
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 << 20
@@ -43,7 +44,7 @@ def map_ordered(function: Callable, items: Iterable[list]) -> Iterator:
     items = _with_progress(items)
     head = list(islice(items, WORTH_IT))
     cluster = bool(os.environ.get("RAY_ADDRESS"))
-    workers = _count_cores()
+    workers = count_cores()
     if len(head) < WORTH_IT or (workers == 1 and not cluster):
         yield from map(function, head)
         yield from map(function, items)
@@ -69,7 +70,7 @@ def _local_submitter(function: Callable) -> Iterator[Callable[[list], Callable]]
     # Spawned, not forked: a fork copies locks that other threads (Rayon's, JAX's) hold, but not
     # the threads that would release them.
     context = multiprocessing.get_context("spawn")
-    with _without_main_file(), ProcessPoolExecutor(_count_cores(), context) as pool:
+    with _without_main_file(), ProcessPoolExecutor(count_cores(), context) as pool:
         yield lambda chunk: pool.submit(function, chunk).result
 
 
@@ -86,13 +87,6 @@ def _without_main_file() -> Iterator[None]:
     finally:
         if file:
             main["__file__"] = file
-
-
-def _count_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _with_progress(items: Iterable[list]) -> Iterator[list]:

@@ -18,7 +18,6 @@ differ by 1e-13 or so; a scale is then rounded to a few bits, which removes the 
 search calls two losses a tie unless they differ by more.
 """
 
-import os
 import random
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +34,7 @@ from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.files import read_json, require
+from gemma_finetune.utils.machine import count_cores
 from gemma_finetune.utils.progress import progress
 
 BITS = 4  # of the quantization to prepare for
@@ -193,7 +193,7 @@ def scale(
         return find_scales(tensors, group, inputs[group.consumers[0]])
 
     # Each group's search looks at the unscaled tensors alone, so they can run side by side.
-    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MOST_THREADS, count_cores())) as pool:
         results = pool.map(search, found)
         all_scales = list(progress(results, "search the scales for INT4 (AWQ)", len(found)))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gemma_finetune.utils.gpu import SMALL_MODEL, prepare_training
+from gemma_finetune.utils.device import SMALL_MODEL, prepare_training
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,8 @@ def test_freed_memory_serves_the_next_step():
 
 STEPS = """
 import resource
-from gemma_finetune.utils.gpu import keep_freed_memory, prepare_training
+from gemma_finetune.utils.device import prepare_training
+from gemma_finetune.utils.machine import keep_freed_memory
 prepare_training(weights=0)
 import jax, jax.numpy as jnp
 keep_freed_memory()

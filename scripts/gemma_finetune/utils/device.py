@@ -1,12 +1,10 @@
-"""What the machine offers Keras on JAX: settings, the device that computes, memory used."""
+"""Keras on JAX: how it is set up for training, which device computes, what it took of memory."""
 
-import ctypes
 import os
 
-from gemma_finetune.utils import memory
+from gemma_finetune.utils import machine
 
 SMALL_MODEL = 256 << 20  # bytes of weights
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc, malloc.h
 
 
 def prepare_training(weights: int) -> None:
@@ -25,21 +23,9 @@ def prepare_training(weights: int) -> None:
 
     import jax
 
-    # Run each step on the calling thread: keep_freed_memory works only for glibc's first arena.
+    # Run each step on the calling thread: machine.keep_freed_memory works only for glibc's first
+    # arena.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-
-
-def keep_freed_memory() -> None:
-    """Keeps the memory that XLA frees after a step for the next one.
-
-    Otherwise the kernel clears those pages again and again, which takes a quarter of the time. Call
-    after `prepare_training` and once the model is loaded, or the holes that loading leaves are kept
-    as well. For glibc, on Linux; elsewhere, as on macOS, it does nothing.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def device_name() -> str:
@@ -50,11 +36,11 @@ def device_name() -> str:
     return "cpu" if devices[0].platform == "cpu" else f"{len(devices)} x {devices[0].device_kind}"
 
 
-def peak_memory() -> dict[str, float]:
+def peak_by_device() -> dict[str, float]:
     """Peak memory of this process in GB: "host" (resident set), and "device" if not the CPU."""
     import jax
 
-    peak = {"host": memory.peak_memory() / 1e9}
+    peak = {"host": machine.peak_memory() / 1e9}
     stats = jax.local_devices()[0].memory_stats()
     if stats:
         peak["device"] = stats["peak_bytes_in_use"] / 1e9

@@ -1,0 +1,129 @@
+"""What the machine has and this process may take: memory and cores.
+
+The one place that tells operating systems apart for them, and that looks into containers.
+"""
+
+import ctypes
+import gc
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from gemma_finetune.utils.errors import UserError
+
+OWN_CGROUPS = Path("/proc/self/cgroup")  # Linux only, like the other files here
+CGROUPS = Path("/sys/fs/cgroup")
+CPU_INFO = Path("/proc/cpuinfo")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc, malloc.h
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take.
+
+    What the machine has left, or less where a container or a batch job has a limit of its own.
+    """
+    left = [_memory_left(folder) for folder in _memory_cgroups()]
+    return max(0, min([psutil.virtual_memory().available, *left]))
+
+
+def _memory_cgroups() -> Iterator[Path]:
+    """The folders of this process's memory cgroup and of all above it, whose limits hold as well.
+
+    A line of OWN_CGROUPS is `0::/slurm/job_7` for version 2, and `4:memory:/slurm/job_7` for
+    version 1. In a container the path may be the host's, and then only its root is there.
+    """
+    lines = OWN_CGROUPS.read_text().splitlines() if OWN_CGROUPS.is_file() else []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root = CGROUPS
+        elif "memory" in controllers.split(","):
+            root = CGROUPS / "memory"
+        else:
+            continue
+        own = root / path.lstrip("/")
+        yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root))
+
+
+def _memory_left(cgroup: Path) -> int:
+    """The limit of a cgroup less what is used of it. sys.maxsize if it has no limit."""
+    for limit_name, usage_name, cache_name in (
+        ("memory.max", "memory.current", "inactive_file"),  # version 2
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
+    ):
+        limit = _read(cgroup / limit_name)
+        if limit and limit != "max":
+            # The kernel drops these pages of files when memory is short.
+            cache = dict(line.split() for line in _read(cgroup / "memory.stat").splitlines())
+            usage = int(_read(cgroup / usage_name) or 0) - int(cache.get(cache_name, 0))
+            return int(limit) - max(0, usage)
+    return sys.maxsize
+
+
+def _read(path: Path) -> str:
+    """The content of a file, empty where there is none that may be read."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def peak_memory() -> int:
+    """The largest resident set that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB on Linux
+
+
+def check_memory(estimate: str, needed: float, what: str, advice: str) -> None:
+    """Prints an estimate, beside the memory that is free. UserError if less is free than `needed`.
+
+    what: that takes so much, as the message's subject. advice: what else to do about it.
+    """
+    available = available_memory()
+    print(f"estimate: {estimate}; {available / 1e9:.1f} GB are free", flush=True)
+    if needed > available:
+        raise UserError(
+            f"{what} takes about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
+            f"free: close other programs, or {advice}"
+        )
+
+
+def keep_freed_memory() -> None:
+    """Keeps the memory that XLA frees after a step for the next one.
+
+    Otherwise the kernel clears those pages again and again, which takes a quarter of the time. Call
+    after `device.prepare_training` and once the model is loaded, or the holes that loading leaves
+    are kept as well. For glibc, on Linux; elsewhere, as on macOS, it does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def return_freed_memory() -> None:
+    """Gives the system back what is no longer used, as a model that has done its part.
+
+    Keras's objects refer to each other, so that only the garbage collector frees them. What glibc
+    then holds back is returned as well; elsewhere, as on macOS, there is no need.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
+
+
+def count_cores() -> int:
+    """The cores that this process may use, which a batch job can have fewer of than the machine."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def has_amx() -> bool:
+    """Whether the CPU has AMX, Intel's products of bfloat16 tiles."""
+    return "amx_bf16" in _read(CPU_INFO)
