@@ -41,7 +41,8 @@ from gemma_finetune.inference.bundle_inference import BundleBackend
 from gemma_finetune.inference.interface import PromptTooLong
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.runtime.threads import thread_count
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import read_jsonl, require
 from gemma_finetune.web.chat import Chat, ContextFull
 from gemma_finetune.web.chromium import open_chromium

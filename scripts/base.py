@@ -11,8 +11,9 @@ from gemma_finetune.base.download import fetch, revision
 from gemma_finetune.base.preset import import_preset
 from gemma_finetune.config import load_section
 from gemma_finetune.models.config import ModelConfig
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.device import prepare_training
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, write_json
 from gemma_finetune.utils.imports import import_tensorflow
 from gemma_finetune.utils.machine import keep_freed_memory

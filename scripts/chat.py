@@ -24,7 +24,8 @@ from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.inference.functions import Commands, load_tools
 from gemma_finetune.inference.terminal import answer, converse, converse_piped
 from gemma_finetune.reporting.gate import failed_hops
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import made_by, read_json, sha256
 
 VERDICTS = Path("metrics/check.json")

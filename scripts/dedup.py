@@ -33,7 +33,8 @@ from gemma_finetune.data.lost import (
     too_many,
 )
 from gemma_finetune.data.shared_text import SharedText, SharedTextCounter
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, made_by, require, write_json
 from gemma_finetune.utils.parallel import chunks, map_ordered
 

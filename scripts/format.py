@@ -44,7 +44,8 @@ from gemma_finetune.data.lost import (
 from gemma_finetune.data.shared_text import load_shared_text
 from gemma_finetune.data.split import SPLITS
 from gemma_finetune.training.config import SequenceLength
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, made_by, require, write_json
 from gemma_finetune.utils.npz import write_arrays
 from gemma_finetune.utils.parallel import chunks, map_ordered

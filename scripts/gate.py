@@ -13,7 +13,8 @@ from pathlib import Path
 
 from gemma_finetune.config import load_quantizations
 from gemma_finetune.reporting.gate import INCONCLUSIVE, PASS, failure, read_verdicts
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import made_by, read_json, require, sha256
 
 

@@ -19,7 +19,8 @@ from gemma_finetune.config import load_section
 from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
 from gemma_finetune.inference.batch import UnfinishedOutput, read_requests, refuse_too_long
 from gemma_finetune.inference.config import GenerateConfig
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import sha256
 
 

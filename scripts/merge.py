@@ -23,7 +23,8 @@ from gemma_finetune.formats.chat_template import chat_template
 from gemma_finetune.formats.hf_layout import finish_layout
 from gemma_finetune.formats.lora_file import Adapter, check_fits, load_lora
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, made_by, read_jsonl, require
 from gemma_finetune.utils.progress import working
 

@@ -24,7 +24,8 @@ from gemma_finetune.formats.lora_file import (
     save_lora,
 )
 from gemma_finetune.formats.peft_adapter import CONFIG, read_peft, write_peft
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, read_json
 
 

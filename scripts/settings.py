@@ -19,7 +19,8 @@ from gemma_finetune.evaluation.config import EvaluateConfig
 from gemma_finetune.export.config import ExportConfig, check_lengths
 from gemma_finetune.models.config import ModelConfig
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import made_by, read_json, require, write_json
 from gemma_finetune.utils.params import read_section
 

@@ -9,7 +9,8 @@ pushes the figures as well. It serves a run that was stopped, too: the stages th
 
 from typing import Any
 
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 
 
 def main() -> None:

@@ -31,8 +31,9 @@ from gemma_finetune.training.distribution import (
 from gemma_finetune.training.examples import Examples, tokenize
 from gemma_finetune.training.resume import RunFile, run_key, run_settings
 from gemma_finetune.training.trainer import GemmaTrainer, TrainingResult
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.device import device_name, prepare_training
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import made_by, read_json, require, write_json
 from gemma_finetune.utils.machine import check_memory, keep_freed_memory
 from gemma_finetune.utils.params import check_unchanged

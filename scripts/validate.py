@@ -20,7 +20,8 @@ from gemma_finetune.data.loader import Placed, Survey, missing_shards, read_file
 from gemma_finetune.data.lost import REJECTED, describe_rejection, rejected_rows, too_many
 from gemma_finetune.data.split import SPLITS, looks_like_split, split_in_name
 from gemma_finetune.data.validation import COUNTED, check_rows
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, write_json
 from gemma_finetune.utils.parallel import chunks, map_ordered
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import read_json
 
 ADDED = "tracked by `dvc add`: `dvc repro` does not make it again, `dvc pull` brings it back"

@@ -10,7 +10,8 @@ model in the browser and talks to no other host.
 import argparse
 from pathlib import Path
 
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.web.layout import PAGE, RUNTIME, find_bundles, lay_out
 from gemma_finetune.web.npm import install
 from gemma_finetune.web.server import address, open_server

@@ -9,7 +9,7 @@ import pytest
 from gemma_finetune.data import converter
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.loader import find_files
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 STAGES = ("validate", "convert", "dedup", "format", "describe")
 SPLITS = ("train", "validation", "test")

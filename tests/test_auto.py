@@ -9,7 +9,7 @@ from gemma_finetune import auto
 from gemma_finetune.auto import AUTO, KEYS, Lengths, choose, sequence_length
 from gemma_finetune.config import load_section
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.params import read_params
 from imports import ROOT, SCRIPTS
 from parameters import PARAMS

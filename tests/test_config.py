@@ -5,7 +5,7 @@ import pytest
 from gemma_finetune.config import load_quantizations, load_section
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.training.config import TrainingConfig
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from imports import ROOT
 
 PARAMS = str(ROOT / "params.yaml")

@@ -4,7 +4,7 @@ import pytest
 from dvc.repo import Repo
 
 import verify_cache
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gemma_finetune.base.architecture import check_config, check_weights, with_sizes
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 # google/gemma-3-1b-it, as transformers 4.50 wrote it
 GEMMA_1B = {

@@ -10,7 +10,7 @@ from kagglehub import exceptions
 from gemma_finetune.base.download import fetch
 from gemma_finetune.config import load_section
 from gemma_finetune.models.config import ModelConfig
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from gemma_finetune.base.preset import import_preset
 from gemma_finetune.models.loader import keras_hub, load_gemma_model
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

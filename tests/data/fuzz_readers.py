@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["gemma_finetune"]):
     from gemma_finetune.data.repair import REPAIRS
     from gemma_finetune.data.validation import check_rows, convert_lines
     from gemma_finetune.formats.chat_template import parse, render
-    from gemma_finetune.utils.cli import UserError
+    from gemma_finetune.utils.errors import UserError
 
 FORMATS = ("auto", "sharegpt", "alpaca", "chatml")
 PACKERS = (bytes, zstd.compress, gzip.compress, bz2.compress, lzma.compress)

@@ -5,7 +5,7 @@ import pytest
 from gemma_finetune.config import load_section
 from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.repair import REPAIRS
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def test_the_repository_s_own_values(write_params):

@@ -34,7 +34,7 @@ from gemma_finetune.data.shared_text import (
 )
 from gemma_finetune.data.validation import check_rows
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def test_rows_with_functions_are_counted_and_those_without_the_activation_too():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gemma_finetune.data import texts
 from gemma_finetune.data.loader import find_files, missing_shards, read_rows, survey
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 ROWS = [{"a": 1}, {"b": 'x"]},{\\"'}, {"c": [[], {"d": "é\n"}]}]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()

@@ -9,7 +9,7 @@ import pytest
 from data_stages import LONG, SPLITS, append_raw, conversation, metrics, read, run, write_raw
 from gemma_finetune.data import converter
 from gemma_finetune.data.converter import canonical
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_finetune.data.readers import read_rows
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from row_files import PACKERS, to_arrow, to_jsonl, to_parquet
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

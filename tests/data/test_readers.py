@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from row_files import PACKERS, ROWS, TURNS, WRITERS, numbered, to_jsonl, values
 
 

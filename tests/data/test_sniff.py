@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gemma_finetune.data.readers import read_rows
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 ROW = '{"instruction": "Wo ist das Café?", "output": "Dort – „links“"}\n'
 

@@ -21,7 +21,7 @@ from data_stages import (
 from gemma_finetune.data import converter
 from gemma_finetune.formats.chat_template import render
 from gemma_finetune.utils import parallel
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from row_files import TURNS
 from validate import Examples
 

@@ -27,7 +27,7 @@ from gemma_finetune.data.formatter import FACTS
 from gemma_finetune.formats.chat_template import render
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils import parallel
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def test_every_row_is_somewhere(params, capsys):

@@ -14,7 +14,7 @@ from gemma_finetune.data.readers import read_rows
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_json import parse_row
 from gemma_finetune.data.validation import check
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from row_files import TURNS, WRITERS, numbered, to_arrow, to_arrow_file, to_csv, to_parquet, values
 
 # CSV

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gemma_finetune.data.texts import read_members
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from row_files import ROWS, TURNS, numbered, to_jsonl, values
 
 

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from gemma_finetune.data import unpack
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from row_files import PACKERS, ROWS, to_csv, to_jsonl, to_parquet, values
 
 

@@ -12,7 +12,7 @@ from gemma_finetune.figures.liveness import Answer, faults
 from gemma_finetune.formats.chat_template import LITERTLM_TEMPLATE
 from gemma_finetune.reporting.config import CheckConfig
 from gemma_finetune.reporting.gate import checks, failed_hops, failure, verdicts
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 from .conftest import QUANTIZATIONS, ROOT, exchange_pieces
 

@@ -2,7 +2,7 @@ import pytest
 
 from gemma_finetune.config import load_section
 from gemma_finetune.evaluation.config import EvaluateConfig
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def test_the_committed_parameters_load(write_params):

@@ -5,7 +5,7 @@ import pytest
 
 from conversations import turns
 from gemma_finetune.evaluation import dataset
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 from .conftest import formatted
 

@@ -5,7 +5,7 @@ import pytest
 import evaluate
 import measure_float
 from gemma_finetune.evaluation import dataset, identity
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 from .conftest import CACHE_LENGTH, QUANTIZATIONS
 

@@ -7,7 +7,7 @@ import pytest
 
 from gemma_finetune.evaluation.plan import Work, announce, seconds
 from gemma_finetune.utils import machine
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 REAL = 1e9  # bytes, of a 270M in float32
 WORK = Work(

@@ -4,7 +4,7 @@ import pytest
 
 from gemma_finetune.evaluation import torch_rung
 from gemma_finetune.formats.chat_template import CHAT_TEMPLATE, LITERTLM_TEMPLATE
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 from .conftest import exchange_pieces
 

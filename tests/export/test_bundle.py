@@ -21,7 +21,7 @@ from gemma_finetune.export.bundle import (
 )
 from gemma_finetune.formats.bundle_file import BundleFile
 from gemma_finetune.formats.chat_template import render_prompt
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

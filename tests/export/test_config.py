@@ -2,7 +2,7 @@ import pytest
 
 from gemma_finetune.config import load_section
 from gemma_finetune.export.config import ExportConfig
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def test_reads_the_repository_s_own_section(write_params):

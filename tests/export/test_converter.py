@@ -16,7 +16,7 @@ from gemma_finetune.export.converter import (
 )
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils import machine
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

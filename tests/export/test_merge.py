@@ -13,7 +13,7 @@ from gemma_finetune.export.merge import (
 )
 from gemma_finetune.export.merge_proof import prove_merge
 from gemma_finetune.formats.lora_file import Adapter, base_digest
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow

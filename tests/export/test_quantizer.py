@@ -6,7 +6,7 @@ import pytest
 from gemma_finetune.export.quantizer import quantize, table
 from gemma_finetune.formats.recipe import read_recipe
 from gemma_finetune.formats.tflite_file import TFLiteFile
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from imports import SCRIPTS
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ with atheris.instrument_imports(
     from conftest import train_tokenizer
     from faults import small_files
     from faults.readers import READERS
-    from gemma_finetune.utils.cli import UserError
+    from gemma_finetune.utils.errors import UserError
 
 FOLDER = Path(tempfile.mkdtemp())
 NAMES = list(READERS)

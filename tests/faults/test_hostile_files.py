@@ -25,7 +25,7 @@ import json, resource, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 from faults.readers import READERS
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 said = {}
@@ -211,7 +211,7 @@ def test_every_one_is_refused_in_a_plain_sentence(hostile, tmp_path):
 
 def test_a_pickle_is_not_opened(tmp_path):
     from gemma_finetune.formats.lora_file import load_lora
-    from gemma_finetune.utils.cli import UserError
+    from gemma_finetune.utils.errors import UserError
 
     path, touched = tmp_path / "lora.npz", tmp_path / "touched"
     path.write_bytes(small_files.npz(evil=np.array([Touch(touched)], dtype=object)))
@@ -223,7 +223,7 @@ def test_a_pickle_is_not_opened(tmp_path):
 def test_a_name_that_leads_elsewhere_leads_nowhere(tmp_path):
     """An array's name is a key, never a path; and no base has such a module."""
     from gemma_finetune.formats.lora_file import check_fits, load_lora
-    from gemma_finetune.utils.cli import UserError
+    from gemma_finetune.utils.errors import UserError
     from gemma_finetune.utils.files import sha256
 
     (tmp_path / "model.safetensors").write_bytes(b"weights")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from faults import small_files
 from faults.readers import READERS
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

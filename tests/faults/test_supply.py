@@ -8,7 +8,7 @@ import huggingface_hub
 import kagglehub
 import pytest
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from imports import SCRIPTS
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from exported import CACHE_LENGTH
 from gemma_finetune.formats.bundle_file import LITERTLM_ONLY, BundleFile, _fields
 from gemma_finetune.formats.chat_template import AFFIXES
 from gemma_finetune.formats.tflite_file import TFLiteFile
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import sha256
 
 pytestmark = pytest.mark.slow

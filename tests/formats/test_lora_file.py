@@ -6,7 +6,7 @@ import pytest
 
 from gemma_finetune.export.merge import target_shapes
 from gemma_finetune.formats.lora_file import base_digest, check_fits, load_lora, save_lora
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from gemma_finetune.formats.lora_file import Adapter, base_digest, load_lora, sa
 from gemma_finetune.formats.peft_adapter import read_peft, write_peft
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow

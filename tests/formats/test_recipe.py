@@ -3,7 +3,7 @@ import json
 import pytest
 
 from gemma_finetune.formats.recipe import read_recipe, weight_type
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 INT8, BLOCK = ("INT8", "CHANNELWISE"), ("INT4", "BLOCKWISE_32")
 V_PROJ = "a/Linear_v_proj;1;"

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
 
 from gemma_finetune.formats.tokenizer import GemmaTokenizer, _word_boundary
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 TEXT = (
     "<start_of_turn>user\nTurn on the light<end_of_turn>\n"

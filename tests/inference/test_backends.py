@@ -11,7 +11,7 @@ from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.inference.backend import open_backend
 from gemma_finetune.inference.interface import PromptTooLong
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from imports import ROOT
 from said import said_in_the_test_split
 

@@ -4,7 +4,7 @@ import pytest
 
 from gemma_finetune.formats.chat_template import render
 from gemma_finetune.inference.batch import UnfinishedOutput, read_requests, refuse_too_long
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 from .test_chat import EchoBackend
 

@@ -10,7 +10,7 @@ from gemma_finetune.formats.chat_template import render, render_prompt
 from gemma_finetune.inference.chat import ChatSession, Stats, as_text
 from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 class EchoBackend(Backend):

@@ -3,7 +3,7 @@ import pytest
 from gemma_finetune.config import load_section
 from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def test_the_repository_s_own_settings_are_greedy(write_params):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gemma_finetune.inference.backend import open_backend
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 from .conftest import CONFIG
 
@@ -25,7 +25,7 @@ OPEN_ALL = f"""
 import sys
 from gemma_finetune.inference.backend import open_backend
 from gemma_finetune.inference.config import GenerateConfig
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 tokenizer, *paths = sys.argv[1:]
 for path in paths:

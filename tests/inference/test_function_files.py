@@ -7,7 +7,7 @@ import pytest
 
 import function_model as known
 from gemma_finetune.inference.functions import Commands, load_tools, read_conversation
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def test_functions_from_a_file(tmp_path):

@@ -19,7 +19,7 @@ from gemma_finetune.inference.functions import Commands
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.inference.terminal import converse_piped
 from gemma_finetune.runtime.engine import function_options, open_engine
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from inference.conftest import CONFIG
 
 pytestmark = pytest.mark.slow

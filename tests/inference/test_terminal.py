@@ -7,7 +7,7 @@ import pytest
 from gemma_finetune.inference import terminal
 from gemma_finetune.inference.chat import ChatSession
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 from .test_chat import EchoBackend, contents, session
 

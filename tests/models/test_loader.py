@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from gemma_finetune.models.loader import load_gemma_model, logits
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from gemma_finetune.reporting.gate import (
     read_verdicts,
     verdicts,
 )
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 from .conftest import NAMES, ROOT, healthy, healthy_text, spread
 

@@ -3,7 +3,7 @@ import pytest
 
 from exported import CACHE_LENGTH, PREFILL_LENGTHS
 from gemma_finetune.runtime.tflite_model import TFLiteModel
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

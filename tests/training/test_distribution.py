@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gemma_finetune.training.distribution import refuse_job, set_distribution
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 

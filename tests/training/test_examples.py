@@ -5,7 +5,7 @@ import pytest
 from gemma_finetune.training import examples
 from gemma_finetune.training.examples import Examples, tokenize, tokenize_lines
 from gemma_finetune.utils import parallel
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 GOOD = {"text": "<start_of_turn>user\nhello<end_of_turn>\n<start_of_turn>model\nhi<end_of_turn>\n"}
 

@@ -8,7 +8,7 @@ from gemma_finetune.training.data_pipeline import pack
 from gemma_finetune.training.examples import Example
 from gemma_finetune.training.forward import check_architecture, hidden_states
 from gemma_finetune.training.model import SupervisedModel
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from training_rows import every_row
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from gemma_finetune.training.callbacks import MetricsLogger, StopOnNaN
 from gemma_finetune.training.data_pipeline import Batches, pack
 from gemma_finetune.training.examples import Example
 from gemma_finetune.training.trainer import GemmaTrainer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from lora_settings import lora_config
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from gemma_finetune.utils.cli import UserError, run
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.errors import UserError
 from imports import SCRIPTS
 
 STAGES = ("validate", "train", "check", "make_sample")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import (
     aside,
     made_by,

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from gemma_finetune.utils import machine
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.machine import available_memory, check_memory, peak_memory
 
 FREE = 8 << 30

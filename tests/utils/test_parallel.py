@@ -7,7 +7,7 @@ import pytest
 
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.utils import parallel
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.parallel import chunks, map_ordered
 from imports import ROOT
 

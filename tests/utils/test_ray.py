@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.utils import ray_cluster
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.parallel import map_ordered
 from imports import SCRIPTS
 

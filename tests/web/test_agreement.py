@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import agreement
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.web.firefox import find_firefox
 from imports import SCRIPTS
 

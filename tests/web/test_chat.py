@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.web.chat import Chat, ContextFull
 
 

@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.web import chromium
 from gemma_finetune.web.layout import PAGE, find_bundles, lay_out
 from gemma_finetune.web.npm import install

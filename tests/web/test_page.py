@@ -12,7 +12,7 @@ from litert_lm_builder import litertlm_peek
 from playwright.sync_api import expect
 
 from exported import CACHE_LENGTH
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.web.chat import Chat
 from gemma_finetune.web.chromium import open_chromium
 

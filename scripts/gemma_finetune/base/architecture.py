@@ -15,7 +15,7 @@ import numpy as np
 
 from gemma_finetune.formats.hf_layout import CONTEXT_LENGTH
 from gemma_finetune.formats.safetensors_file import open_weights
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 USE = "use a text Gemma 3 as published (270M, 1B)"
 AGAIN = "download the model again"

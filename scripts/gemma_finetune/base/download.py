@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gemma_finetune.base.architecture import AGAIN, check_config
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import read_json
 
 KAGGLE_PAGES = "https://www.kaggle.com/models"

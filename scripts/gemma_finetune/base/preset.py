@@ -17,7 +17,7 @@ from gemma_finetune.formats.foreign import foreign
 from gemma_finetune.formats.hf_layout import finish_layout
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import read_json
 
 

@@ -37,7 +37,7 @@ from gemma_finetune.data.shared_text import (
 from gemma_finetune.data.split import SPLITS, split_of
 from gemma_finetune.formats.chat_template import render, untrained_answers
 from gemma_finetune.formats.tokenizer import GemmaTokenizer, load_tokenizer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 FORMATS = tuple(schemas.FORMATS)
 FUNCTION_PRESET = "function_gemma_instruct_270m"

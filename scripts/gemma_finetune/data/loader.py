@@ -17,7 +17,7 @@ from gemma_finetune.data.pulled import require_pulled
 from gemma_finetune.data.readers import Placed, read_file, read_rows
 from gemma_finetune.data.texts import MAX_ROW_BYTES
 from gemma_finetune.data.unpack import is_zip, list_members
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 __all__ = ["MAX_ROW_BYTES", "Placed", "find_files", "read_files", "read_rows", "survey"]
 

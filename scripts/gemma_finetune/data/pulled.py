@@ -12,7 +12,7 @@ from typing import NamedTuple
 import yaml
 
 from gemma_finetune.data.kinds import is_not_data
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 class _Out(NamedTuple):

@@ -29,7 +29,7 @@ from gemma_finetune.data.unpack import (
     seekable,
     unpack,
 )
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 Placed = tuple[str, int, bytes]  # (file, number, bytes)
 

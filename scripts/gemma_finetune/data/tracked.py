@@ -10,7 +10,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from gemma_finetune.data.pulled import repository
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def require_no_link(path: Path) -> None:

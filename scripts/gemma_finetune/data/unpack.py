@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from backports import zstd
 
 from gemma_finetune.data.kinds import is_not_data
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 BUFFER = 1 << 20
 LAYERS = 3  # how often a file may be packed; some are packed twice by accident

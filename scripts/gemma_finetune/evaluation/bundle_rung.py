@@ -18,7 +18,7 @@ from gemma_finetune.formats.function_calls import render_responses
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.runtime.engine import function_options, open_engine, said
 from gemma_finetune.runtime.threads import thread_count
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 Options = dict[str, Any]
 GREEDY = litert_lm.SamplerConfig(top_k=1, temperature=0.0)

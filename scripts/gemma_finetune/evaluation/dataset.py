@@ -14,7 +14,7 @@ import numpy as np
 from gemma_finetune.formats.chat_template import fold_system, render_prompt, untrained_answers
 from gemma_finetune.formats.function_calls import answer_text
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 SLICE_BYTES = 64 << 20  # of logits held at once
 SLICE_ROWS = 256

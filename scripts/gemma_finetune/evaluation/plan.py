@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemma_finetune.evaluation.dataset import TestSet, slice_bytes
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.machine import check_memory
 
 LOAD = 8  # seconds, of a model and its libraries

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from gemma_finetune.evaluation.dataset import TestSet, Tokens
 from gemma_finetune.evaluation.measure import Outcome, measure
 from gemma_finetune.formats.safetensors_file import open_weights
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside
 from gemma_finetune.utils.progress import progress
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from gemma_finetune.evaluation import dataset
 from gemma_finetune.evaluation.config import EvaluateConfig
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import made_by, read_json, read_jsonl, require
 
 TEST = Path("data/formatted/test.jsonl")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 from gemma_finetune.evaluation.dataset import Answer, Tokens, Turn, prompt_ids
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.runtime.threads import thread_count
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import require, sha256
 from gemma_finetune.utils.quiet import quiet_torchao
 

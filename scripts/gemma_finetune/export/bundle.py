@@ -28,7 +28,7 @@ from gemma_finetune.formats.bundle_file import LITERTLM_ONLY, BundleFile, Conten
 from gemma_finetune.formats.chat_template import AFFIXES
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, sha256
 from gemma_finetune.utils.imports import without_tensorflow
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gemma_finetune.config import Quantizations, section
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 @section

@@ -17,7 +17,7 @@ from typing import Any
 from gemma_finetune.export.config import check_lengths
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tflite_file import TFLiteFile
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, read_json, require
 from gemma_finetune.utils.machine import check_memory
 from gemma_finetune.utils.progress import Bar, relay, working

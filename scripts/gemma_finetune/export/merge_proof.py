@@ -13,7 +13,7 @@ import numpy as np
 from gemma_finetune.formats.lora_file import Adapter
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.progress import progress, working
 
 TOLERANCE = 1e-4  # of the largest logit; float32 rounding is about 1e-6

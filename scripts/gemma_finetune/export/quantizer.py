@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gemma_finetune.formats.recipe import FLOAT, read_recipe, weight_type
 from gemma_finetune.formats.tflite_file import TFLiteFile, Weight
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, require
 
 

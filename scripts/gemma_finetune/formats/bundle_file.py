@@ -21,7 +21,7 @@ from sentencepiece import SentencePieceProcessor
 
 from gemma_finetune.formats.foreign import AGAIN, foreign
 from gemma_finetune.formats.tflite_file import TFLiteFile
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 _TASK_ENTRIES = {
     "TF_LITE_PREFILL_DECODE": "model",

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gemma_finetune.models.config import LoRAConfig
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, require, sha256
 from gemma_finetune.utils.npz import read_arrays, write_arrays
 

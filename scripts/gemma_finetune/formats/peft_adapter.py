@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from gemma_finetune.formats.lora_file import Adapter
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.models.config import LoRAConfig, Target
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 ALL_OPERATIONS, NO_QUANTIZE = "*", "no_quantize"
 FLOAT = "FLOAT32"

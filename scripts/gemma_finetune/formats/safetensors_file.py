@@ -7,7 +7,7 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  (lets numpy hold bfloat16 tensors)
 from safetensors import SafetensorError, safe_open
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from gemma_finetune.formats.foreign import AGAIN, foreign
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 _WEIGHT_OPS = {
     schema.BuiltinOperator.FULLY_CONNECTED: "FULLY_CONNECTED",

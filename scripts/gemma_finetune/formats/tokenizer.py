@@ -25,7 +25,7 @@ from gemma_finetune.config import (
     START_OF_TURN,
     START_RESPONSE,
 )
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 SPACE = "\u2581"  # how the pieces of a vocabulary write a space
 MOST_WORDS, LONGEST_WORD = 1 << 16, 32  # of those remembered: about 20 MB

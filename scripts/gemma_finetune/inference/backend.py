@@ -11,7 +11,7 @@ from pathlib import Path
 from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.inference.interface import Backend
 from gemma_finetune.runtime.threads import thread_count
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import require
 
 DEFAULT_MODEL = {

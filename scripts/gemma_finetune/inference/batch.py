@@ -12,7 +12,7 @@ from gemma_finetune.formats.chat_template import parse
 from gemma_finetune.formats.function_calls import answer_message, answer_text
 from gemma_finetune.inference.functions import read_conversation, render_either
 from gemma_finetune.inference.interface import Backend, PromptTooLong
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, read_jsonl
 
 

@@ -17,7 +17,7 @@ from gemma_finetune.formats.function_calls import answer_message
 from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
 from gemma_finetune.runtime.engine import function_options, open_engine, said
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 _ADVICE = "make the bundle again with `dvc repro bundle`"
 

@@ -26,7 +26,7 @@ from gemma_finetune.formats.function_calls import answer_message
 from gemma_finetune.inference.functions import read_conversation
 from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import read_jsonl, write_jsonl
 
 FindPiece = Callable[[str], str | None]

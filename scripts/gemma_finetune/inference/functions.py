@@ -21,7 +21,7 @@ from gemma_finetune.data.schemas import read
 from gemma_finetune.data.tool_check import check_tools, settle_calls
 from gemma_finetune.data.tool_rows import read_result, read_tools
 from gemma_finetune.formats.chat_template import render_prompt
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 LIMIT_S = 60  # for a command that carries out a call
 

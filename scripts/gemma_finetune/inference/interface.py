@@ -8,7 +8,7 @@ from typing import Self
 
 from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from gemma_finetune.inference.projections import lay_out_for_cpu, product
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.runtime.prefill import choose_prefill
-from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.device import device_name
+from gemma_finetune.utils.errors import UserError
 
 PREFILL_LENGTHS = (32, 256)  # only two, because JAX takes seconds to compile each
 Cache = tuple[tuple[jax.Array, jax.Array], ...]  # keys and values of each layer

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from gemma_finetune.data.tool_rows import read_result
 from gemma_finetune.inference.chat import ChatSession
 from gemma_finetune.inference.functions import NO_COMMANDS, Commands
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 HELP = """\
 /reset        forget the conversation

@@ -5,7 +5,7 @@ from pathlib import Path
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
 from gemma_finetune.runtime.tflite_model import TFLiteModel
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import require
 
 TOKENIZER = "models/merged/tokenizer.model"

@@ -12,7 +12,7 @@ import numpy as np
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.inference.interface import Backend, PromptTooLong, Usage
 from gemma_finetune.inference.sampler import Sampler
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 class TokenModel(Protocol):

@@ -13,7 +13,7 @@ from safetensors import SafetensorError  # noqa: E402
 from gemma_finetune.config import AUTO, SETTINGS  # noqa: E402
 from gemma_finetune.formats.safetensors_file import open_weights  # noqa: E402
 from gemma_finetune.models.keras_private import without_random_weights  # noqa: E402
-from gemma_finetune.utils.cli import UserError  # noqa: E402
+from gemma_finetune.utils.errors import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
 
 

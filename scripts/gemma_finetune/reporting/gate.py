@@ -20,7 +20,7 @@ from typing import Any
 from gemma_finetune.config import BUNDLE_KINDS
 from gemma_finetune.reporting.config import CheckConfig
 from gemma_finetune.reporting.ladder import hops
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 

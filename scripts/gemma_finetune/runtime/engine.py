@@ -10,7 +10,7 @@ from typing import Any
 import litert_lm
 
 from gemma_finetune.formats.function_calls import render_calls
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.quiet import silent
 
 # Chromium brings a Vulkan that the CPU computes; the path is Debian's.

@@ -25,7 +25,7 @@ from ai_edge_litert.options import CpuOptions, Options
 
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.runtime.prefill import choose_prefill
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.quiet import quiet, quiet_at_exit
 
 # Where XNNPACK keeps the weights as its kernels read them: in memory, once for all signatures, and

@@ -19,8 +19,8 @@ import numpy as np
 from gemma_finetune.models.lora import LoRADense, adapter_weights
 from gemma_finetune.training.data_pipeline import Batches
 from gemma_finetune.training.distribution import is_first_process
-from gemma_finetune.utils.cli import UserError
 from gemma_finetune.utils.device import device_name, peak_by_device
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside
 from gemma_finetune.utils.progress import Bar
 

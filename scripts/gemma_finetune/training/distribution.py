@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import read_json
 
 

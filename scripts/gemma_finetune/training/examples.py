@@ -13,7 +13,7 @@ import numpy as np
 
 from gemma_finetune.formats.chat_template import untrained_answers
 from gemma_finetune.formats.tokenizer import load_tokenizer
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, parse_json_line
 from gemma_finetune.utils.parallel import chunks, map_ordered
 

@@ -18,7 +18,7 @@ import keras
 from gemma_finetune.models.keras_private import attend
 from gemma_finetune.models.projection import project
 from gemma_finetune.training.attention import BLOCK, blockwise_attention
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 
 def check_architecture(backbone: keras.Model) -> None:

@@ -30,7 +30,7 @@ from gemma_finetune.training.distribution import (
 from gemma_finetune.training.model import SupervisedModel
 from gemma_finetune.training.optimizer import cosine_schedule, make_optimizer
 from gemma_finetune.training.resume import RunFile, SaveState
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.imports import import_tensorflow
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gemma_finetune.utils.errors import UserError as UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.params import unchanged_params
 
 # {advice: the words with which the system and the libraries report that limit of the machine}

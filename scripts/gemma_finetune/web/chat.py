@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 _READY = (
     "!document.getElementById('text').disabled && "

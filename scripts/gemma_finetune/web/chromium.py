@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 NAMES = (
     "chromium",

@@ -17,7 +17,7 @@ from typing import Any
 
 import aiohttp
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 NAMES = ("firefox-esr", "firefox", "/Applications/Firefox.app/Contents/MacOS/firefox")
 _START_SECONDS = 60

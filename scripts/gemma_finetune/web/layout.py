@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gemma_finetune.formats.foreign import foreign
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, read_json
 
 _SCRIPTS = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside
 
 _LOCK = "package-lock.json"

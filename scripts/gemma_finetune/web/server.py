@@ -8,7 +8,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 HOST = "127.0.0.1"
 

@@ -17,7 +17,7 @@ from gemma_finetune.export.awq.scales import (
 )
 from gemma_finetune.export.merge import fake_quantized_model
 from gemma_finetune.formats.fake_quantization import bits_of, fake_quantized
-from gemma_finetune.utils.cli import UserError
+from gemma_finetune.utils.errors import UserError
 
 pytestmark = pytest.mark.slow
 
