@@ -31,7 +31,7 @@ def numbered(count):
 
 def in_parallel(monkeypatch):
     monkeypatch.setattr(parallel, "CHUNK_ROWS", 5)  # 50 rows: enough chunks for processes
-    monkeypatch.setattr(parallel, "_count_cores", lambda: 2)
+    monkeypatch.setattr(parallel, "count_cores", lambda: 2)
 
 
 def test_each_conversation_is_what_the_tokenizer_makes_of_it(tokenize_rows, tokenizer):
