@@ -7,7 +7,11 @@ INSTALLED_TORCH := $(or $(shell cat .venv/installed 2> /dev/null),cpu)
 TORCH ?= $(INSTALLED_TORCH)
 ifneq ($(TORCH),cpu)
 ifneq ($(TORCH),cuda)
+ifneq ($(origin TORCH),environment)
 $(error TORCH is "$(TORCH)": say TORCH=cpu or TORCH=cuda)
+endif
+# A variable of the same name, for something else
+override TORCH := $(INSTALLED_TORCH)
 endif
 endif
 TORCH_CPU := https://download.pytorch.org/whl/cpu
@@ -88,11 +92,11 @@ SWITCH_TORCH := $(if $(filter-out $(INSTALLED_TORCH),$(TORCH)),--force-reinstall
 	$(VENV)
 	@if [ $(TORCH) = cpu ] && [ "$$(uname)" = Linux ]; then \
 	if $(PYTHON) -c '$(FIND_TORCH)' 2> /dev/null; \
-	then $(INSTALL_TORCH) --index-url $(TORCH_CPU) $(if $(SWITCH_TORCH),,|| true); \
+	then rm -f $@; $(INSTALL_TORCH) --index-url $(TORCH_CPU) $(if $(SWITCH_TORCH),,|| true); \
 	elif [ -n "$(SWITCH_TORCH)" ]; then \
 	echo "$(TORCH_CPU) does not answer: torch's CUDA build stays. Try again later, or run make without TORCH=cpu" >&2; \
 	exit 1; fi; \
-	elif [ -n "$(SWITCH_TORCH)" ]; then $(INSTALL_TORCH); fi
+	elif [ -n "$(SWITCH_TORCH)" ]; then rm -f $@; $(INSTALL_TORCH); fi
 	$(INSTALL) -r $<
 	@$(TORCH_THERE) > $@
 

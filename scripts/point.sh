@@ -30,6 +30,8 @@ check_arguments() {
   [ $# -ge 2 ] || fail "usage: bash point.sh URL NAME [OPTIONS OF dvc exp run]"
   [[ $2 =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
     fail "'$2' names a folder and an experiment: use letters, digits, '.', '_' and '-' alone"
+  [[ ${COMMIT:-none} =~ ^(none|[0-9a-f]{40})$ ]] ||
+    fail "COMMIT=$COMMIT: write the commit in full, as \`git rev-parse\` prints it"
   [ -z "${LIMIT:-}" ] || command -v timeout > /dev/null ||
     fail "LIMIT needs the command timeout (brew install coreutils); or leave LIMIT out"
 }
@@ -39,7 +41,10 @@ enter_clone() {
   local url=$1 name=$2 wanted=${COMMIT:-} found
   if [ ! -e "$name" ]; then
     git clone --quiet "$url" "$name"
-    [ -z "$wanted" ] || git -C "$name" checkout --quiet "$wanted"
+    [ -z "$wanted" ] || git -C "$name" checkout --quiet "$wanted" 2> /dev/null || {
+      rm -rf "$name"
+      fail "COMMIT=$wanted: $url has no such commit"
+    }
   fi
   [ -e "$name/.git" ] || fail "./$name is there and is no clone: choose another folder or name"
 

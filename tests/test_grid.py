@@ -192,6 +192,18 @@ def test_a_clone_of_an_earlier_run_keeps_neither_its_code_nor_its_parameters(tmp
     assert head(tmp_path / "other") == first
     assert log.read_text() == "rank: 8\n" * 4
 
+    monkeypatch.setenv("COMMIT", first[:7])
+    assert point(tmp_path, str(origin), "short") == (
+        1,
+        f"COMMIT={first[:7]}: write the commit in full, as `git rev-parse` prints it\n",
+    )
+    monkeypatch.setenv("COMMIT", "0" * 40)
+    assert point(tmp_path, str(origin), "none") == (
+        1,
+        f"COMMIT={'0' * 40}: {origin} has no such commit\n",
+    )
+    assert not (tmp_path / "short").exists() and not (tmp_path / "none").exists()
+
 
 def head(clone):
     command = ["git", "rev-parse", "HEAD"]

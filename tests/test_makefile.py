@@ -88,6 +88,11 @@ def test_another_word_than_cpu_and_cuda_is_refused(asked_for):
     make("--dry-run", "repro", f"TORCH={asked_for}", message=message)
 
 
+def test_a_variable_of_that_name_for_something_else_is_left_alone(monkeypatch):
+    monkeypatch.setenv("TORCH", "/opt/libtorch")
+    assert "[ cpu = cpu ]" in planned("UV=")
+
+
 @pytest.fixture
 def machine(tmp_path):
     """Installs into a .venv of stand-ins, on Linux; gives a function that says which torch is there
@@ -95,14 +100,14 @@ def machine(tmp_path):
     """
     log = tmp_path / "log"
 
-    def install(*settings, there, index_answers, message=None):
+    def install(*settings, there, index_answers, message=None, pip=f'echo "$@" >> {log}'):
         packages = tmp_path / ".venv/lib/python3.11/site-packages"
         (packages / {"cpu": "torch-2+cpu.dist-info", "cuda": "torch-2.dist-info"}[there]).mkdir(
             parents=True
         )
         (tmp_path / ".venv/bin").mkdir()
         for name, code in {
-            "pip": f'echo "$@" >> {log}',
+            "pip": pip,
             "uname": "echo Linux",
             "python": f"case $2 in *urllib*) exit {int(not index_answers)};; esac",
         }.items():
@@ -128,6 +133,14 @@ def test_without_pytorch_s_index_cuda_is_not_called_cpu(tmp_path, machine):
     message = "whl/cpu does not answer: torch's CUDA build stays. Try again later"
     assert machine("TORCH=cpu", there="cuda", index_answers=False, message=message) == []
     assert (tmp_path / ".venv/installed").read_text() == "cuda\n"
+
+
+def test_after_an_installation_that_failed_half_way_nothing_is_called_installed(tmp_path, machine):
+    install_into(tmp_path, "cpu")
+    (tmp_path / "requirements.lock").write_text("fail\n")
+    pip = 'case "$*" in *" -r "*) exit 1;; esac'
+    machine("TORCH=cuda", there="cuda", index_answers=True, message="Error 1", pip=pip)
+    assert not (tmp_path / ".venv/installed").exists()
 
 
 def test_the_cpu_build_replaces_cuda_s(tmp_path, machine):

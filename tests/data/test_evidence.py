@@ -18,6 +18,7 @@ from gemma_finetune.data.shared_text import (
     SHARED_BY,
     SharedText,
     SharedTextCounter,
+    compared_sentences,
     countable,
     load_shared_text,
     split_sentences,
@@ -366,7 +367,8 @@ chats = st.lists(st.builds(chat, words, words), min_size=1, max_size=15)
 @given(chats, st.integers(0, 3))
 def test_a_chunk_gives_the_sets_that_its_rows_give(conversations, copies):
     shared = shared_text(conversations * (1 + 4 * copies))
-    hashes, offsets = compared_shingles(split_sentences(conversations), shared, len(conversations))
+    sentences = compared_sentences(conversations, shared)
+    hashes, offsets = compared_shingles(sentences, shared, len(conversations))
     for n, conversation in enumerate(conversations):
         found = frozenset(hashes[offsets[n] : offsets[n + 1]].tolist())
         assert found == evidence_of([conversation], shared)[0].compared()

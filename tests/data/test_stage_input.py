@@ -288,9 +288,7 @@ def test_rows_named_train_stay_there_beside_others(params, other, counts):
     assert [len(ids) for ids in formatted_ids()] == counts
 
 
-@pytest.mark.parametrize(
-    "name", ["testset.jsonl", "Testing/b.jsonl", "hold_out.jsonl", "validated"]
-)
+@pytest.mark.parametrize("name", ["testset.jsonl", "Testing/b.jsonl", "hold_out.jsonl", "validset"])
 def test_a_name_that_almost_names_a_split_is_noted(params, capsys, name):
     write_raw(TWO, "data/raw/train.jsonl")
     name = name if "." in name else f"{name}/c.jsonl"
@@ -302,7 +300,10 @@ def test_a_name_that_almost_names_a_split_is_noted(params, capsys, name):
     )
 
 
-@pytest.mark.parametrize("name", ["latest.jsonl", "contest/a.jsonl", "test.jsonl", "rows.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    ["latest.jsonl", "contest/a.jsonl", "test.jsonl", "validated.jsonl", "testimonials.csv.jsonl"],
+)
 def test_other_names_have_no_note(params, capsys, name):
     write_raw(TWO, "data/raw/train.jsonl")
     write_raw([conversation(3)], f"data/raw/{name}")
@@ -318,7 +319,10 @@ def test_other_names_have_no_note(params, capsys, name):
         ("is_test", [False, True], True),
         ("partition", ["train", "north"], False),
         ("topic", ["a", "b"], False),
+        ("in_test_set", [True, False], True),
         ("is_good", [True, False], False),
+        ("is_valid", [True, True], False),
+        ("test_passed", [True, False], False),
     ],
 )
 def test_a_key_that_seems_to_name_the_split_is_noted(params, capsys, key, values, noted):

@@ -1,5 +1,6 @@
 """Rows of CSV, Parquet and Arrow: their types, their numbers, and damage named by its record."""
 
+import csv
 import datetime
 import io
 import json
@@ -77,6 +78,13 @@ def test_long_cells(read_content):
 def test_damaged_csv_is_named_by_record(read_content, content, message):
     with pytest.raises(UserError, match=f"a.csv: {message}"):
         read_content(content, "a.csv")
+
+
+def test_code_with_tabs_in_a_cell_of_tsv_is_text(read_content):
+    written = io.StringIO()
+    code = 'func main() {\n\tfmt.Println("x")\n}'
+    csv.writer(written, dialect="excel-tab").writerows([["q", "a"], ["Write Go", code]])
+    assert values(read_content(written.getvalue(), "a.tsv")) == [{"q": "Write Go", "a": code}]
 
 
 @pytest.mark.parametrize(

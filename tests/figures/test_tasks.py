@@ -20,7 +20,7 @@ PROSE = [
         (PROSE, "text"),
         ([CALLS[0], "At what time would that be?"], "text"),  # not all JSON, and nothing repeats
         ([*CALLS * 3, "Sorry, I cannot."], "json"),  # but nearly all
-        (["```json\n{}\n```", "```\n[1]\n```"], "json"),
+        (["```json\r\n{}\r\n```", "```\n[1]\n```"], "json"),
         (["12", "13"], "exact"),  # numbers are JSON, too, but labels
         (["What a question that is!", "That is what it is."], "text"),
     ],

@@ -81,8 +81,9 @@ def uninterrupted(base_dir, train_config):
     return make_trainer(base_dir, train_config).fit(make_rows(48, 0), make_rows(9, 1))
 
 
-# 4 steps an epoch, saved after steps 3, 4 (an epoch's end), 6, 8, 9 and 12, which is the last.
-@pytest.mark.parametrize("number", [1, 2, 6])
+# 4 steps an epoch, saved after steps 3, 4 (an epoch's end), 6, 7 (before an epoch's last), 8, 9, 11
+# and 12, which is the last.
+@pytest.mark.parametrize("number", [2, 4, 8])
 def test_it_resumes_and_ends_with_the_same_result(
     base_dir, train_config, here, monkeypatch, uninterrupted, number
 ):
@@ -97,15 +98,24 @@ def test_it_resumes_and_ends_with_the_same_result(
     assert as_bytes(result) == as_bytes(uninterrupted)
 
 
-def test_it_saves_by_time_too(base_dir, train_config, here, monkeypatch):
-    """Each step is late here: 3 steps of each of 3 epochs, and after each epoch."""
+@pytest.mark.parametrize(
+    ("steps", "minutes", "expected"),
+    [
+        (3, 99, [3, 4, 6, 7, 8, 9, 11, 12]),  # also before the last step of an epoch, and after it
+        (99, 1e-9, list(range(1, 13))),  # each step is late
+    ],
+)
+def test_it_saves_by_steps_and_by_time(
+    base_dir, train_config, here, monkeypatch, steps, minutes, expected
+):
     saved = []
     monkeypatch.setattr(
         RunFile, "write", lambda self, arrays, facts: saved.append(len(facts["rows"]))
     )
-    trainer = make_trainer(base_dir, train_config, save_every_steps=99, save_every_minutes=1e-9)
+    every = {"save_every_steps": steps, "save_every_minutes": minutes}
+    trainer = make_trainer(base_dir, train_config, **every)
     trainer.fit(make_rows(48, 0), None, RunFile("key"))
-    assert saved == list(range(1, 13))
+    assert saved == expected
 
 
 def as_bytes(result):

@@ -37,7 +37,9 @@ def write_cgroup(folder, version, limit, usage=0, cache=0):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / version[0]).write_text(f"{limit}\n")
     (folder / version[1]).write_text(f"{usage}\n")
-    (folder / "memory.stat").write_text(f"anon 7\n{version[2]} {cache}\nunevictable 0\n")
+    active = version[2].replace("inactive", "active")
+    stat = f"anon 7\n{version[2]} {cache // 4}\n{active} {cache - cache // 4}\nunevictable 0\nodd\n"
+    (folder / "memory.stat").write_text(stat)
 
 
 def own_lines(version, path):

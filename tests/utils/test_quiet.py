@@ -35,6 +35,28 @@ def test_standard_output_too_also_what_c_holds_back(capfd):
     assert capfd.readouterr() == ("after", "")
 
 
+def test_a_full_disk_under_standard_output_hides_no_error(tmp_path):
+    code = """
+from gemma_finetune.utils.cli import run
+from gemma_finetune.utils.quiet import quiet_unless_it_fails
+def main():
+    with quiet_unless_it_fails():
+        print("progress")
+        raise OSError(28, "No space left on device")
+run(main, None)
+"""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=SCRIPTS,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert "error: the disk is full" in done.stderr
+
+
 def test_throws_it_away_even_when_the_block_fails(capfd):
     with pytest.raises(ImportError), quiet():
         talk("noise")

@@ -34,7 +34,7 @@ SIZES = {
     "sliding_window": 4096,
     "max_position_embeddings": CONTEXT_LENGTH,
 }
-# The only values that are computed. None stands for null and false. Absent keys have these values.
+# The only values that are computed. None stands for null, false, 0 and {}. Absent keys have these.
 FIXED = {
     "hidden_activation": "gelu_pytorch_tanh",
     "rms_norm_eps": 1e-6,  # keras-hub uses another one for its final norm alone
@@ -74,7 +74,6 @@ KERAS_FIXED = {
     "final_logit_soft_cap": None,
     "use_bidirectional_attention": None,
     "is_embedding_model": None,
-    "dropout": 0,
     "layer_norm_epsilon": 1e-6,
     "query_head_dim_normalize": True,
     "use_query_key_norm": True,
@@ -108,7 +107,13 @@ def check_config(config: Any, place: str) -> None:
 def _equal(found: Any, wanted: Any) -> bool:
     if isinstance(found, float) and isinstance(wanted, float):
         return math.isclose(found, wanted, rel_tol=1e-6)  # it may have been a float32 once
-    return (None if found is False else found) == wanted
+    return not found if wanted is None else found == wanted
+
+
+def _stated(config: dict[str, Any], key: str, default: Any) -> Any:
+    """What a config states; null states nothing."""
+    found = config.get(key)
+    return default if found is None else found
 
 
 def with_sizes(config: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +131,7 @@ def _values(config: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """(key, what a config.json of Hugging Face states, the only value that is computed)."""
     yield "model_type", config["model_type"], "gemma3_text"
     for key, wanted in FIXED.items():
-        yield key, config.get(key, wanted), wanted
+        yield key, _stated(config, key, wanted), wanted
     config = with_sizes(config)
     _check_sizes(config, SIZES)
     _check_multiple(config, "hidden_size", "num_attention_heads")
@@ -152,7 +157,10 @@ def _rope(config: dict[str, Any], kind: str) -> Iterator[tuple[str, Any, Any]]:
         rope |= config.get("rope_scaling") or {}
 
     rope_type = rope.pop("rope_type", "default")
-    factor = rope.pop("factor", 1)
+    factor = _stated(rope, "factor", 1)
+    rope.pop("factor", None)
+    if rope.get("partial_rotary_factor") in (None, 1):
+        rope.pop("partial_rotary_factor", None)
     yield f"rope_parameters.{kind}", rope, {"rope_theta": theta}
     if rope_type != "linear":
         yield f"rope_parameters.{kind}.rope_type", rope_type, "default"
@@ -167,7 +175,7 @@ def _keras(config: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     yield "registered_name", config.get("registered_name"), name
     config = config["config"]
     for key, wanted in KERAS_FIXED.items():
-        yield key, config.get(key, wanted), wanted
+        yield key, _stated(config, key, wanted), wanted
     _check_sizes(config, KERAS_SIZES)
     dtype = saved_dtype(config)
     if dtype not in KERAS_DTYPES:

@@ -19,8 +19,8 @@ from gemma_finetune.data.evidence import (
 )
 from gemma_finetune.data.minhash import band_keys, rows_in_shared_buckets
 from gemma_finetune.data.shared_text import (
+    compared_sentences,
     countable,
-    has_own_system,
     load_shared_text,
     split_sentences,
 )
@@ -60,9 +60,9 @@ def features(lines: list[bytes], threshold: float, shared_text: str) -> Features
     """The features of a chunk of conversations; `shared_text` is the path of what they share."""
     rows = [orjson.loads(line) for line in lines]
     shared = load_shared_text(shared_text)
-    sentences = split_sentences(rows)
-    own_system = has_own_system(sentences, shared, len(rows)).tolist()
-    folded = [_folded(row, own) for row, own in zip(rows, own_system, strict=True)]
+    sentences = compared_sentences(rows, shared)
+    with_system = set(sentences.rows[sentences.in_system].tolist())
+    folded = [_folded(row, number in with_system) for number, row in enumerate(rows)]
     shingles, offsets = compared_shingles(sentences, shared, len(rows))
     return Features(
         exact=np.array([int(row["id"], 16) for row in rows], np.uint64),

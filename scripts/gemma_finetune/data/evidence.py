@@ -36,10 +36,9 @@ from gemma_finetune.data.shared_text import (
     SIDES,
     Sentences,
     SharedText,
+    compared_sentences,
     is_shared,
-    split_sentences,
     tokenize,
-    without_shared_systems,
 )
 from gemma_finetune.data.shingles import turn_text
 from gemma_finetune.data.tool_rows import to_json
@@ -83,10 +82,9 @@ class Evidence(NamedTuple):
 def compared_shingles(
     sentences: Sentences, shared: SharedText, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`Evidence.compared` of `count` conversations: uint64 (total,) and offsets int64 (count +
-    1,).
+    """`Evidence.compared` of `count` conversations, by their `compared_sentences`: uint64 (total,)
+    and offsets int64 (count + 1,).
     """
-    sentences = without_shared_systems(sentences, shared)
     lengths = np.diff(sentences.starts)
     row_of = np.repeat(sentences.rows, lengths)  # of each shingle
     side_of = row_of * len(SIDES) + np.repeat(sentences.sides, lengths)  # numbers of rows' sides
@@ -99,7 +97,7 @@ def compared_shingles(
 
 def evidence_of(conversations: list[dict], shared: SharedText) -> list[Evidence]:
     """What each of these canonical conversations is compared by. Many at once are faster."""
-    sentences = without_shared_systems(split_sentences(conversations), shared)
+    sentences = compared_sentences(conversations, shared)
     lengths = np.diff(sentences.starts)
     row_of = np.repeat(sentences.rows, lengths)  # of each shingle, ascending
     is_gpt = np.repeat(sentences.sides, lengths) == SIDES.index("gpt")

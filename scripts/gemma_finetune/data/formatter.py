@@ -31,8 +31,8 @@ from gemma_finetune.data.lost import where
 from gemma_finetune.data.minhash import band_keys
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.shared_text import (
+    compared_sentences,
     load_shared_text,
-    split_sentences,
 )
 from gemma_finetune.data.split import SPLITS, split_of
 from gemma_finetune.formats.chat_template import render, untrained_answers
@@ -102,7 +102,7 @@ def format_lines(
             facts.append([number, SPLITS.index(split), *numbers])
 
     shared = load_shared_text(shared_text)
-    shingles, offsets = compared_shingles(split_sentences(rows), shared, len(rows))
+    shingles, offsets = compared_shingles(compared_sentences(rows, shared), shared, len(rows))
     columns = np.array(facts, np.int32).reshape(-1, len(FACTS)).T
     return Formatted(
         lines=formatted,

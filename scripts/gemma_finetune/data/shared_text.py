@@ -231,11 +231,13 @@ def is_shared(sentences: Sentences, shared: SharedText) -> np.ndarray:
     return np.repeat(shared_sentence, lengths) | (np.repeat(is_frame, lengths) & shared_shingle)
 
 
-def without_shared_systems(sentences: Sentences, shared: SharedText) -> Sentences:
-    """Without what short system texts share with many rows.
+def compared_sentences(conversations: list[dict], shared: SharedText) -> Sentences:
+    """The sentences by which conversations are compared.
 
-    A long one may be a document. It stays, even if many rows ask about it.
+    Not what short system texts share with many rows. A long one may be a document: it stays, even
+    if many rows ask about it.
     """
+    sentences = split_sentences(conversations)
     if not sentences.in_system.any():
         return sentences
     lengths = np.diff(sentences.starts)
@@ -252,11 +254,3 @@ def without_shared_systems(sentences: Sentences, shared: SharedText) -> Sentence
         sides=sentences.sides[has_any],
         in_system=sentences.in_system[has_any],
     )
-
-
-def has_own_system(sentences: Sentences, shared: SharedText, count: int) -> np.ndarray:
-    """Which conversations have a system text that is not left out, bool (count,)."""
-    left = without_shared_systems(sentences, shared)
-    found = np.zeros(count, bool)
-    found[left.rows[left.in_system]] = True
-    return found

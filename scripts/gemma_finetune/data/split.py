@@ -23,7 +23,9 @@ SPLIT_OF_WORD = {
 }
 # Words of a name: letters of one case, or one capital before small letters (`valSet`).
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_ALMOST = re.compile("test|valid|eval|holdout|heldout")  # the beginning of a word
+# Not `validated`, `testimonials`.
+_ALMOST = re.compile("(train|test|valid|validation|val|dev|eval)(s|ing|set|split|data)|evaluation")
+_FLAG = re.compile("(is|in)?(train|test|validation|val|dev|eval|holdout|heldout)(set|split)?")
 
 
 def split_of(conversation: dict, validation_fraction: float, test_fraction: float) -> str:
@@ -70,14 +72,13 @@ def looks_like_split(file: str, raw: str) -> bool:
     below = file.removeprefix(raw)
     joined = re.sub("[^a-z]", "", below.lower())
     words = [word.lower() for word in _WORD.findall(below)]
-    return "holdout" in joined or "heldout" in joined or any(map(_ALMOST.match, words))
+    return "holdout" in joined or "heldout" in joined or any(map(_ALMOST.fullmatch, words))
 
 
 def key_looks_like_split(key: str, value: object) -> bool:
     """Whether a key of a row that is not `split` says its split: `partition: test`, `is_test`."""
     if isinstance(value, bool):
-        words = [word.lower() for word in _WORD.findall(key)]
-        return any(word in SPLIT_OF_WORD or _ALMOST.match(word) for word in words)
+        return _FLAG.fullmatch(re.sub("[^a-z]", "", key.lower())) is not None
     return canonical_split(value) in SPLITS if isinstance(value, str) else False
 
 

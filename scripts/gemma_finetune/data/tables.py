@@ -62,7 +62,7 @@ def read_csv(stream: io.BufferedReader, plain_quotes: bool = False) -> Iterator[
             number += 1
             if record[1:] == first[1:] and _is_same_cell(record[0], first[0]):
                 record = header  # of a joined file; `row_json` rejects it by name
-            if separator == "\t" and any(map(_spans_lines_and_cells, record)):
+            if separator == "\t" and _spans_records(record, len(header)):
                 raise ValueError(
                     f"record {number}, which ends on line {reader.line_num}: a cell in quotes "
                     f"holds a tab and a line break, so {PLAIN_QUOTES}"
@@ -125,8 +125,13 @@ def _lines_of(stream: io.BufferedReader) -> tuple[str, Iterable[str]]:
     return _separator(io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline=""))
 
 
-def _spans_lines_and_cells(cell: str) -> bool:
-    return "\t" in cell and ("\n" in cell or "\r" in cell)
+def _spans_records(record: list[str], columns: int) -> bool:
+    """Whether quotes seem to have joined records: each line of this one has all the cells.
+
+    Code with tabs in a cell has not.
+    """
+    lines = "\t".join(record).splitlines()
+    return len(lines) > 1 and all(line.count("\t") + 1 == columns for line in lines)
 
 
 def _is_after_blank(cell: str) -> bool:

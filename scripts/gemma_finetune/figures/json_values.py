@@ -11,7 +11,7 @@ from gemma_finetune.figures.task import Figures, Task
 
 NOT_JSON = object()
 USUAL_SHARE = 0.9
-FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL | re.IGNORECASE)
+FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*)```", re.DOTALL | re.IGNORECASE)
 
 
 def fits(references: Sequence[str]) -> bool:

@@ -50,7 +50,8 @@ def workspace(path: str | Path) -> Iterator[Path]:
         yield folder
     finally:
         os.close(descriptor)
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in (made, folder):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_left_behind(path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the machine has and this process may take: memory and cores.
 
-The one place that tells operating systems apart for them, and that looks into containers.
+The one place that tells operating systems apart for them. It knows a container's or a batch job's
+limit of memory, and the cores that a process is bound to, but not a quota of CPU time.
 """
 
 import ctypes
@@ -38,7 +39,7 @@ def _memory_cgroups() -> Iterator[Path]:
     """
     lines = OWN_CGROUPS.read_text().splitlines() if OWN_CGROUPS.is_file() else []
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
         if controllers == "":
             root = CGROUPS
         elif "memory" in controllers.split(","):
@@ -51,17 +52,22 @@ def _memory_cgroups() -> Iterator[Path]:
 
 def _memory_left(cgroup: Path) -> int:
     """The limit of a cgroup less what is used of it. sys.maxsize if it has no limit."""
-    for limit_name, usage_name, cache_name in (
-        ("memory.max", "memory.current", "inactive_file"),  # version 2
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
+    for limit_name, usage_name, prefix in (
+        ("memory.max", "memory.current", ""),  # version 2
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),  # version 1
     ):
         limit = _read(cgroup / limit_name)
         if limit and limit != "max":
-            # The kernel drops these pages of files when memory is short.
-            cache = dict(line.split() for line in _read(cgroup / "memory.stat").splitlines())
-            usage = int(_read(cgroup / usage_name) or 0) - int(cache.get(cache_name, 0))
+            usage = int(_read(cgroup / usage_name) or 0) - _cached_files(cgroup, prefix)
             return int(limit) - max(0, usage)
     return sys.maxsize
+
+
+def _cached_files(cgroup: Path, prefix: str) -> int:
+    """Bytes of files that are held in memory; the kernel drops them when memory is short."""
+    names = {f"{prefix}active_file", f"{prefix}inactive_file"}
+    stat = (line.split() for line in _read(cgroup / "memory.stat").splitlines())
+    return sum(int(words[1]) for words in stat if len(words) == 2 and words[0] in names)
 
 
 def _read(path: Path) -> str:

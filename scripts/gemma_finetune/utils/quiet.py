@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 
@@ -77,7 +77,8 @@ def _redirected(descriptor: int, file: IO[bytes]) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Writes out what Python and C still hold back."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Writes out what Python and C still hold back, as far as it can be written."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a full disk, a closed pipe: whoever prints next hears
+            stream.flush()
     ctypes.CDLL(None).fflush(None)
