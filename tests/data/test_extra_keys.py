@@ -252,6 +252,7 @@ PASSAGE = "It stands in Paris, France"
 @pytest.mark.parametrize("key, value", [
     ("documents", [{"title": "T", "text": PASSAGE, "lang": "en"}]), ("docs", ["3", PASSAGE]),
     ("passage", PASSAGE), ("background", PASSAGE), ("retrieved_docs", PASSAGE), ("docs", "It is."),
+    ("article", "巴黎奥运会于今年七月二十六日开幕"),
     ("article", PASSAGE), ("transcript", PASSAGE), ("previous_turns", ["Who?", "Ada."]),
     ("choices", ["Paris", "France"]), ("options", [{"label": "A", "text": "Paris"}]),
     ("choices", [7, 8]),
@@ -263,6 +264,7 @@ def test_text_beside_the_turns_is_not_lost(key, value):
     end = "or name `messages` in data.columns, which leaves the others out"
     assert rejection.value.message.endswith(end)
     question = f"{PASSAGE.replace(',', ' -').upper()}. It is. Who? Ada. 3 (1) Paris (7) 8"
+    question += "巴黎奥运会于今年七月二十六日开幕"
     assert check(human={"content": question}, **{key: value}) == {key}
 
 
@@ -282,7 +284,7 @@ def test_metadata_beside_the_turns_are_counted():
                 "text": "a b", "document_id": "a b", "evidence": "a b", "A": "a b",
                 "B": "c", "source_document": "User manual, v2", "seed_document": "a b",
                 "section_text": "Introduction", "transcript": "call_0012", "article": "France",
-                "schema": "concert_singer", "table": "orders", "sentence": "a b",
+                "schema": "concert_singer", "table": "orders", "sentence": "巴黎",
                 "chunks": [{"text": "Annual Report 2023"}],
                 "file": {"path": "a.py", "language": "a b c d e"}}  # fmt: skip
     assert check(**metadata) == metadata.keys()

@@ -53,7 +53,8 @@ def test_only_an_option_may_be_a_number():
     ("code_snippet", "df.head"), ("choices", ["yes", "no"]), ("input_text", "well-known"),
     ("dialogue", "A:hi"), ("user_input", "2024-01-01"), ("schema", "users:id,name"),
     ("transcript", "hello-there"), ("passage", "f(x)"), ("sentence", "C'est-la-vie"),
-    ("files", [{"name": "a.txt", "content": "abc"}]), ("file", {"name": "a b", "text": "abc"}),
+    ("article", "巴黎奥运会于2024年开幕"), ("files", [{"name": "a.txt", "content": "abc"}]),
+    ("file", {"name": "a b", "text": "abc"}),
 ])  # fmt: skip
 def test_short_text_without_spaces_is_text(key, value):
     assert is_part(key, value)

@@ -72,7 +72,7 @@ _ABOUT_TEXT = split_words(
 )
 _TEXT_ITSELF = ("text", "content", "page_content", "body")  # the rest is about it
 # How metadata name a document, by a file, an address or an id; text has other marks, too.
-_FILE_OR_ID = re.compile(r"[^\s{}]+\.[A-Za-z]\w{1,4}|(?=.{1,40}\Z)[\w.:/-]*\d[\w.:/-]*")
+_FILE_OR_ID = re.compile(r"[^\s{}]+\.[A-Za-z]\w{1,4}|(?=.{1,40}\Z)[\w.:/-]*\d[\w.:/-]*", re.ASCII)
 _ADDRESS = r"https?://\S+"
 _NAME = r"""[^\s{}()\[\]<>;=|,"']"""
 _NAMES = {
@@ -163,8 +163,10 @@ def is_beside_turns(key: str, value: object) -> bool:
 
 
 def _is_title(text: str) -> bool:
+    """Whether a text is short enough for a name; Chinese has no spaces between words."""
     text = text.strip()
-    is_short = len(text) <= 60 and len(text.split()) <= 4
+    longest = 60 if max(text, default="") < "\u2e80" else 12
+    is_short = len(text) <= longest and len(text.split()) <= 4
     return is_short and not text.endswith(_END_OF_SENTENCE)
 
 
