@@ -114,26 +114,76 @@ def test_lists_of_turns(row):
 
 
 def test_content_parts_as_json_text():
-    thought, text = {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello"}
-    for parts in ([text], [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]):
-        assert checked({"messages": [USER, ANSWER | {"content": json.dumps(parts)}]}).turns == TURNS
-    row = {"messages": [USER, ANSWER | {"content": json.dumps([thought, text])}]}
-    assert rejected(row)[0] == "reasoning"
-    image = json.dumps([{"type": "image_url", "image_url": {"url": "a"}}, text])
-    assert rejected({"messages": [USER | {"content": image}, ANSWER]})[0] == "non_text_part"
+    hi, thought = {"type": "text", "text": "Hi"}, {"type": "thinking", "thinking": "hm"}
+    hel, lo = {"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}
+    image = {"type": "image_url", "image_url": {"url": "a"}}
+
+    def row(asked: list, said: list) -> dict:
+        both = (USER | {"content": json.dumps(asked)}, ANSWER | {"content": json.dumps(said)})
+        return {"messages": list(both)}
+
+    assert checked(row([hi], [hel, lo])).turns == TURNS
+    assert rejected(row([hi], [thought, hel]))[0] == "reasoning"
+    assert rejected(row([image, hi], [hel]))[0] == "non_text_part"
+
+
+def test_content_parts_of_some_turns_alone_are_what_they_say():
+    blocks = '[{"type":"text","text":"Hello"},{"type":"text","text":"World"}]'
+    for row in ({"messages": [USER, ANSWER | {"content": blocks}]},
+                {"prompt": [USER], "completion": [ANSWER | {"content": blocks}]}):  # fmt: skip
+        assert checked(row).turns == [TURNS[0], ("gpt", blocks)]
+    assert checked({"messages": [USER | {"content": blocks}, ANSWER]}).turns[0][1] == blocks
 
 
 @pytest.mark.parametrize("text", [
     json.dumps([ANSWER | {"role": "user"}, ANSWER]), '[{"from": "Berlin", "to": "Paris"}]',
-    '[{"type": "a", "n": 1}]',
+    '[{"type": "a", "n": 1}]', str([USER, ANSWER]), str([{"type": "text", "text": "a"}]),
     '[{"role": "Engineer", "content": "b"}]', "[{'a': 1}]",
+    "[{'text': 'Google', 'label': 'ORG'}]", "[{'type': 'fruit', 'name': 'apple'}]",
+    '[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]',
 ])  # fmt: skip
-def test_an_answer_in_json_is_text(text):
-    assert checked({"prompt": "Hi", "completion": text}).turns == [TURNS[0], ("gpt", text)]
+def test_an_answer_in_json_or_python_is_text(text):
+    for row in ({"prompt": "Hi", "completion": text}, {"instruction": "Hi", "output": text},
+                {"messages": [USER, ANSWER | {"content": text}]}):  # fmt: skip
+        assert checked(row).turns == [TURNS[0], ("gpt", text)]
+
+
+def test_turns_that_were_asked_for_are_text():
+    text = json.dumps([ANSWER])
+    row = {"instruction": "Write a chat as JSON", "output": text}
+    assert checked(row).turns == [("human", "Write a chat as JSON"), ("gpt", text)]
+    assert checked({"prompt": "Hi", "completion": text}).turns == TURNS
+
+
+@pytest.mark.parametrize("chat", [[USER], [USER, ANSWER]])
+@pytest.mark.parametrize("write", [json.dumps, str])
+def test_turns_that_a_question_is_about_are_text(chat, write):
+    text = write(chat)
+    for keys in (("instruction", "output"), ("question", "answer"), ("query", "response")):
+        assert checked(dict(zip(keys, (text, "toxic"), strict=True))).turns == [
+            ("human", text),
+            ("gpt", "toxic"),
+        ]
+    row = {"instruction": "Is it toxic?", "input": text, "output": "no"}
+    assert checked(row).turns == [("human", f"Is it toxic?\n\n{text}"), ("gpt", "no")]
+
+
+def test_a_prompt_that_ends_with_an_answer_is_text():
+    text = json.dumps([USER, ANSWER])
+    assert checked({"prompt": text, "completion": "Hello"}).turns == [("human", text), TURNS[1]]
+
+
+def test_data_in_python_is_text():
+    row = {"instruction": "Sum up", "input": "[{'value': 3}, {'value': 1}]", "output": "4"}
+    assert checked(row).turns[0] == ("human", "Sum up\n\n[{'value': 3}, {'value': 1}]")
+    content = "[{'type': 'fruit', 'name': 'apple'}]"
+    assert checked({"messages": [USER | {"content": content}, ANSWER]}).turns[0][1] == content
 
 
 def test_a_list_of_turns_as_python_prints_it_is_refused():
     for row in ({"prompt": str([USER]), "completion": str([ANSWER])},
+                {"prompt": str([USER]), "response": "Hello"},
+                {"instruction": str(TURN_PAIR[:1]), "output": str(TURN_PAIR[1:])},
                 {"messages": [USER | {"content": str([{"type": "text", "text": "Hi"}])}, ANSWER]},
                 ):  # fmt: skip
         reason, message = rejected(row)

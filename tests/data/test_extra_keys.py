@@ -1,5 +1,6 @@
 """Keys that no format knows: refused if they change the meaning, otherwise counted."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -212,6 +213,31 @@ def test_text_beside_a_system_turn_and_an_answer():
         assert check(gpt={key: "Hello"}) == {f"turn.{key}"}
 
 
+def test_the_same_text_of_a_turn_in_another_form_is_counted():
+    """Rows of ShareGPT's, of the AI SDK and of LibreChat."""
+    html = {"role": "assistant", "content": "<div>Paris <b>is</b> big &amp; old.</div>"}
+    parts = [{"type": "text", "text": "Paris is", "state": "done"}, {"text": "big & old."}]
+    forms = {"markdown": "Paris **is** big & old.", "text": "paris is big &old", "parts": parts,
+             "completion": "stop", "output": "stop",
+             "response": {"id": "r1", "status": "all done"}}  # fmt: skip
+    user = {"text": " hi!", "message": {"id": "abc", "author": "x y"}}
+    read = schemas.read({"messages": [HUMAN | user, html | forms]}, "chatml")
+    assert check_extra_keys(read) == {f"turn.{key}" for key in {**forms, **user}}
+
+
+def test_more_text_than_a_turn_has_is_none_of_its_forms():
+    for text in ("Hi there you", "<b>Hi</b> there you"):
+        with pytest.raises(Rejection, match="has `text`, which would be lost"):
+            check(human={"content": "Hi", "text": text}, gpt={"content": "Hello"})
+
+
+def test_keys_of_many_turns_take_linear_time():
+    turns = [HUMAN | {"content": f"a b {n}", "text": f"A b, {n}"} for n in range(3000)]
+    read = schemas.read({"messages": turns}, "chatml")
+    start = time.process_time()
+    assert check_extra_keys(read) == {"turn.text"} and time.process_time() - start < 1
+
+
 def test_metadata_of_turns_are_counted():
     of_user = {"country": "US", "header": {"a": "b"}, "timestamp": "2024", "documents": ["a.pdf"],
                "language": "English", "text": None, "context": "", "speaker": "Ada"}  # fmt: skip
@@ -220,22 +246,47 @@ def test_metadata_of_turns_are_counted():
     assert check(human=of_user, gpt=of_answer) == {f"turn.{key}" for key in known}
 
 
+PASSAGE = "It stands in Paris, France"
+
+
 @pytest.mark.parametrize("key, value", [
-    ("documents", [{"title": "T", "text": "a b"}]), ("docs", ["a b"]), ("passage", "a b"),
-    ("background", "a b"), ("retrieved_docs", "a b"), ("article", "a b"), ("transcript", "a b"),
-    ("previous_turns", ["a b"]), ("choices", ["a b", "c"]), ("choices", [7, 8]),
+    ("documents", [{"title": "T", "text": PASSAGE, "lang": "en"}]), ("docs", ["3", PASSAGE]),
+    ("passage", PASSAGE), ("background", PASSAGE), ("retrieved_docs", PASSAGE), ("docs", "It is."),
+    ("article", "巴黎奥运会于今年七月二十六日开幕"),
+    ("article", PASSAGE), ("transcript", PASSAGE), ("previous_turns", ["Who?", "Ada."]),
+    ("choices", ["Paris", "France"]), ("options", [{"label": "A", "text": "Paris"}]),
+    ("choices", [7, 8]),
 ])  # fmt: skip
 def test_text_beside_the_turns_is_not_lost(key, value):
     with pytest.raises(Rejection, match=f"^has `{key}`, which would be lost") as rejection:
         check(**{key: value})
-    assert rejection.value.reason == "lost_text" and "data.columns" not in rejection.value.message
-    assert check(human={"content": "a b c 7 8"}, **{key: value}) == {key}
+    assert rejection.value.reason == "lost_text"
+    end = "or name `messages` in data.columns, which leaves the others out"
+    assert rejection.value.message.endswith(end)
+    question = f"{PASSAGE.replace(',', ' -').upper()}. It is. Who? Ada. 3 (1) Paris (7) 8"
+    question += "巴黎奥运会于今年七月二十六日开幕"
+    assert check(human={"content": question}, **{key: value}) == {key}
+
+
+def test_named_turns_leave_other_columns_out():
+    row = {"dialog": [HUMAN, GPT], "document": PASSAGE, "prompt": "Ho", "history": [["a", "b"]],
+           "instructions": "Be brief.", "conversation": [GPT]}  # fmt: skip
+    columns = {"messages": "dialog"}
+    read = schemas.read(prepare(row, columns), "chatml", columns)
+    assert check_extra_keys(read, columns=columns) == row.keys() - {"dialog"}
+    read = schemas.read(prepare(row | {"deleted": True}, columns), "chatml", columns)
+    with pytest.raises(Rejection, match="people set it aside"):
+        check_extra_keys(read, columns=columns)
 
 
 def test_metadata_beside_the_turns_are_counted():
     metadata = {"documents": ["a.pdf"], "docs": [{"id": "d_1", "score": 0.4}], "knowledge": "a b",
                 "text": "a b", "document_id": "a b", "evidence": "a b", "A": "a b",
-                "B": "c"}  # fmt: skip
+                "B": "c", "source_document": "User manual, v2", "seed_document": "a b",
+                "section_text": "Introduction", "transcript": "call_0012", "article": "France",
+                "schema": "concert_singer", "table": "orders", "sentence": "巴黎",
+                "chunks": [{"text": "Annual Report 2023"}],
+                "file": {"path": "a.py", "language": "a b c d e"}}  # fmt: skip
     assert check(**metadata) == metadata.keys()
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gemma_finetune.data.markup import find_markup
+from gemma_finetune.data.markup import end_of_template, find_markup
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.validation import check
 
@@ -50,14 +50,13 @@ def test_a_question_may_end_with_what_it_asks_about():
     ("\n\nHuman: Hi\n\nAssistant:", "Assistant:"), ("Human:Hi\nAssistant:", "Assistant:"),
     ("User: Hi\nBot: Hello\nUser: How?\nBot:", "Bot:"), ("User: Hi\nAI :", "AI :"),
     ("A chat of two. USER: Hi ASSISTANT:", "ASSISTANT:"), ("Human: Complete it.\nAI:", "AI:"),
-    ("Customer: Hi\nAgent:", "Agent:"), ("Instruction:\nHi\nResponse:\n", "Response:"),
     ("Below is an instruction.\n\n### Instruction:\nHi\n\n### Response:\n", "### Response:"),
     ("### Human: Hi\n### Assistant:", "### Assistant:"),
     ("### Question:\nHi\n### Answer:", "### Answer:"), ("Hi\n\n###\n\n", "###"),
     ("[Round 1]\n\n问：你好\n\n答：", "答："), ("用户：你好\n助手：", "助手："),
 ])  # fmt: skip
 def test_a_template_of_plain_words(question, line):
-    assert find_markup(question, is_question=True) == line
+    assert end_of_template(question) == line
     assert find_markup(question) is None
 
 
@@ -67,10 +66,13 @@ def test_a_template_of_plain_words(question, line):
     "Write it so:\n## Output", "Name it.\n### Output:", "Which one?\nOption A:\nOption B:",
     "The user: Hi. The bot:", "Is she an\nassistant: yes or no?", "Q: Who?\nA:", "cat ->",
     "Hi\n### Responses of the model", "Continue.\n\nHuman: Hi\n\nAssistant:", "Name a\nBot:",
-    "Write one.\nResponse:", "Who is it?\nAgent:",
+    "Write one.\nResponse:", "Who is it?\nAgent:", "Customer: Hi, it is late.\n\nResponse:",
+    "Extract the model.\nUser: my car, a Ford Focus, broke\nModel:", "Translate:\nAssistant:",
+    "Write the next line.\nUser: Hi\nAgent:", "Instruction:\nHi\nResponse:", "User: Hi\nGPT:",
+    "Reply as the bot.\nUser: Hi\nBot:",
 ])  # fmt: skip
 def test_a_question_of_plain_words_stays(question):
-    assert find_markup(question, is_question=True) is None
+    assert end_of_template(question) is None
 
 
 def test_a_row_with_markup_is_refused_by_turn():
@@ -80,9 +82,17 @@ def test_a_row_with_markup_is_refused_by_turn():
     assert rejection.value.reason == "foreign_markup"
 
 
+def test_a_row_that_ends_as_a_template_is_refused_by_turn():
+    row = {"prompt": "Human: Hi\n\nAssistant:", "completion": "Hello"}
+    with pytest.raises(Rejection) as rejection:
+        check(json.dumps(row).encode(), "auto", [])
+    message = "turn 1 ends as a prompt template (`Assistant:`); remove that line"
+    assert (rejection.value.reason, rejection.value.message) == ("foreign_markup", message)
+
+
 def test_long_texts_take_linear_time():
     for part in ("\n", "<", "<|", "</s>", " <s>", "[INST]", "<|user|", "`", "```", "<|end|> "):
         find_markup(part * 100_000 + "<|")
     for part in ("\n", "Human:\n", "Assistant:\n", "### ", "###\n", "### Input:\n"):
         for end in ("", "\nAssistant:", "\n### Answer:"):
-            find_markup(part * 20_000 + end, is_question=True)
+            end_of_template(part * 20_000 + end)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemma_finetune.data.question_parts import is_part
+from gemma_finetune.data.question_parts import is_part, texts_in
 
 TEXT = "The tower is tall."
 
@@ -53,7 +53,8 @@ def test_only_an_option_may_be_a_number():
     ("code_snippet", "df.head"), ("choices", ["yes", "no"]), ("input_text", "well-known"),
     ("dialogue", "A:hi"), ("user_input", "2024-01-01"), ("schema", "users:id,name"),
     ("transcript", "hello-there"), ("passage", "f(x)"), ("sentence", "C'est-la-vie"),
-    ("files", [{"name": "a.txt", "content": "abc"}]), ("file", {"name": "a b", "text": "abc"}),
+    ("article", "巴黎奥运会于2024年开幕"), ("files", [{"name": "a.txt", "content": "abc"}]),
+    ("file", {"name": "a b", "text": "abc"}),
 ])  # fmt: skip
 def test_short_text_without_spaces_is_text(key, value):
     assert is_part(key, value)
@@ -69,3 +70,34 @@ def test_short_text_without_spaces_is_text(key, value):
 ])  # fmt: skip
 def test_what_names_or_counts_text_is_metadata(key, value):
     assert not is_part(key, value)
+
+
+@pytest.mark.parametrize("key, names", [
+    ("document", "report_(1).pdf Q1,final.pdf [2023]_x.pdf data/year=2023/a.json doc-17 Übung.pdf"),
+    ("webpage", "en.wikipedia.org/wiki/Paris en.wikipedia.org main.c"),
+    ("article", "news/123 doc-17"), ("story", "s_12"), ("abstract", "arxiv:2301.00001"),
+    ("table", "2-1000181-1 order_items"), ("paragraph", "3.2"), ("evidence", "p.12"),
+    ("schema", "concert_singer"), ("code", "M54.5 a_b.py python3"),
+])  # fmt: skip
+def test_names_and_numbers_of_documents_are_metadata(key, names):
+    for name in names.split():
+        assert not is_part(key, name) and not is_part(key, [{"text": name}])
+
+
+@pytest.mark.parametrize("key, value", [
+    ("documents", [{"id": "1", "title": "T", "author": "Bob", "date": "May 2020"}]),
+    ("documents", {"sha256": "ab cd", "mime_type": "a b", "metadata": {"a": "b c"}}),
+    ("file", {"path": "a.py", "language": "python"}), ("options", {"a": 1, "model": "x"}),
+    ("choices", [{"index": 0, "finish_reason": "stop"}]),
+])  # fmt: skip
+def test_what_is_about_a_document_is_metadata(key, value):
+    assert not is_part(key, value)
+
+
+def test_texts_of_objects():
+    document = {"text": "Paris is.", "lang": "en", "summary": "a b", "metadata": {"by": "Bob"}}
+    assert list(texts_in([document, {"Page_Content": "c", "note": "d"}])) == ["Paris is.", "c"]
+    assert list(texts_in({"text": None, "note": "d", "part_2": ["e"], "state": "done"})) == [
+        "d",
+        "e",
+    ]

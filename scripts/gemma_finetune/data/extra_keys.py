@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
+from html import unescape
 
 from gemma_finetune.data import loss_mask, reasoning, schemas
 from gemma_finetune.data.blank import is_nothing
@@ -49,10 +50,12 @@ MEDIA = re.compile(
 CALLS = re.compile("tools|functions|(tool|function)calls?")
 # Other keys of a turn that `schemas` has left because their place is taken.
 SAME_AS_A_TURNS = frozenset(("from", "role", "value", "content"))
+_TAGS, _MARKS = re.compile("</?[A-Za-z][^<>]*>"), re.compile(r"[\W_]+")
 # What a system text is also called, but other things, too.
 LIKE_A_SYSTEM_TEXT = split_words("instructions persona personality preamble")
 LIKE_IT_TOGETHER = split_words("systemrole roleprompt personadescription characterprompt")
 BEFORE_IT = split_words("bot assistant ai agent model custom global developer additional extra")
+_LEAVES_OUT = "`messages` in data.columns, which leaves the others out"
 MOST = 50  # names that are counted: a file that uses keys for data would give millions
 OTHERS = "(other keys)"
 
@@ -118,10 +121,12 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
     is_taken = key in (columns.get("system"), columns.get("split"), columns.get("messages"))
     if is_taken and not (is_turn_list(value) and _repeats_turns(row, value)):
         raise Rejection("ambiguous", f"has `{key}`, {WHY['ambiguous']}")
-    if "user" in columns and key != columns.get("input"):
+    is_left_out = "user" in columns or _has_named_turns(row, columns)
+    if is_left_out and key != columns.get("input"):
         return
     part = key == columns.get("input") or _is_part(row, key, value)
     is_lost = part or _is_system_text(row, key, value)
+    rest = f", or name {_LEAVES_OUT}" if schemas.turns(row) else ""
     is_known = name in TEXT_KEYS or holds_system(key, value)
     is_column = is_known and not _is_metadata(row, name, value)
     if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value, in_pieces=part):
@@ -130,12 +135,12 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
         raise Rejection(
             "ambiguous",
             f"has `{key}`, which says something else than the keys that are read; "
-            "keep one of them, or name those to read in data.columns",
+            f"keep one of them{rest or ', or name those to read in data.columns'}",
         )
     place, field = ("question", "input") if part else ("system text", "system")
     has_columns = isinstance(row, schemas.Alpaca)
     is_one = isinstance(value, str) and not _is_one_of_several(key)
-    hint = rest = ""
+    hint = ""
     if is_one and (has_columns or field == "system"):
         hint = f", or name it as `{field}` in data.columns"
     if has_columns:
@@ -206,13 +211,32 @@ def _repeats(row: schemas.Row, value: object, in_pieces: bool = False) -> bool:
     """
     if is_turn_list(value):
         return _repeats_turns(row, value)
+    texts = schemas.texts(row)
+    if _is_within(texts, value, in_pieces):
+        return True
+    return isinstance(value, str) and all(read.strip() in value for read in texts)
+
+
+def _is_within(texts: list[str], value: object, in_pieces: bool = True) -> bool:
+    """Whether one of the texts holds a value; in_pieces: or, for each text in it, one does. Case,
+    tags, marks and white space do not count in texts of more than three letters.
+    """
     if in_pieces and isinstance(value, list | dict):
         found = list(texts_in(value)) or list(value)  # options may be numbers
-        return all(_repeats(row, text) for text in found)
+        return all(_is_within(texts, text, False) for text in found)
     if not isinstance(value, str | int | float):
         return False
-    text, texts = str(value).strip(), schemas.texts(row)
-    return any(text in read for read in texts) or all(read.strip() in text for read in texts)
+    text = str(value).strip()
+    if any(text in read for read in texts):
+        return True
+    bare = _bare(text)
+    others = map(_bare, texts) if bare else ()
+    return any(bare in read if len(bare) > 3 else bare == read for read in others)
+
+
+def _bare(text: str) -> str:
+    """The text's letters and digits alone, in one case."""
+    return _MARKS.sub("", unescape(_TAGS.sub("", text))).casefold()
 
 
 def _is_read(row: schemas.Row, value: object) -> bool:
@@ -272,11 +296,19 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str, row: schemas.Row) -> 
 
 
 def _is_lost_beside(turn: schemas.Turn, key: str, value: object) -> bool:
-    """Whether a key holds text of a turn with other text. Without, `converter` names the key."""
+    """Whether a key holds text of a turn with other text. Without, `converter` names the key.
+
+    One word beside an answer says why it ended, as `"completion": "stop"`.
+    """
     role = role_of(turn.role)
     if role not in ("human", "system", "gpt") or is_nothing(turn.content):
         return False
-    return is_text_of_turn(key, value, role == "gpt")
+    is_answer = role == "gpt"
+    if not is_text_of_turn(key, value, is_answer):
+        return False
+    if is_answer and all(text.isascii() and len(text.split()) < 2 for text in texts_in(value)):
+        return False
+    return not _is_within(schemas.texts_of(turn), value)
 
 
 def _check_part(part: schemas.Part, where: str, rule: str | None) -> set[str]:

@@ -33,12 +33,10 @@ _ENDS = re.compile(
 )
 # The last line of a question in a template of plain words: the name of who is to answer.
 _ANSWERER = re.compile(
-    r"(?:(?:ai[ ])?assistant|ai|(?:chat)?bot|chatgpt|gpt|model|agent|response|助手|助理|答)"
-    r"[ ]?[:：]",
-    re.IGNORECASE,
+    r"(?:(?:ai[ ])?assistant|ai|(?:chat)?bot|chatgpt|助手|助理|答)[ ]?[:：]", re.IGNORECASE
 )
 _ASKER = re.compile(
-    r"^[ \t]*(?:human|user|prompter|customer|instruction|用户|人类|问)[ ]?[:：]",
+    r"^[ \t]*(?:human|user|prompter|instruction|用户|人类|问)[ ]?[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_HEADING = re.compile(
@@ -47,8 +45,10 @@ _ANSWER_HEADING = re.compile(
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"^###[ ]*(?:instruction|input|question|human|user)[ ]*[:：]", re.I | re.M)
-# A question for the rest of a chat may end with a name, too.
-_ASKS_FOR_THE_REST = re.compile(r"\b(?:complete|continue|finish|extend)\b", re.IGNORECASE)
+# A question for the rest of a chat, or for a text of its form, may end with a name, too.
+_ASKS_FOR_THE_REST = re.compile(
+    r"\b(?:complete|continue|finish|extend|write|extract|translate|next|reply)\b", re.IGNORECASE
+)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
 
@@ -58,6 +58,11 @@ def refuse_markup(turns: Turns, numbers: Sequence[int]) -> None:
     numbers: of the turns in the row's own list.
     """
     for (role, text), number in zip(turns, numbers, strict=True):
+        if role == "human" and (line := end_of_template(text)):
+            raise Rejection(
+                "foreign_markup",
+                f"turn {number} ends as a prompt template (`{line}`); remove that line",
+            )
         if piece := find_markup(text, role == "human"):
             where = "the system text" if role == "system" else f"turn {number}"
             raise Rejection(
@@ -70,8 +75,6 @@ def refuse_markup(turns: Turns, numbers: Sequence[int]) -> None:
 
 def find_markup(text: str, is_question: bool = False) -> str | None:
     """The first piece of another model's chat template that stands where a template has it."""
-    if is_question and (line := _end_of_template(text)):
-        return line
     if "<" not in text and "[" not in text:  # most texts: no need to search
         return None
     if not _ANY.search(text):
@@ -86,7 +89,7 @@ def find_markup(text: str, is_question: bool = False) -> str | None:
     return None if is_asked_about else ends[1]
 
 
-def _end_of_template(question: str) -> str | None:
+def end_of_template(question: str) -> str | None:
     """The last line of a question if it only says, in plain words, that the answer follows."""
     text = question.rstrip()
     line = text[text.rfind("\n") + 1 :].lstrip()

@@ -11,6 +11,7 @@ from functools import lru_cache
 from gemma_finetune.data.key_words import all_in, singular, split_words, words
 from gemma_finetune.data.loss_mask import to_word
 from gemma_finetune.data.row_keys import ANSWERS, TEXT_KEYS, holds_system
+from gemma_finetune.data.turn_list import small
 
 # Text to answer from, whatever word is before it: `retrieved_docs`, `additional_context`.
 _SOURCES = split_words("context ctx passage document doc chunk grounding")
@@ -66,16 +67,20 @@ _ABOUT_TURNS = split_words(
 )
 # What a list of documents says about each of them.
 _ABOUT_TEXT = split_words(
-    "id title name url uri link href path file filename source type score rank"
+    "id title name url uri link href path file filename source type score rank lang language date "
+    "author section label key state status reason hash sha mime version metadata"
 )
+_TEXT_ITSELF = ("text", "content", "page_content", "body")  # the rest is about it
 # How metadata name a document, by a file, an address or an id; text has other marks, too.
+_FILE_OR_ID = re.compile(r"[^\s{}]+\.[A-Za-z]\w{1,4}|(?=.{1,40}\Z)[\w.:/-]*\d[\w.:/-]*", re.ASCII)
 _ADDRESS = r"https?://\S+"
 _NAME = r"""[^\s{}()\[\]<>;=|,"']"""
 _NAMES = {
-    "source": re.compile(rf"{_ADDRESS}|{_NAME}*[./_:#\\-]{_NAME}*(?<!\.)|[A-Za-z]{{0,4}}\d+"),
-    "page": re.compile(rf"{_ADDRESS}|{_NAME}+\.[A-Za-z]\w{{0,5}}|\d+"),
-    "code": re.compile(r"[A-Za-z]{0,4}[-_]?\d+|[a-z]{2}[-_][A-Z]{2}"),
+    "source": re.compile(rf"{_ADDRESS}|{_NAME}*[./_:#\\-]{_NAME}*(?<!\.)"),
+    "page": re.compile(rf"{_ADDRESS}|[\w-]+(\.[\w-]+)+(/\S*)?|\w+_\w+"),
+    "code": re.compile("[a-z]{2}[-_][A-Z]{2}"),
 }
+_END_OF_SENTENCE = tuple(".!?:…。！？：")
 
 
 @lru_cache(10_000)
@@ -129,10 +134,13 @@ def is_part(key: str, value: object) -> bool:
     kind = kind_of_part(key)
     if kind is None or (isinstance(value, int | float) and kind != "option"):
         return False
-    if kind == "option" or (kind == "choices" and isinstance(value, list)):
+    if kind == "option":
         return True
+    if kind == "choices" and isinstance(value, list):  # an API's have more than texts
+        return any(not isinstance(item, dict) or any(texts_in(item)) for item in value)
     if kind == "choices" and isinstance(value, dict):  # of a request: `{"temperature": 0.2}`
-        return not (LETTERS | {"text"}).isdisjoint(map(str.lower, value))
+        found = set(map(str.lower, value))
+        return "text" in found or len(found & LETTERS) > 1
     if kind == "file":  # a text is its name
         value = [item for item in _as_list(value) if isinstance(item, dict)]
         kind = "source"
@@ -144,9 +152,22 @@ def _as_list(value: object) -> list:
 
 
 def is_beside_turns(key: str, value: object) -> bool:
-    """Whether a key of a row with turns holds text that the turns are about."""
-    found = words(key)
-    return is_part(key, value) and not _ABOUT_TURNS.issuperset(map(singular, found))
+    """Whether a key of a row with turns holds text that the turns are about. A few words are the
+    name of it, but not of options.
+    """
+    if not is_part(key, value) or _ABOUT_TURNS.issuperset(map(singular, words(key))):
+        return False
+    if kind_of_part(key) in ("option", "choices"):
+        return True
+    return not all(map(_is_title, texts_in(value)))
+
+
+def _is_title(text: str) -> bool:
+    """Whether a text is short enough for a name; Chinese has no spaces between words."""
+    text = text.strip()
+    longest = 60 if max(text, default="") < "\u2e80" else 12
+    is_short = len(text) <= longest and len(text.split()) <= 4
+    return is_short and not text.endswith(_END_OF_SENTENCE)
 
 
 def is_text_of_turn(key: str, value: object, is_answer: bool) -> bool:
@@ -170,9 +191,19 @@ def texts_in(value: object) -> Iterator[str]:
         for item in value:
             yield from texts_in(item)
     elif isinstance(value, dict):
-        for key, item in value.items():
-            if (words(key) or ("",))[-1] not in _ABOUT_TEXT:
-                yield from texts_in(item)
+        held = [item for key, item in value.items() if small(key) in _TEXT_ITSELF and item]
+        for item in held or _without_metadata(value):
+            yield from texts_in(item)
+
+
+def _without_metadata(value: dict) -> list:
+    return [item for key, item in value.items() if _last_word(key) not in _ABOUT_TEXT]
+
+
+@lru_cache(10_000)
+def _last_word(key: str) -> str:
+    """The last word that is no number."""
+    return next((word for word in reversed(words(key)) if not word.isdigit()), "")
 
 
 def _refers(text: str, kind: str) -> bool:
@@ -180,6 +211,10 @@ def _refers(text: str, kind: str) -> bool:
     text = text.strip()
     if text.lower() in ("true", "false", "n/a"):
         return True
-    if kind not in _NAMES or len(text) > 200 or not text.isascii():
+    if kind not in _NAMES or len(text) > 200:
+        return False
+    if _FILE_OR_ID.fullmatch(text):
+        return True
+    if not text.isascii():
         return False
     return to_word(text) is not None or _NAMES[kind].fullmatch(text) is not None

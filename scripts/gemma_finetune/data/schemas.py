@@ -21,8 +21,9 @@ from gemma_finetune.data.turn_list import (
     TURN_KEYS,
     as_turns,
     asks_again,
+    asks_in_python,
     begins_with,
-    is_python,
+    is_python_turns,
     is_turn_list,
     known_name,
     renamed,
@@ -161,11 +162,12 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     data = {key: row[key] for key in ("system", "split") if key in row}
     extra = {key: value for key, value in row.items() if key not in used and key not in data}
     for field, key in keys.items():
-        if is_python(row[key]):
-            raise Rejection("schema", f"{key} is a list{AS_PYTHON}")
         data[field] = row[key] if field == "history" else _column_text(key, row[key])
-    question = as_turns(data.get("instruction"))
-    answer = as_turns(data.get("output"), question)
+    question, answer = as_turns(data.get("instruction"), data.get("output"), keys)
+    if is_python_turns(question):
+        is_list = is_python_turns(answer) or is_turn_list(answer)
+        if is_list or keys["instruction"] == "prompt":
+            raise Rejection("schema", f"{keys['instruction']} is a list{AS_PYTHON}")
     if is_turn_list(question) or is_turn_list(answer):
         if "input" in data:
             extra[keys["input"]] = data.pop("input")
@@ -212,7 +214,7 @@ def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict)
     data = {key: value for key, value in data.items() if not _is_left_out(key, value)}
     for key in ("conversations", "messages"):
         if isinstance(data.get(key), list):
-            data[key] = [_tidy(turn) for turn in data[key]]
+            data[key] = [_tidy(turn) for turn in _with_parts(data[key])]
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -229,8 +231,8 @@ def _tidy(turn: Any) -> Any:
     """
     if isinstance(turn, dict) and any(map(_is_json, turn.values())):
         turn = _with_json_text(turn)
-    if isinstance(turn, dict) and any(map(_is_list_text, turn.values())):
-        turn = _with_parts(turn)
+    if isinstance(turn, dict) and any(map(_is_list_text, turn.values())) and asks_in_python(turn):
+        raise Rejection("schema", f"the text of a turn is a list{AS_PYTHON}")
     if not isinstance(turn, dict) or turn.keys() in _USUAL_TURNS:
         return turn
     tidy = {key: value for key, value in turn.items() if value is not None}
@@ -240,18 +242,28 @@ def _tidy(turn: Any) -> Any:
     return renamed(tidy, names, _CONTENT)
 
 
-def _with_parts(turn: dict) -> dict:
-    """The turn; content parts as JSON text, as tables have them, become parts. Results stay."""
-    if _is_of_calls(turn):
-        return turn
-    tidy = {}
-    for key, value in turn.items():
-        is_content = known_name(key, TURN_KEYS) in ("value", "content")
-        if is_content and is_python(value):
-            raise Rejection("schema", f"`{key}` of a turn is a list{AS_PYTHON}")
-        parts = unpacked(value) if is_content and _is_list_text(value) else None
-        tidy[key] = parts if _is_parts(parts) or _is_thought_out(parts) else value
-    return tidy
+def _with_parts(turns: list) -> list:
+    """The turns; if all texts are content parts as JSON text, as tables have them, these become
+    parts. Where only some are, that is what they say. Calls and their results stay.
+    """
+    result = []
+    for turn in turns:
+        if not isinstance(turn, dict):
+            return turns
+        key = None if _is_of_calls(turn) else _content_key(turn)
+        if key is not None:
+            parts = unpacked(turn[key]) if _is_list_text(turn[key]) else None
+            if not (_is_parts(parts) or _is_thought_out(parts)):
+                return turns
+            turn = turn | {key: parts}
+        result.append(turn)
+    return result
+
+
+def _content_key(turn: dict) -> str | None:
+    """The key of a turn's content, if it holds something."""
+    names = (key for key in turn if known_name(key, TURN_KEYS) in _CONTENT)
+    return next((key for key in names if not is_nothing(turn[key])), None)
 
 
 def _is_thought_out(value: Any) -> bool:
@@ -352,16 +364,19 @@ def texts(row: Row) -> list[str]:
     """The texts of a row that the model is shown, without those of calls."""
     found = [row.system]
     for turn in turns(row):
-        if isinstance(turn.content, list):
-            found += [part.text for part in turn.content]
-        else:
-            found.append(turn.content)
+        found += texts_of(turn)
     if isinstance(row, Alpaca):
         found += [row.instruction, row.input, row.output]
         for pair in row.history or []:
             found += pair
     if isinstance(row, ChatMLText):
         found.append(row.text)
+    return [text for text in found if text]
+
+
+def texts_of(turn: Turn) -> list[str]:
+    content = turn.content
+    found = [part.text for part in content] if isinstance(content, list) else [content]
     return [text for text in found if text]
 
 

@@ -14,8 +14,17 @@ TURN_KEYS = frozenset("from role value content name tool_calls tool_call_id".spl
 # Of turns in JSON text, which may also be data: `[{"from": "Berlin", "to": "Paris"}]`.
 _CHAT_ROLES = frozenset("user system developer assistant gpt model ai bot chatbot tool".split())
 _CHAT_TEXTS = frozenset(("content", "value", "tool_calls", "text", "parts"))
-# A list of turns or of content parts as Python prints it.
-_PYTHON = re.compile(r"\s*\[\{'(?:role|from|content|value|type|text)': .*\}\]\s*", re.DOTALL)
+# TRL's names of columns that hold turns.
+_PROMPT, _COMPLETIONS = "prompt", ("completion", "chosen")
+# A list of turns, or of content parts, as Python prints it.
+_PYTHON_TURNS = re.compile(
+    r"\s*\[\{'(?:role|from)': '(?:system|user|human|assistant|gpt|model|tool)', "
+    r"'(?:content|value)': .*\}\]\s*",
+    re.DOTALL,
+)
+_PYTHON_PARTS = re.compile(
+    r"\s*\[\{'type': '(?:text|image|thinking|reasoning|tool_use)', .*\}\]\s*", re.DOTALL
+)
 
 
 def is_turn_list(value: Any) -> bool:
@@ -37,27 +46,54 @@ def unpacked(text: str) -> Any:
         return text
 
 
-def is_python(text: Any) -> bool:
-    """Whether it is text of a list of turns, or of their parts, as Python prints it."""
-    return isinstance(text, str) and _PYTHON.fullmatch(text) is not None
+def is_python_turns(text: Any) -> bool:
+    """Whether it is text of a list of turns, as Python prints it."""
+    return isinstance(text, str) and _PYTHON_TURNS.fullmatch(text) is not None
 
 
-def as_turns(value: Any, before: Any = None) -> Any:
-    """A list of turns that is one object, or JSON text as in tables; other values as they are.
+def asks_in_python(turn: dict) -> bool:
+    """Whether the content of a question is a list of parts, as Python prints it."""
+    role, content = _said(turn)
+    is_text = role in ("user", "system") and isinstance(content, str)
+    return is_text and _PYTHON_PARTS.fullmatch(content) is not None
 
-    before: of an answer, the question. After a plain question, JSON text of turns is a list only if
-    these are the assistant's, or repeat the question: else it may be what was asked for.
+
+def as_turns(question: Any, answer: Any, keys: Mapping[str, str]) -> tuple[Any, Any]:
+    """Question and answer, each as a list of turns if it is one: a list, one object, or JSON text
+    as in tables.
+
+    JSON text may also be what the row is about. It is a list of turns if the other one is, too, if
+    the answer repeats the question, or under TRL's names. keys: {field: key}.
     """
+    asked, said = _listed(question), _listed(answer)
+    if is_turn_list(asked) and is_turn_list(said):
+        return asked, said
+
+    is_prompt = keys.get("instruction") == _PROMPT and _ends_with_question(asked)
+    if isinstance(question, str) and not is_prompt:
+        asked = question
+    is_completion = keys.get("output") in _COMPLETIONS and _begins_with_answer(said)
+    if isinstance(answer, str) and not (is_completion or begins_with(said, asked)):
+        said = answer
+    return asked, said
+
+
+def _listed(value: Any) -> Any:
+    """A list of turns that is one object, or JSON text of a chat; other values as they are."""
     if isinstance(value, dict):
         return [value] if is_turn_list([value]) else value
-    if not isinstance(value, str):
+    turns = unpacked(value) if isinstance(value, str) else value
+    if turns is value or not is_turn_list(turns):
         return value
-    turns = unpacked(value)
-    if not is_turn_list(turns):
-        return value
-    is_question = _said(turns[0])[0] in ("user", "system")
-    is_text = isinstance(before, str) and is_question and not begins_with(turns, before)
-    return turns if all(map(_is_of_a_chat, turns)) and not is_text else value
+    return turns if all(map(_is_of_a_chat, turns)) else value
+
+
+def _ends_with_question(turns: Any) -> bool:
+    return is_turn_list(turns) and _said(turns[-1])[0] in ("user", "tool")
+
+
+def _begins_with_answer(turns: Any) -> bool:
+    return is_turn_list(turns) and _said(turns[0])[0] not in ("user", "system")
 
 
 def _is_of_a_chat(turn: dict) -> bool:
