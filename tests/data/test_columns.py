@@ -127,12 +127,19 @@ def test_content_parts_as_json_text():
     assert rejected(row([image, hi], [hel]))[0] == "non_text_part"
 
 
-def test_content_parts_of_some_turns_alone_are_what_they_say():
+def test_content_parts_of_an_answer_alone_are_what_it_says():
     blocks = '[{"type":"text","text":"Hello"},{"type":"text","text":"World"}]'
     for row in ({"messages": [USER, ANSWER | {"content": blocks}]},
                 {"prompt": [USER], "completion": [ANSWER | {"content": blocks}]}):  # fmt: skip
         assert checked(row).turns == [TURNS[0], ("gpt", blocks)]
-    assert checked({"messages": [USER | {"content": blocks}, ANSWER]}).turns[0][1] == blocks
+
+
+def test_a_question_in_content_parts_as_json_text_may_have_a_plain_answer():
+    parts = [{"type": "text", "text": "Hi"}]
+    assert checked({"messages": [USER | {"content": json.dumps(parts)}, ANSWER]}).turns == TURNS
+    image = [{"type": "image_url", "image_url": {"url": "a"}}, *parts]
+    found = rejected({"messages": [USER | {"content": json.dumps(image)}, ANSWER]})
+    assert found[0] == "non_text_part"
 
 
 @pytest.mark.parametrize("text", [

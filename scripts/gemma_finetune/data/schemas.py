@@ -20,6 +20,7 @@ from gemma_finetune.data.split import canonical_split
 from gemma_finetune.data.turn_list import (
     TURN_KEYS,
     as_turns,
+    asks,
     asks_again,
     asks_in_python,
     begins_with,
@@ -243,21 +244,31 @@ def _tidy(turn: Any) -> Any:
 
 
 def _with_parts(turns: list) -> list:
-    """The turns; if all texts are content parts as JSON text, as tables have them, these become
-    parts. Where only some are, that is what they say. Calls and their results stay.
+    """The turns; content parts as JSON text, as tables have them, become parts. In an answer they
+    do if all texts of the row are so written: else it may be what was asked for. Calls and their
+    results stay.
     """
-    result = []
-    for turn in turns:
-        if not isinstance(turn, dict):
-            return turns
-        key = None if _is_of_calls(turn) else _content_key(turn)
-        if key is not None:
-            parts = unpacked(turn[key]) if _is_list_text(turn[key]) else None
-            if not (_is_parts(parts) or _is_thought_out(parts)):
-                return turns
-            turn = turn | {key: parts}
-        result.append(turn)
-    return result
+    texts = (value for turn in turns if isinstance(turn, dict) for value in turn.values())
+    if not any(map(_is_list_text, texts)):
+        return turns
+    keys = [
+        _content_key(turn) if isinstance(turn, dict) and not _is_of_calls(turn) else None
+        for turn in turns
+    ]
+    parts = [
+        None if key is None else _parts_in(turn[key]) for turn, key in zip(turns, keys, strict=True)
+    ]
+    everywhere = all(found for key, found in zip(keys, parts, strict=True) if key is not None)
+    return [
+        turn | {key: found} if found and (everywhere or asks(turn)) else turn
+        for turn, key, found in zip(turns, keys, parts, strict=True)
+    ]
+
+
+def _parts_in(text: Any) -> list | None:
+    """The content parts that JSON text holds, or None."""
+    parts = unpacked(text) if _is_list_text(text) else None
+    return parts if _is_parts(parts) or _is_thought_out(parts) else None
 
 
 def _content_key(turn: dict) -> str | None:

@@ -53,9 +53,14 @@ def is_python_turns(text: Any) -> bool:
 
 def asks_in_python(turn: dict) -> bool:
     """Whether the content of a question is a list of parts, as Python prints it."""
-    role, content = _said(turn)
-    is_text = role in ("user", "system") and isinstance(content, str)
+    _, content = _said(turn)
+    is_text = isinstance(content, str) and asks(turn)
     return is_text and _PYTHON_PARTS.fullmatch(content) is not None
+
+
+def asks(turn: dict) -> bool:
+    """Whether a raw turn is a question or a system text."""
+    return _said(turn)[0] in ("user", "system")
 
 
 def as_turns(question: Any, answer: Any, keys: Mapping[str, str]) -> tuple[Any, Any]:
