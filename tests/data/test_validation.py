@@ -1,6 +1,8 @@
 """Whatever is wrong with a row, it ends as a rejection with a reason, never as a crash."""
 
 import json
+import subprocess
+import sys
 
 import orjson
 import pytest
@@ -11,6 +13,7 @@ from gemma_finetune.data.converter import content_id
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import REPAIRS
 from gemma_finetune.data.validation import check, check_rows, convert_lines
+from imports import ROOT
 
 GOOD = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
 
@@ -107,6 +110,20 @@ def test_messages_stay_short_whatever_the_row_holds():
         turns([{"type": long}]),
     ):
         assert len(reason(data)[1]) < 500
+
+
+@pytest.mark.parametrize("deep", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_a_deep_row_is_rejected_whatever_a_library_made_of_the_recursion_limit(deep):
+    """litert_converter raises it to 100,000; Python's own parser then overflows the stack."""
+    code = (
+        f"import sys; sys.path.append({str(ROOT / 'scripts')!r}); sys.setrecursionlimit(200_000)\n"
+        "from gemma_finetune.data import row_json\n"
+        "try: row_json.parse_row(sys.stdin.buffer.read(), 'auto')\n"
+        "except row_json.Rejection as error: print(error.message)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=deep, capture_output=True, timeout=120)
+    assert done.stdout == b"is nested more than 1,024 levels deep\n", done.stderr[-2000:]
 
 
 def test_a_row_of_50_mb_is_rejected_unread():

@@ -55,6 +55,14 @@ def test_a_user_turn_is_never_supervised(tokenizer):
     assert not any(supervised)
 
 
+def test_a_piece_that_is_not_utf_8_is_refused(tokenizer_path, tmp_path):
+    """SentencePiece loads it, and fails at the first text."""
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(tokenizer_path.read_bytes().replace("\u2581the".encode(), b"\xff\x96\x81the"))
+    with pytest.raises(UserError, match="tokenizer.model: damaged, a piece is not UTF-8; run"):
+        GemmaTokenizer(path)
+
+
 def test_a_foreign_file_is_refused_by_name(tmp_path):
     path = tmp_path / "tokenizer.model"
     path.write_bytes(b"not a model")

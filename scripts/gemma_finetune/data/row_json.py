@@ -103,6 +103,8 @@ def _explain_json(data: bytes, error: orjson.JSONDecodeError) -> str:
     def refuse(name: str) -> None:
         raise Rejection("invalid_json", name)
 
+    if "depth limit" in str(error):  # Python's own parser may overflow the stack here
+        return "is nested more than 1,024 levels deep"
     if not_utf8 := _explain_bytes(data):
         return not_utf8
     if b"NaN" in data or b"Infinity" in data:

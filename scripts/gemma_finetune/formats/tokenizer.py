@@ -104,6 +104,10 @@ class GemmaTokenizer:
                 "run `dvc repro base`"
             )
         self.vocabulary_size = self._processor.GetPieceSize()
+        try:
+            self.pieces()
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: damaged, a piece is not UTF-8; run `dvc repro base`")
         self.pad = self._id(PAD, path)
         self.eos = self._id(EOS, path)
         self.bos = self._id(BOS, path)
