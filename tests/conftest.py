@@ -286,7 +286,7 @@ def reproduced(clone):
     """The clone after one run of every stage, with smaller settings, and what that printed."""
     changes = [part for key, value in SMALLER.items() for part in ("-S", f"{key}={value}")]
     with mock.patch.dict(os.environ, SECRETS):
-        return clone, run(clone, "dvc", "exp", "run", *changes)
+        return clone, run(clone, "dvc", "exp", "run", *changes, seconds=1500)
 
 
 @pytest.fixture(scope="session")
