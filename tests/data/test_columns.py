@@ -416,11 +416,21 @@ def test_json_as_text_is_text(text):
     assert checked({"query": text, "response": "A"}).turns == [("human", text), ("gpt", "A")]
 
 
+@pytest.mark.parametrize("said", ["nano", "None of it", "No input?", "none", "n"])
+def test_an_input_that_only_begins_like_an_empty_one_is_text(said):
+    row = {"instruction": "Hi", "input": said, "output": "x"}
+    assert checked(row).turns[0] == ("human", f"Hi\n\n{said}")
+
+
 @pytest.mark.parametrize("row", [
     {"instruction": "Hi", "input": "null", "output": "null"},
     {"question": "Hi", "context": " null", "answer": "null"},
     {"instruction": "Hi", "input": "null", "context": "null", "response": "null"},
     {"text": "Hi", "label": "null", "input": "null"},
+    {"instruction": "Hi", "input": "nan", "output": "null", "system": "None"},
+    {"instruction": "Hi", "input": "<noinput>", "output": "null", "system_prompt": "nan"},
+    {"prompt": "Hi", "input": "No input", "context": "None", "response": "null"},
+    {"instruction": "Hi", "input": "N/A", "context": "NaN", "output": "null"},
 ])  # fmt: skip
 def test_null_as_text_is_an_empty_input(row):
     assert checked(row).turns == [("human", "Hi"), ("gpt", "null")]

@@ -351,7 +351,7 @@ def _full_keys(part: dict) -> set[str]:
 
 def _is_left_out(key: str, value: Any) -> bool:
     """Whether an optional key holds nothing, as in tables of several sources."""
-    return key in OPTIONAL and is_nothing(value)
+    return key in OPTIONAL and (is_nothing(value) or (key == "system" and is_missing_input(value)))
 
 
 def _detected(row: dict) -> str | None:
