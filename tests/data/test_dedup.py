@@ -67,6 +67,7 @@ def test_a_text_without_its_marks_is_a_copy(marks):
     bare = said.translate(dict.fromkeys(map(ord, marks)))
     assert twins([f"{said} | Yes, I see.", f"{bare.lower()} | Yes I see"]) == ([-1, 0], [1.0, 1.0])
     assert twins(["好，我去。你呢？ | 好！", "好我去你呢 | 好"])[0] == [-1, 0]
+    assert twins(["Cook می\u200cروم | Yes", "\ufeffcook میروم | Y\u200bes"])[0] == [1, -1]
     assert twins(["a | ?!", "a | ..."])[0] == [-1, -1]  # marks are all that was said
 
 

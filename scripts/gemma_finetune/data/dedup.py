@@ -25,7 +25,7 @@ from gemma_finetune.data.shared_text import (
     load_shared_text,
     split_sentences,
 )
-from gemma_finetune.data.shingles import turn_text
+from gemma_finetune.data.shingles import UNSEEN, turn_text
 from gemma_finetune.data.tool_rows import to_json
 from gemma_finetune.data.twin_index import TwinIndex
 
@@ -33,7 +33,7 @@ from gemma_finetune.data.twin_index import TwinIndex
 PRIORITY = {"test": 0, "validation": 1, "train": 2}
 UNNAMED = len(PRIORITY)
 _ASCII_MARKS = re.compile(r"[.,;:!?]+(?!\S)")
-_MARKS = re.compile(rf"{_ASCII_MARKS.pattern}|[。，、；：！？।؟؛]+")  # takes twice the time
+_MARKS = re.compile(rf"{_ASCII_MARKS.pattern}|[。，、；：！？।؟؛{UNSEEN}]+")  # takes twice the time
 
 
 class Features(NamedTuple):
@@ -93,8 +93,9 @@ def _folded(conversation: dict, with_system: bool) -> list[tuple[str, bool, str]
 
 
 def _hash(turns: list[tuple[str, bool, str]]) -> int:
-    """A hash of folded turns, without the marks after words. Shingles end at such a mark, so a text
-    that lost all of them, as speech that was written down, has too few of its shingles left.
+    """A hash of folded turns, without marks after words and characters unseen. Shingles end at such
+    a mark, so a text that lost all of them, as speech that was written down, has too few of its
+    shingles left.
     """
     bare = []
     for *who, said in turns:
