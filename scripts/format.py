@@ -187,7 +187,8 @@ def too_long_rows(
     tokens = facts["tokens"]
     examples = [f"{where(row)}: {row['tokens']} tokens" for row in overlong[:SHOWN]]
     shown = "".join(f"\n  {example}" for example in examples)
-    found = f"{len(overlong):,} of {len(tokens):,} rows are over train.sequence_length = {limit}"
+    count = f"{len(overlong):,} of {len(tokens):,}" + (" pieces of" * (config.overlong == "split"))
+    found = f"{count} rows are over train.sequence_length = {limit}"
     advice = "raise train.sequence_length"
     if overlong:
         advice += (

@@ -335,7 +335,21 @@ def test_named_columns_that_occur_are_counted():
     ({"question": "a", "answer": {"text": "b"}}, "schema", "; write it as text"),
     ({"conversations": ["Hi", "Hello"]}, "schema",
      "conversations.0: input should be a turn, an object with `role` and `content`; found 'Hi'"),
-    ({"text": "Great", "sentiment": "positive"}, "unknown_format", "this looks like plain text"),
+    ({"text": "Great", "sentiment": "positive"}, "unknown_format",
+     "this looks like plain text; if another column holds its answer, name the columns"),
+    ({"text": "### Human: Hi"}, "schema", "write the turns as `messages`"),
+    ({"chat_messages": [{"sender": "human", "text": "Hi"}]}, "unknown_format",
+     "`chat_messages` is a list of objects; of a conversation, write it as `messages`"),
+    ({"messages": [{"type": "human", "content": "Hi"}]}, "schema",
+     "messages.0: a turn needs `role` and `content`; found"),
+    ({"messages": [{"role": "user", "text": "Hi"}, ANSWER]}, "empty_turn",
+     "turn 1 (user) has no text, but `text`; write it as `content`"),
+    ({"question": "a", "answer": "#NAME?"}, "schema", "answer: holds '#NAME?', an error of Excel"),
+    ({"instruction": "a", "input": "#REF!", "output": "b"}, "schema", "input: holds '#REF!'"),
+    ({"prompt": [USER], "completion": [ANSWER], "documents": ["The tower is 324 m tall."]},
+     "lost_text", "write it into the question; with `user` and `assistant` in data.columns"),
+    ({"prompt": [USER], "completion": [ANSWER], "response": "x"}, "ambiguous",
+     "keep one of them, or name those to read in data.columns"),
     ({"prompt": "a", "question": "b", "answer": "c"}, "ambiguous", "has `question`"),
     ({"instruction": "a", "output": "b", "response": "c"}, "ambiguous", "has `response`"),
     ({"question": "a", "input": "b", "context": "c", "answer": "d"}, "ambiguous", "has `context`"),
@@ -416,11 +430,21 @@ def test_json_as_text_is_text(text):
     assert checked({"query": text, "response": "A"}).turns == [("human", text), ("gpt", "A")]
 
 
+@pytest.mark.parametrize("said", ["nano", "None of it", "No input?", "none", "n"])
+def test_an_input_that_only_begins_like_an_empty_one_is_text(said):
+    row = {"instruction": "Hi", "input": said, "output": "x"}
+    assert checked(row).turns[0] == ("human", f"Hi\n\n{said}")
+
+
 @pytest.mark.parametrize("row", [
     {"instruction": "Hi", "input": "null", "output": "null"},
     {"question": "Hi", "context": " null", "answer": "null"},
     {"instruction": "Hi", "input": "null", "context": "null", "response": "null"},
     {"text": "Hi", "label": "null", "input": "null"},
+    {"instruction": "Hi", "input": "nan", "output": "null", "system": "None"},
+    {"instruction": "Hi", "input": "<noinput>", "output": "null", "system_prompt": "nan"},
+    {"prompt": "Hi", "input": "No input", "context": "None", "response": "null"},
+    {"instruction": "Hi", "input": "N/A", "context": "NaN", "output": "null"},
 ])  # fmt: skip
 def test_null_as_text_is_an_empty_input(row):
     assert checked(row).turns == [("human", "Hi"), ("gpt", "null")]

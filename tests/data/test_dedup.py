@@ -60,6 +60,17 @@ def test_of_equal_texts_the_first_stays():
     assert twins(["good night", "x", "Good  night", "good night"]) == ([-1, -1, 0, 0], [1.0] * 4)
 
 
+@pytest.mark.parametrize("marks", [".,", ".", ","])
+def test_a_text_without_its_marks_is_a_copy(marks):
+    """As speech that was written down: without full stops it is one long sentence."""
+    said = "We met, as planned. It rained. All came, but Ada. The plan was read. We agreed."
+    bare = said.translate(dict.fromkeys(map(ord, marks)))
+    assert twins([f"{said} | Yes, I see.", f"{bare.lower()} | Yes I see"]) == ([-1, 0], [1.0, 1.0])
+    assert twins(["好，我去。你呢？ | 好！", "好我去你呢 | 好"])[0] == [-1, 0]
+    assert twins(["Cook می\u200cروم | Yes", "\ufeffcook میروم | Y\u200bes"])[0] == [1, -1]
+    assert twins(["a | ?!", "a | ..."])[0] == [-1, -1]  # marks are all that was said
+
+
 def test_of_near_twins_the_longest_stays():
     assert twins([LONG, f"{LONG} more", LONG.upper()]) == ([1, -1, 1], [0.99, 1.0, 0.99])
 

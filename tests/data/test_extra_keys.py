@@ -75,7 +75,8 @@ def test_a_mask_of_a_question_is_counted():
 
 def test_a_row_that_is_trained_on_may_say_so():
     said = {"weight": 1, "train": "true", "label": True, "Keep": True, "deleted": False,
-            "status": "submitted", "is_correct": "yes", "training": ""}  # fmt: skip
+            "status": "submitted", "is_correct": "yes", "training": "",
+            "quality.responses.status": ["submitted", "discarded"], "delete": False}  # fmt: skip
     assert check(**said) == said.keys() - {"training"}
 
 
@@ -136,6 +137,10 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"was_cancelled": "True"}, "untrained", "has `was_cancelled`"),
         ({"accepted": "no"}, "untrained", "has `accepted` 'no'"),
         ({"response_status": "rejected"}, "untrained", "has `response_status`"),
+        ({"review_status": "rejected"}, "untrained", "has `review_status`"),
+        ({"quality.responses.status": ["discarded"]}, "untrained", "people set it aside"),
+        ({"do_not_use": True}, "untrained", "has `do_not_use`"),
+        ({"gpt": {"edited_response": "Hello!"}}, "preference", "turn 2 has `edited_response`"),
         ({"skip": True}, "untrained", "has `skip` True"),
         ({"gpt": {"approved": False}}, "untrained", r"turn 2 \(assistant\) has `approved`"),
         ({"isDeleted": True}, "untrained", "has `isDeleted` True"),

@@ -191,7 +191,7 @@ def test_what_is_not_data_is_left_out_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("a.xlsx", "not a kind of file"),
+    ("a.xlsx", "a spreadsheet; save its table as CSV"),
     ("a.pkl", "not a kind of file"),
     ("part-00000", "not a kind of file"),
     ("a.gz", "not a kind of file"),
@@ -242,8 +242,11 @@ def test_one_file_may_be_named(tmp_path):
 def test_no_file_and_a_file_of_another_kind_are_errors(tmp_path):
     with pytest.raises(UserError, match="no data file"):
         find_files(str(tmp_path))
-    (tmp_path / "table.xlsx").touch()
-    with pytest.raises(UserError, match=r"table.xlsx: not a kind of file"):
+    (tmp_path / "chats.yaml").touch()
+    with pytest.raises(UserError, match=r"no data file in .* but .*chats.yaml; put"):
+        find_files(str(tmp_path))
+    (tmp_path / "table.pkl").touch()
+    with pytest.raises(UserError, match=r"table.pkl: not a kind of file"):
         find_files(str(tmp_path))
 
 

@@ -71,6 +71,23 @@ def test_a_measured_loss_of_a_row_is_no_flag():
     assert wants_training({"loss": 0.0}) is False  # of a turn: 0 as a table has it
 
 
+@pytest.mark.parametrize("extra", [
+    {"mask_history": True}, {"train_on_last_turn_only": "true"}, {"last_turn_only": True},
+    {"only_last_turn_loss": True}, {"trainable_turns": "last"}, {"loss_on": "last_turn"},
+])  # fmt: skip
+def test_a_row_of_which_the_last_answer_alone_is_trained_on_is_refused(extra):
+    with pytest.raises(Rejection, match="write `weight` 0 or 1 into each turn"):
+        refuse_untrained_row(extra)
+
+
+def test_a_row_about_its_last_turn_says_nothing():
+    for extra in (
+        {"mask_history": False}, {"train_on_history": True}, {"last_turn": True},
+        {"last_trained": "2024-01-02"}, {"final_loss": 0.2}, {"history": "none"},
+    ):  # fmt: skip
+        refuse_untrained_row(extra)
+
+
 def test_training_on_questions_is_refused():
     with pytest.raises(Rejection, match="only answers are trained on"):
         refuse_untrained_row({"train_on_prompt": True})

@@ -119,13 +119,14 @@ def test_all_that_is_lost_is_held_against_one_limit(params, limit, stage, lost, 
     assert advice.endswith("; or raise data.max_lost_fraction, if these rows may go")
 
 
-def test_a_row_with_several_long_pieces_is_lost_once(params):
+def test_a_row_with_several_long_pieces_is_lost_once(params, capsys):
     params({"data.overlong": "split", "data.max_lost_fraction": 0.5})
     long = [("human", "light " * 300), ("gpt", "on")]
     short = [("human", "Hi"), ("gpt", "Hello")]
     write_raw([conversation(1, "train"), canonical(long + short + long, "train", {})])
     run()
     assert len(read("data/formatted/overlong.jsonl")) == 2
+    assert "2 of 4 pieces of rows are over" in capsys.readouterr().out
     params({"data.overlong": "split", "data.max_lost_fraction": 0.4})
     with pytest.raises(UserError, match=r"1 of 2 rows are lost \(50.0%: 1 over train"):
         run("format")

@@ -9,6 +9,7 @@ from gemma_finetune.data.preferences import is_disliked, is_second_answer
     "chosen", "Rejected", "chosen_response", "rejectedResponses", "response_rejected", "response_b",
     "responseB", "response_2", "output2", "second_response", "bad_output", "worse_answer",
     "non_preferred_output", "wrong_answer", "losing_completion", "unchosen", "chosen_messages",
+    "corrected_response", "edited-answer", "conversation_b",
 ])  # fmt: skip
 def test_a_second_answer(key):
     assert is_second_answer(key, "A cat") and is_second_answer(key, ["a"])
@@ -18,6 +19,7 @@ def test_a_second_answer(key):
 @pytest.mark.parametrize("key", [
     "response", "chosen_model", "chosen_rating", "better_response_id", "preferred_language",
     "response_model", "correct_answer", "reference_answer", "answers", "bad_words", "text_b",
+    "conversation_id", "edited_by",
 ])  # fmt: skip
 def test_no_second_answer(key):
     assert not is_second_answer(key, "a b")
@@ -28,6 +30,8 @@ def test_no_second_answer(key):
     {"is_preferred": False}, {"thumbs_down": True}, {"thumbsUp": False}, {"kto_label": 0},
     {"rejected": True}, {"is_rejected": 1}, {"disliked": "yes"}, {"feedback": "Thumbs down"},
     {"bad": True}, {"chosen": False}, {"upvote": False}, {"label": "undesirable"},
+    {"thumbs": "down"}, {"rating": -1}, {"feedback": "👎"}, {"like": False}, {"dislike": True},
+    {"feedback": {"rating": "thumbsDown", "text": "Wrong."}}, {"vote": "down"},
 ])  # fmt: skip
 def test_an_answer_that_people_did_not_like(extra):
     assert all(is_disliked(key, value) for key, value in extra.items())
@@ -37,6 +41,7 @@ def test_an_answer_that_people_did_not_like(extra):
     {"preference": "vegetarian"}, {"preference": 1}, {"desired": True}, {"thumbs_up": 0},
     {"feedback": "Nice"}, {"rating": 0}, {"rejected": False}, {"rejection_reason": "rejected"},
     {"status": "rejected"}, {"desired_outcome": "no"}, {"bad_words": True}, {"label": "greeting"},
+    {"thumbs": "up"}, {"label": -1}, {"likes": 0}, {"feedback": {"rating": 1}}, {"score": -1},
 ])  # fmt: skip
 def test_no_dislike(extra):
     assert not any(is_disliked(key, value) for key, value in extra.items())

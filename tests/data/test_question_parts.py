@@ -13,7 +13,8 @@ TEXT = "The tower is tall."
     "retrievedPassages source_documents supporting_facts search_results text_b text2 sentence_a "
     "text_pair passage_1 document_text article_body source_text email_body code_snippet "
     "table_schema question_text previous_turns chat_history pastMessages conversation_context "
-    "background_info page_content choices option_a opb distractor1"
+    "background_info page_content choices option_a opb distractor1 "
+    "question_body starter_code prompt_2 question2"
 ).split())  # fmt: skip
 def test_a_part_of_a_question(key):
     assert is_part(key, TEXT) and is_part(key, [TEXT, "b"]) and is_part(key, [{"text": TEXT}])
@@ -23,7 +24,7 @@ def test_a_part_of_a_question(key):
     "document_id context_length context_type article_url doc_type text_length input_lang "
     "source sources user_name user_email original_question question_type choice option "
     "has_context negative_ctxs answer_text output_text label_text language_code reference "
-    "message turn_id history_length chunk_size conversation_id summary"
+    "message turn_id history_length chunk_size conversation_id summary prompt_id question_no"
 ).split())  # fmt: skip
 def test_no_part_of_a_question(key):
     assert not is_part(key, TEXT)

@@ -22,6 +22,12 @@ GOOD = [(H, "Hi"), (G, "Hello")]
         ([*GOOD, (H, "Bye")], GOOD, ["drop_trailing_user"]),
         ([*GOOD, (H, "a "), (H, "b")], GOOD, ["trim", "merge_turns", "drop_trailing_user"]),
         ([(H, "a\r\nb\rc"), (G, "x")], [(H, "a\nb\nc"), (G, "x")], ["line_breaks"]),
+        (
+            [(H, "a_x000D_\nb"), (G, "_x000D_\r\nx")],
+            [(H, "a\nb"), (G, "x")],
+            ["line_breaks", "trim"],
+        ),
+        ([(H, "What is _x000D_?"), (G, "x")], [(H, "What is _x000D_?"), (G, "x")], []),
         ([(H, "Hi\r\n"), (G, "Hello")], GOOD, ["line_breaks", "trim"]),
         ([(S, "a"), (S, "b"), *GOOD], [(S, "a\n\nb"), *GOOD], ["join_system"]),
         ([(S, "a"), (S, "a"), *GOOD], [(S, "a"), *GOOD], ["join_system"]),

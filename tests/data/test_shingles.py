@@ -23,6 +23,7 @@ def alike(a, b):
     ('{"room": "kitchen", "on": true}', "{'room': 'kitchen', 'on': true,}"),
     ("\uff34urn on the light", "Turn on the light"),
     ("Don't do that now.", "don\u2019t do that now"),
+    ("\ufeffI \u2764 the\u200b sea", "I \u2764\ufe0f the sea"),
 ])  # fmt: skip
 def test_case_width_and_punctuation_do_not_count(a, b):
     assert alike(a, b) == 1

@@ -319,6 +319,8 @@ def test_other_names_have_no_note(params, capsys, name):
         ("is_test", [False, True], True),
         ("partition", ["train", "north"], False),
         ("topic", ["a", "b"], False),
+        ("metadata", [{"split": "test", "n": 1}, {"split": "Train"}], True),
+        ("metadata", [{"split": "test"}, {"place": ["test"]}], False),
         ("in_test_set", [True, False], True),
         ("is_good", [True, False], False),
         ("is_valid", [True, True], False),

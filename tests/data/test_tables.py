@@ -87,6 +87,12 @@ def test_code_with_tabs_in_a_cell_of_tsv_is_text(read_content):
     assert values(read_content(written.getvalue(), "a.tsv")) == [{"q": "Write Go", "a": code}]
 
 
+def test_a_line_before_the_header_is_named(read_content):
+    _, (_, _, record) = read_content("# Export\nprompt,completion\nHi,Hello\n", "a.csv")
+    with pytest.raises(Rejection, match="remove the lines before the header"):
+        parse_row(json.dumps(record).encode(), "auto")
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

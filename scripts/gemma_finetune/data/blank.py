@@ -24,9 +24,15 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and is_blank(value))
 
 
+# What programs write for no value, and people for no input in Alpaca's files.
+_NO_INPUT = re.compile(r"null|nan|NaN|None|N/A|<?[Nn]o ?input>?")
+
+
 def is_missing_input(value: object) -> bool:
     """As `is_missing`. An input is optional, so `"null"` is an empty cell of a table, too."""
-    return is_missing(value) or (isinstance(value, str) and value.strip() == "null")
+    if not isinstance(value, str):
+        return value is None
+    return is_blank(value) or _NO_INPUT.fullmatch(value.strip()) is not None
 
 
 def is_nothing(value: object) -> bool:

@@ -133,7 +133,7 @@ def _turn(turn: schemas.Turn, where: str, rule: str) -> Turns:
         content = "null"
     if content is None and role not in ANSWERS:
         has = ", ".join(f"`{key}`"[:40] for key in turn.model_extra or {})
-        found = f", but {has}" if has else ""
+        found = f", but {has}; write it as `content`" if has else ""
         raise Rejection("empty_turn", f"{where} ({turn.role}) has no text{found}")
     text = content or ""
     if not isinstance(text, str):
@@ -158,7 +158,7 @@ def _refuse_text_elsewhere(turn: schemas.Turn, role: str, where: str) -> None:
             raise Rejection(
                 "empty_turn",
                 f"{where} ({turn.role:.40}) has no text, but `{key:.40}`; "
-                "write it under the key of the other texts",
+                "write it as `content` (or `value`, as the other texts)",
             )
 
 
@@ -224,6 +224,12 @@ def _im_turns(text: str) -> Turns:
         turns.append((role, found[2]))
         number += role != "system"
         end = found.end()
+    if not turns:
+        raise Rejection(
+            "schema",
+            f"text: is not `<|im_start|>` text, but {text.strip()[:40]!r}; of text in another "
+            "template, write the turns as `messages` with `role` and `content`",
+        )
     if end != len(text):
         raise Rejection(
             "schema",

@@ -6,6 +6,7 @@ as the threshold. No two rows that stay are twins.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,21 +25,23 @@ from gemma_finetune.data.shared_text import (
     load_shared_text,
     split_sentences,
 )
-from gemma_finetune.data.shingles import turn_text
+from gemma_finetune.data.shingles import UNSEEN, turn_text
 from gemma_finetune.data.tool_rows import to_json
 from gemma_finetune.data.twin_index import TwinIndex
 
 # A row that names test is removed only because of another row that names test.
 PRIORITY = {"test": 0, "validation": 1, "train": 2}
 UNNAMED = len(PRIORITY)
+_ASCII_MARKS = re.compile(r"[.,;:!?]+(?!\S)")
+_MARKS = re.compile(rf"{_ASCII_MARKS.pattern}|[。，、；：！？।؟؛{UNSEEN}]+")  # takes twice the time
 
 
 class Features(NamedTuple):
     """What is kept in memory of each row: 29 bytes, and 8 for each band."""
 
     exact: np.ndarray  # uint64 (rows,): the id, a hash of the content
-    # uint64 (rows,): hash of the turns without case, white space collapsed; and of the system text
-    # unless it is left out (shared_text.py)
+    # uint64 (rows,): hash of the turns without case and marks, white space collapsed; and of the
+    # system text unless it is left out (shared_text.py)
     folded: np.ndarray
     bands: np.ndarray  # uint64 (rows, bands): MinHash band keys
     length: np.ndarray  # int32 (rows,): characters
@@ -90,7 +93,15 @@ def _folded(conversation: dict, with_system: bool) -> list[tuple[str, bool, str]
 
 
 def _hash(turns: list[tuple[str, bool, str]]) -> int:
-    digest = hashlib.blake2b(repr(turns).encode(), digest_size=8)
+    """A hash of folded turns, without marks after words and characters unseen. Shingles end at such
+    a mark, so a text that lost all of them, as speech that was written down, has too few of its
+    shingles left.
+    """
+    bare = []
+    for *who, said in turns:
+        marks = _ASCII_MARKS if said.isascii() else _MARKS
+        bare.append((*who, marks.sub("", said) or said))
+    digest = hashlib.blake2b(repr(bare).encode(), digest_size=8)
     return int.from_bytes(digest.digest(), "little")
 
 
@@ -103,7 +114,7 @@ def find_twins(
     have a twin.
 
     Returns int64 (rows,), the row of the twin or -1 where the row stays, and float64 (rows,), the
-    similarity of the two (`evidence_similarity`), 1 where they differ in case and space alone.
+    similarity of the two (`evidence_similarity`), 1 where they differ in case, space and marks.
     """
     # Of twins, the first in this order stays. Below, rows are known by their place in the order.
     order = np.lexsort((-index.length, index.priority))

@@ -126,7 +126,8 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
         return
     part = key == columns.get("input") or _is_part(row, key, value)
     is_lost = part or _is_system_text(row, key, value)
-    rest = f", or name {_LEAVES_OUT}" if schemas.turns(row) else ""
+    has_columns = isinstance(row, schemas.Alpaca | schemas.ChatPair)
+    rest = f", or name {_LEAVES_OUT}" if schemas.turns(row) and not has_columns else ""
     is_known = name in TEXT_KEYS or holds_system(key, value)
     is_column = is_known and not _is_metadata(row, name, value)
     if not (is_lost or is_column or is_turn_list(value)) or _repeats(row, value, in_pieces=part):
@@ -138,10 +139,9 @@ def _check_text(row: schemas.Row, key: str, name: str, value: object, columns: C
             f"keep one of them{rest or ', or name those to read in data.columns'}",
         )
     place, field = ("question", "input") if part else ("system text", "system")
-    has_columns = isinstance(row, schemas.Alpaca)
     is_one = isinstance(value, str) and not _is_one_of_several(key)
     hint = ""
-    if is_one and (has_columns or field == "system"):
+    if is_one and (isinstance(row, schemas.Alpaca) or field == "system"):
         hint = f", or name it as `{field}` in data.columns"
     if has_columns:
         rest = "; with `user` and `assistant` in data.columns, columns not named there are left out"

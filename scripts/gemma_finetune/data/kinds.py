@@ -30,6 +30,10 @@ _NOT_DATA_NAMES = re.compile(
     r".*~|#.*#|~\$.*|cache-[0-9a-f]+(_\d+_of_\d+)?\.arrow"
     r"|_(success|metadata|common_metadata|committed_.*|started_.*)"
 )
+# Kinds that programs can save in another way.
+_SAVE_AS = dict.fromkeys(
+    (".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), "a spreadsheet; save its table as CSV (UTF-8)"
+)
 _UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".download", ".icloud")
 
 
@@ -59,6 +63,8 @@ def why_unreadable(path: PurePath) -> str | None:
         return None
     if path.suffix.lower() in _UNFINISHED:
         return "a download that is not finished; finish it, or remove the file"
+    if what := _SAVE_AS.get(path.suffix.lower()):
+        return what
     return (
         f"not a kind of file that can be read ({', '.join(SUFFIXES)}, each also with "
         f"{', '.join(PACKED)} or .zip); convert it, or move it out of data.raw"

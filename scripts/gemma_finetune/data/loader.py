@@ -60,7 +60,10 @@ def survey(raw: str) -> Survey:
         if problem := why_unreadable(path):
             raise UserError(f"{path}: {problem}")
     if not files:
-        raise UserError(f"data.raw: no data file in {raw}; put {', '.join(SUFFIXES)} files there")
+        found = f" but {', '.join(not_data[:3])}" if not_data else ""
+        raise UserError(
+            f"data.raw: no data file in {raw}{found}; put {', '.join(SUFFIXES)} files there"
+        )
     _require_names(files)
     tracked.require_watched(files)
     tracked.require_out_of_git(root)

@@ -31,6 +31,8 @@ _MASK = split_words("mask masks masking")
 _SHOWN = {(word, "only") for word in ("context", "eval", "inference")}
 # Parts of a text, or whole ones by their numbers: which of them is more than a flag can say.
 _SPANS = split_words("detail details span spans segment segments range ranges offset offsets")
+# Some of a row's answers, without saying how many turns that is: `mask_history`, `last_turn_only`.
+_SOME = split_words("last final history")
 # Who or what it is done to. A mask of answers is 1 where they are trained on.
 _ANSWERS = split_words("assistant gpt bot model answer answers response responses completion "
                        "completions output outputs target targets")  # fmt: skip
@@ -117,21 +119,25 @@ def _counts(found: tuple[str, ...]) -> bool:
     return len(found) > 1 and found[-1] in _NUMBERED and found[-2] in _TRAINING
 
 
+_IN_EACH_TURN = "cannot be honoured: write `weight` 0 or 1 into each turn"
 _IGNORED = -100  # the label of tokens that are not trained on, in PyTorch
 _BITS = re.compile(r"\s*[01](?:(?:,\s*|\s+)[01])+\s*")  # `"0, 1"`
 FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 
 # What people say of rows and answers that they checked, as Argilla and Label Studio write it.
 GOOD = frozenset(
-    "correct is_correct accepted approved is_approved valid is_valid include keep "
+    "correct is_correct accepted approved is_approved valid is_valid include keep usable "
     "review_result".split()
 )
-BAD = frozenset("deleted is_deleted discarded is_discarded was_cancelled".split())
+BAD = split_words(
+    "deleted is_deleted discarded is_discarded was_cancelled delete remove reject do_not_use"
+)
 # The status of a row may also be that of what it tells of, such as an order.
 STATES = {"status": ("discarded",)} | dict.fromkeys(
-    ("record_status", "response_status", "annotation_status"),
+    ("record_status", "response_status", "annotation_status", "review_status"),
     ("deleted", "discarded", "rejected"),
 )
+_OF_ARGILLA = "_responses_status"  # `quality.responses.status`: a list, of each annotator one
 
 
 def wants_training(extra: Mapping[str, object] | None, is_answer: bool = True) -> bool | None:
@@ -217,6 +223,9 @@ def _number(value: object) -> float | None:
 
 def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
     """Rejection if the extra keys of a whole row say that it is not trained on, or only in part."""
+    for key, value in (extra or {}).items():
+        if _is_of_some_answers(key, value):
+            raise Rejection("weight", f"has `{key}` {value!r:.20}, which {_IN_EACH_TURN}")
     for key, value, meant in _said(extra):
         if meant.is_measure and isinstance(value, float):
             continue
@@ -226,11 +235,7 @@ def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
         if flag is False:
             raise Rejection("untrained", f"has `{key}` {value!r:.20}: it is not to be trained on")
         if _is_mask(value, meant):
-            raise Rejection(
-                "weight",
-                f"has `{key}` {value!r:.20}, which cannot be honoured: "
-                "write `weight` 0 or 1 into each turn",
-            )
+            raise Rejection("weight", f"has `{key}` {value!r:.20}, which {_IN_EACH_TURN}")
         is_weight = meant.is_weight and _number(value) is not None
         is_unclear = meant.trains is None and (to_flag(value) is not None or _is_data(value))
         if flag is None and (is_weight or is_unclear):
@@ -239,6 +244,17 @@ def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
                 f"has `{key}` {value!r:.20}, which cannot be honoured: all rows count alike; "
                 "remove the key or the row",
             )
+
+
+def _is_of_some_answers(key: str, value: object) -> bool:
+    """Whether a row is to be trained on in part: `train_on_last_turn: true`, `loss_on: "last"`."""
+    if isinstance(value, str) and to_word(value) is None:
+        return sense(key) is not None and not _SOME.isdisjoint(words(value))
+    found = words(key)
+    if to_word(value) is not True or _SOME.isdisjoint(found) or not all_in(found, _SOME, *_KNOWN):
+        return False
+    says_so = _NOT | _MASK if "history" in found else _SAYS_SO | {"only"}
+    return not says_so.isdisjoint(found)
 
 
 def _is_data(value: object) -> bool:
@@ -288,6 +304,8 @@ def is_marked_bad(key: str, value: object) -> bool:
     name = _with_underscores(key)
     if name in STATES:
         return str(value).strip().lower() in STATES[name]
+    if name.endswith(_OF_ARGILLA) and isinstance(value, list):
+        return bool(value) and all(state == "discarded" for state in value)
     return (name in BAD and to_word(value) is True) or (name in GOOD and to_word(value) is False)
 
 

@@ -11,17 +11,18 @@ from gemma_finetune.data.loss_mask import to_flag, to_word
 _SAID = split_words("chosen rejected preferred dispreferred unpreferred unchosen loser lose")
 _BETTER_OR_WORSE = _SAID | split_words(
     "better worse worst bad good winning losing wrong incorrect undesired undesirable negative "
-    "positive corrupted flawed inferior superior poor"
+    "positive corrupted flawed inferior superior poor "
+    "corrected edited revised improved rewritten fixed refined"  # as reviewers' exports have it
 )
 _ANSWER = split_words("response answer output completion reply generation")
 _SAID_OF = _ANSWER | split_words("message text content conversation")
 _OTHER_WORDS = split_words("non not un model assistant gpt the")
-_NUMBERED = split_words("response output completion reply generation")
+_NUMBERED = split_words("response output completion reply generation conversation")
 _SECOND = split_words("second alt alternate alternative other another")
 
-_LIKED = split_words("desirable desired liked preferred chosen upvoted upvote good")
+_LIKED = split_words("desirable desired like liked preferred chosen upvoted upvote good")
 _DISLIKED = split_words(
-    "undesirable undesired disliked dispreferred unpreferred rejected downvoted downvote "
+    "undesirable undesired dislike disliked dispreferred unpreferred rejected downvoted downvote "
     "unwanted bad"
 )
 _ABOUT = split_words(
@@ -29,7 +30,8 @@ _ABOUT = split_words(
 )
 # Keys of a person's choice, whose value may also be a word. Only the first may hold 0 for it.
 _CHOICE = split_words("label preference kto")
-_REACTION = split_words("feedback rating reaction vote verdict")
+_REACTION = split_words("feedback rating reaction vote verdict thumb thumbs")
+_BAD_REACTIONS = split_words("down reject -1 👎")
 _WORDS_FOR_BAD = split_words(
     "rejected undesirable undesired dispreferred unpreferred disliked dislike downvoted downvote "
     "thumbs_down thumbsdown"
@@ -93,5 +95,7 @@ def is_disliked(key: str, value: object) -> bool:
     if str(value).strip().lower().replace(" ", "_") in _WORDS_FOR_BAD:
         return True
     if kind == "reaction":
-        return False
+        if isinstance(value, dict):  # `{"rating": "thumbsDown", "text": "Wrong."}`
+            return any(is_disliked(part, said) for part, said in value.items())
+        return str(value).strip().lower() in _BAD_REACTIONS
     return (to_flag(value) if kind == "choice" else to_word(value)) is False

@@ -24,7 +24,8 @@ _TEXTS = split_words(
 _GIVEN = split_words(
     "source src input context passage document article paragraph table db database sql supporting "
     "support additional extra second retrieved given related relevant background external search "
-    "file page section email html web wiki wikipedia news review report note ticket"
+    "file page section email html web wiki wikipedia news review report note ticket "
+    "question starter"
 )
 # These are text only alone, or only several of them.
 _ALONE = split_words(
@@ -55,7 +56,7 @@ _NONE_OF_IT = split_words(
 )
 _OPTIONS = split_words("option choice opt op distractor candidate ending answer")
 _NUMBERED = _OPTIONS | split_words(
-    "text sentence passage paragraph document context ctx article input doc chunk"
+    "text sentence passage paragraph document context ctx article input doc chunk question prompt"
 )
 LETTERS = frozenset("abcdefgh")
 # Keys of a turn that may hold its text, or more of it, next to those of the formats.

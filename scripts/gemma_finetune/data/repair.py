@@ -24,7 +24,7 @@ from gemma_finetune.data.converter import (
 from gemma_finetune.data.rejection import Rejection
 
 # Each repair, and the reason a row is rejected for where the repair is not allowed:
-# - line_breaks writes \r\n and \r as \n;
+# - line_breaks writes \r\n and \r as \n, also where Excel has `_x000D_` for \r;
 # - trim removes white space around a text, as Gemma's template does anyway, and empty system texts;
 # - join_system joins system texts at the start into one, with a blank line between them;
 # - cut_at_empty ends a conversation before the question that has an empty answer;
@@ -42,6 +42,7 @@ REPAIRS = {
 }
 # For text that is trained on, calls that are not, and the other way round: one message cannot be.
 _CALL_APART = {"gpt": UNTRAINED_CALL, UNTRAINED: "function_call"}
+_EXCEL_CR = "_x000D_"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -82,9 +83,13 @@ def _not_allowed(name: str, turns: Turns, named: Sequence[int]) -> Rejection:
 
 
 def _unify_line_breaks(turns: Turns) -> Turns:
-    if not any("\r" in text for _, text in turns):
+    if not any("\r" in text or f"{_EXCEL_CR}\n" in text for _, text in turns):
         return turns
-    return [(role, text.replace("\r\n", "\n").replace("\r", "\n")) for role, text in turns]
+    unified = []
+    for role, text in turns:
+        text = text.replace("\r\n", "\n").replace(f"{_EXCEL_CR}\n", "\n")
+        unified.append((role, text.replace("\r", "\n")))
+    return unified
 
 
 def _trim(turns: Turns) -> Turns:

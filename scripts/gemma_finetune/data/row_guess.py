@@ -9,6 +9,7 @@ from gemma_finetune.data.turn_list import is_turn_list
 
 MOST_KEYS = 12  # names that a message lists
 
+ADVICE = "name the columns of question and answer in data.columns (one name for all files)"
 # The first key that a row has says what it looks like.
 LOOKS = {
     "truncated_cells": "the viewer of Hugging Face cut its cells; fetch the dataset's own files",
@@ -17,9 +18,8 @@ LOOKS = {
     "contents": "this looks like Gemini's format; a row needs `messages` with `role` and `content`",
     "mapping": "this looks like an export of ChatGPT; a row needs `messages`",
     "body": "this looks like a request to an API; a row needs `messages` at its top",
-    "text": "this looks like plain text; a row needs a question and an answer",
+    "text": f"this looks like plain text; if another column holds its answer, {ADVICE}",
 }
-ADVICE = "name the columns of question and answer in data.columns (one name for all files)"
 
 
 def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejection:
@@ -59,6 +59,12 @@ def _guess(row: dict, question: str | None, answer: str | None) -> str:
     for key, value in row.items():
         if is_turn_list(value):
             return f"`{key:.40}` is a list of turns; name it as `messages` in data.columns"
+    for key, value in row.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return (
+                f"`{key:.40}` is a list of objects; of a conversation, write it as `messages`, "
+                "each with `role` and `content`"
+            )
     return f"no format has these; {ADVICE}"
 
 

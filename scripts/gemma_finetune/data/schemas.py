@@ -59,6 +59,7 @@ _USUAL_TURNS = ({"role", "content"}, {"from", "value"})
 _ALIASES = (("from", "role"), ("value", "content"))  # of a turn's keys
 _CONTENT = frozenset(("value", "content"))
 _PLACES = {"url", "path"}  # keys that are content only where a part has nothing else
+EXCEL_ERRORS = ("#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!")
 AS_PYTHON = " written as Python: write it with json.dumps"
 OPTIONAL = ("system", "split", "history", "tools")
 
@@ -110,6 +111,10 @@ class ChatML(Chat):
     """`{"messages": [{"role": "user", "content": "…"}, …], "tools": …?}`, as OpenAI has it."""
 
     messages: list[Turn]
+
+
+class ChatPair(ChatML):
+    """A row whose columns of question and answer hold lists of turns."""
 
 
 class ChatMLText(Row):
@@ -164,6 +169,10 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     extra = {key: value for key, value in row.items() if key not in used and key not in data}
     for field, key in keys.items():
         data[field] = row[key] if field == "history" else _column_text(key, row[key])
+        if data[field] in EXCEL_ERRORS:
+            raise Rejection(
+                "schema", f"{key}: holds {data[field]!r}, an error of Excel, not a text"
+            )
     question, answer = as_turns(data.get("instruction"), data.get("output"), keys)
     if is_python_turns(question):
         is_list = is_python_turns(answer) or is_turn_list(answer)
@@ -207,7 +216,7 @@ def _read_chat_pair(data: dict, extra: dict) -> Row:
         )
     messages = answer if begins_with(answer, question) else question + answer
     chat = data | extra | {"messages": messages}
-    return _validated(ChatML, chat, {}, chat)
+    return _validated(ChatPair, chat, {}, chat)
 
 
 def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict) -> Row:
@@ -351,7 +360,7 @@ def _full_keys(part: dict) -> set[str]:
 
 def _is_left_out(key: str, value: Any) -> bool:
     """Whether an optional key holds nothing, as in tables of several sources."""
-    return key in OPTIONAL and is_nothing(value)
+    return key in OPTIONAL and (is_nothing(value) or (key == "system" and is_missing_input(value)))
 
 
 def _detected(row: dict) -> str | None:
@@ -397,6 +406,9 @@ def _explain(error: Any, keys: Mapping[str, str]) -> str:
         parts[0] = keys.get(parts[0], parts[0])
     key = ".".join(part for part in parts if not part.startswith(("list[", "str")))
     message = error["msg"][0].lower() + error["msg"][1:]
+    if error["type"] == "missing" and len(parts) == 3:
+        where = key.rpartition(".")[0]
+        return f"{where}: a turn needs `role` and `content`; found {_short(error['input'])}"
     if error["type"] == "missing":
         return f"{key}: {message}; found {_short(error['input'])}"
     if error["type"] == "model_type" and error["ctx"]["class_name"] == "Turn":

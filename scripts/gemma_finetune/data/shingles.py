@@ -21,8 +21,11 @@ WORDS_PER_SHINGLE = 3
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 )
+# Zero-width characters, marks of direction, variation selectors, the soft hyphen.
+UNSEEN = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
 WORD = re.compile(
-    rf"""[{UNSPACED}]|[^\W{UNSPACED}]+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。]"""
+    rf"""[{UNSPACED}]|[^\W{UNSPACED}]+|(?<!\w)-(?=\d)"""
+    rf"""|[^\w\s.,;:!?'"()\[\]{{}}\-‘’“”–—…、。{UNSEEN}]"""
 )
 # What WORD finds in ASCII text.
 ASCII_WORD = re.compile(r"""\w+|(?<!\w)-(?=\d)|[^\w\s.,;:!?'"()\[\]{}\-]""", re.ASCII)

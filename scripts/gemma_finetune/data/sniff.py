@@ -138,8 +138,8 @@ def _refuse_other_text(text: str, suffix: str) -> None:
         raise ValueError("looks like a table (CSV or TSV); name it .csv or .tsv")
     if suffix == ".txt" and lines:
         raise ValueError(
-            "is plain text, neither <|im_start|> text nor JSON; move it out of data.raw if it is "
-            "not data"
+            "is plain text, neither <|im_start|> text nor JSON; write its turns as JSON Lines, or "
+            "move it out of data.raw if it is not data"
         )
 
 

@@ -76,10 +76,14 @@ def looks_like_split(file: str, raw: str) -> bool:
 
 
 def key_looks_like_split(key: str, value: object) -> bool:
-    """Whether a key of a row that is not `split` says its split: `partition: test`, `is_test`."""
+    """Whether a key of a row that is not `split` says its split: `partition: test`, `is_test`,
+    `metadata: {"split": "test"}`.
+    """
+    if isinstance(value, dict):
+        return any(canonical_split(item) in SPLITS for item in value.values())
     if isinstance(value, bool):
         return _FLAG.fullmatch(re.sub("[^a-z]", "", key.lower())) is not None
-    return canonical_split(value) in SPLITS if isinstance(value, str) else False
+    return canonical_split(value) in SPLITS
 
 
 def agreed_split(own: str | None, named: str | None) -> str | None:

@@ -146,6 +146,11 @@ def _misshapen(record: list[str], columns: int, separator: str) -> str | None:
         return BLANK_BEFORE_QUOTE
     if is_even:
         return None
+    if columns == 1:
+        return (
+            f"has {len(record)} cells, but the first line of the file has 1; remove the lines "
+            "before the header"
+        )
     return (
         f"has {len(record)} cells, but the header has {columns}; "
         f"put quotes around cells that hold {separator!r}"
