@@ -148,7 +148,7 @@ def test_models_that_are_not_there_are_named(tmp_path):
             "is a pointer of Git LFS; fetch the model",
         ),
         (b"<!DOCTYPE html><title>Sign in</title>", "is a web page"),
-        (b"PK\x03\x04", "is a .task by its content"),
+        (b"PK\x03\x04" + bytes(26) + b"METADATA", "is a .task by its content"),
         (b"", "is an empty file"),
     ],
 )
