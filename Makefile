@@ -14,6 +14,17 @@ endif
 override TORCH := $(INSTALLED_TORCH)
 endif
 endif
+# A .venv keeps the Python that it was made with.
+VERSION = import sys; print(*sys.version_info[:2], sep=".")
+ifeq ($(origin PYTHON),command line)
+ifneq ($(MAKECMDGOALS),clean)
+FOUND := $(shell .venv/bin/python -c '$(VERSION)' 2> /dev/null)
+ASKED := $(shell $(PYTHON) -c '$(VERSION)' 2> /dev/null)
+ifneq ($(or $(FOUND),$(ASKED)),$(ASKED))
+$(error .venv has Python $(FOUND), and $(PYTHON) is $(or $(ASKED),not there): `make clean` removes .venv)
+endif
+endif
+endif
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 # Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH it was started with.
 SHELL := /bin/bash

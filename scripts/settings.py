@@ -9,6 +9,7 @@ became. A number in params.yaml is taken as it is.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from gemma_finetune.utils.params import read_section
 
 LENGTHS = Path("data/formatted/lengths.json")
 BASE = Path("models/base/config.json")
+RECIPES = Path(__file__).with_name("recipes")
 SECTIONS = {
     "model": ModelConfig,
     "train": TrainingConfig,
@@ -50,6 +52,7 @@ PLACEHOLDERS = {
 
 def main() -> None:
     params = {name: read_explicit(name, cls) for name, cls in SECTIONS.items()}
+    check_quantizations(params["export"]["quantizations"])
     base = read_base_config()
     with made_by("format", require(LENGTHS, "format")):
         lengths = Lengths(**read_json(LENGTHS))
@@ -73,6 +76,19 @@ def check_answers(lengths: Lengths) -> None:
             "the test split has no answer to score: it is empty, or each answer has `train: false`;"
             " raise data.test_fraction or mark rows with `split: test`"
         )
+
+
+def check_quantizations(names: Sequence[str]) -> None:
+    """UserError for a name without a recipe, which would end the run only after training."""
+    known = sorted(path.stem for path in RECIPES.glob("*.json"))
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"export.quantizations: there is no recipe scripts/recipes/{name}.json; there are "
+                + ", ".join(known)
+            )
+        if names.count(name) > 1:
+            raise UserError(f"export.quantizations names {name} twice; leave one out")
 
 
 def check_cache(cache_length: int, shortest: int) -> None:

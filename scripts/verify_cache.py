@@ -87,7 +87,8 @@ def opened_repo() -> Iterator[Any]:
 
 def entries(cache: Path) -> list[Path]:
     """The files of a cache, sorted. A file half written has another name and is not among them."""
-    return sorted(path for path in cache.glob("??/*") if len(path.stem) == 30)
+    found = (path for path in cache.glob("??/*") if len(path.stem) == 30)
+    return sorted(path for path in found if not path.is_dir())
 
 
 def digest_in_name(path: Path) -> str:
@@ -111,6 +112,8 @@ def _md5(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
+    except PermissionError:  # another person's file in a cache that is shared: it may be sound
+        raise UserError(f"{path} may not be read: check who owns it, or run this as its owner")
     except OSError:  # a sector of the disk that cannot be read
         return None
 

@@ -212,6 +212,9 @@ def test_the_stage_writes_and_prints_what_auto_became_and_later_stages_read_it(s
         ("train.seed", AUTO, "train.seed"),
         ("export.cache_length", 40_000, "40000 is more than the 32768 positions of the model"),
         ("export.prefill_lengths", [8, 5000], "5000 leaves no room to answer"),
+        ("export.quantizations", ["int8", "in4"], "no recipe scripts/recipes/in4.json; .*int4_emb"),
+        ("export.quantizations", ["INT8"], "no recipe scripts/recipes/INT8.json; there are int4,"),
+        ("export.quantizations", ["int8", "int4", "int8"], "names int8 twice"),
     ],
 )
 def test_the_stage_refuses_what_would_fail_after_training(stage, key, value, says):

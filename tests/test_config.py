@@ -71,6 +71,14 @@ def test_float16_is_refused_with_the_reason(write_params):
         load_section("model", ModelConfig, str(path))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+@pytest.mark.parametrize(("section", "cls"), [("model", ModelConfig), ("train", TrainingConfig)])
+def test_a_seed_is_one_that_numpy_takes(write_params, section, cls, seed):
+    path = write_params({f"{section}.seed": seed})
+    with pytest.raises(UserError, match=f"{section}.seed: input should be .* than"):
+        load_section(section, cls, str(path))
+
+
 def test_something_must_end_the_training(write_params):
     path = write_params({"train.epochs": None, "train.max_steps": None})
     with pytest.raises(

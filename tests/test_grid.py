@@ -172,7 +172,14 @@ def test_a_clone_of_an_earlier_run_keeps_neither_its_code_nor_its_parameters(tmp
     dvc.chmod(0o755)
     monkeypatch.setenv("PATH", f"{dvc.parent}{os.pathsep}{os.environ['PATH']}")
 
+    killed = tmp_path / "bin/git"  # while it clones, and point.sh with it
+    killed.write_text('#!/bin/sh\nmkdir -p "$4/.git" && kill -9 $PPID\n')
+    killed.chmod(0o755)
+    assert point(tmp_path, str(origin), "rank-8")[0] == -9
+    killed.unlink()
+
     assert point(tmp_path, str(origin), "rank-8") == (0, "")
+    assert not (tmp_path / "rank-8.part").exists()
     (tmp_path / "rank-8/params.yaml").write_text("rank: 4\n")
     git(tmp_path / "rank-8", "add", "params.yaml")
     assert point(tmp_path, str(origin), "rank-8") == (0, "")

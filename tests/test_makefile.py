@@ -168,6 +168,25 @@ def install_into(folder, torch):
     (folder / ".venv/installed").write_text(torch and f"{torch}\n")
 
 
+@pytest.mark.parametrize(
+    "asked_for, message",
+    [
+        ("3.11", None),
+        ("3.12", ".venv has Python 3.11, and ./python is 3.12: `make clean` removes .venv"),
+        ("", ".venv has Python 3.11, and ./python is not there: `make clean` removes .venv"),
+    ],
+)
+def test_another_python_than_that_of_venv_is_not_passed_over(tmp_path, asked_for, message):
+    install_into(tmp_path, "cpu")
+    (tmp_path / ".venv/bin").mkdir()
+    write_command(tmp_path / ".venv/bin/python", "echo 3.11")
+    if asked_for:
+        write_command(tmp_path / "python", f"echo {asked_for}")
+    make("--dry-run", "repro", "PYTHON=./python", cwd=tmp_path, message=message)
+    make("--dry-run", "repro", cwd=tmp_path)
+    make("--dry-run", "clean", "PYTHON=./python", cwd=tmp_path)
+
+
 def test_a_new_lock_does_not_load_torch_again():
     assert "--force-reinstall" not in planned("UV=")
 

@@ -122,6 +122,24 @@ def read_error(*_):
     raise OSError("Input/output error")
 
 
+def test_a_file_that_belongs_to_another_person_is_not_called_damaged(cache, monkeypatch):
+    """In a cache that is shared, --remove would take it from them."""
+
+    def refuse(*_):
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr(verify_cache.hashlib, "file_digest", refuse)
+    with pytest.raises(UserError, match=f"{cache}.* may not be read: check who owns it"):
+        verify(monkeypatch, "--remove")
+    assert len(verify_cache.entries(cache)) == 4
+
+
+def test_a_folder_is_no_entry(cache, monkeypatch, capsys):
+    (cache / "ab" / ("c" * 30)).mkdir(parents=True)
+    verify(monkeypatch)
+    assert f"4 files in {cache}: each is what its name says" in capsys.readouterr().out
+
+
 def test_an_empty_cache_is_said_to_be_empty(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Repo.init(no_scm=True).close()

@@ -19,7 +19,7 @@ async function start() {
   greetOtherTabs();
   const listed = await fetch('models.json').then(reply => reply.json()).catch(() => []);
   for (const {name, bytes} of listed) {
-    addModel({name, bytes, source: new URL('models/' + name, base).href});
+    addModel({name, bytes, source: base + 'models/' + encodeURIComponent(name)});
   }
   if (listed.length) load(models[0]);
   else show('hint', 'Open a .litertlm file, or drop one on this page.');

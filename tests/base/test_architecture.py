@@ -175,7 +175,7 @@ def write(tmp_path):
     """Writes weights of SIZES in two files, with changes; None leaves a tensor out."""
 
     def shard(file, changes, **shapes):
-        tensors = {name: np.zeros(shape, ml_dtypes.bfloat16) for name, shape in shapes.items()}
+        tensors = {name: np.ones(shape, ml_dtypes.bfloat16) for name, shape in shapes.items()}
         kept = {name: tensor for name, tensor in (tensors | changes).items() if tensor is not None}
         save_file(kept, tmp_path / file)
         return tmp_path / file
@@ -208,7 +208,7 @@ def write(tmp_path):
 
 def test_weights_of_the_configuration_pass(write):
     assert check_weights(write({}), SIZES, "there") == "bfloat16"
-    copy = {"lm_head.weight": np.zeros((8, 4), np.float32)}
+    copy = {"lm_head.weight": np.ones((8, 4), np.float32)}
     assert check_weights(write(copy), SIZES, "there") == "bfloat16"
 
 
@@ -220,12 +220,13 @@ def test_weights_of_the_configuration_pass(write):
         ({UP: np.zeros((6, 4), np.int8)}, f"{UP} is I8; only float32, .* no quantized weights"),
         ({UP: np.zeros((3, 1), np.uint8)}, f"{UP} is U8; only float32"),
         ({UP: np.zeros((6, 4), ml_dtypes.float8_e4m3fn)}, f"{UP} is F8_E4M3; only float32"),
+        ({UP: np.zeros((6, 4), ml_dtypes.bfloat16)}, f"{UP} holds only zeros, .*cut short"),
         ({UP: np.full((6, 4), np.nan, ml_dtypes.bfloat16)}, f"{UP} holds NaN or infinite weights"),
         ({UP: np.full((6, 4), np.inf, np.float16)}, f"{UP} holds NaN or infinite weights"),
         ({UP.replace(".1.", ".2."): np.zeros((6, 4), np.float32)}, "layers.2.* is no tensor of"),
         ({"model.layers.0.self_attn.q_proj.bias": np.zeros(4, np.float32)}, "bias is no tensor"),
         (
-            {"lm_head.weight": np.ones((8, 4), np.float32)},
+            {"lm_head.weight": np.full((8, 4), 2, np.float32)},
             f"lm_head.weight differs from {EMBEDDING}",
         ),
     ],

@@ -122,8 +122,20 @@ def test_unknown_names_are_refused_without_a_download():
     for preset in ("gemma3_instruct_4b", "gemma3_4b_text", "embedding_gemma3_300m"):
         with pytest.raises(UserError, match=f"'{preset}' is not supported; .* {supported}"):
             fetch(preset)
+    for preset in ("s3://bucket/model", "file:///models/gemma", "C:\\models"):
+        with pytest.raises(
+            UserError, match=f"is unknown; use tiny, a directory, hf://.* {supported}"
+        ):
+            fetch(preset)
     with pytest.raises(UserError, match="directory ./nowhere does not exist$"):
         fetch("./nowhere")
+
+
+def test_a_home_directory_is_to_be_written_in_full(monkeypatch):
+    """DVC, which watches the directory, would look for a folder that is named ~."""
+    monkeypatch.setenv("HOME", "/home/me")
+    with pytest.raises(UserError, match="model.preset: write /home/me/gemma in full, without ~$"):
+        fetch("~/gemma")
 
 
 def test_a_file_is_no_directory(monkeypatch, tmp_path):

@@ -64,6 +64,17 @@ def test_sharded_weights_are_joined(source, tmp_path):
     assert all(joined[name].tobytes() == tensors[name].tobytes() for name in names)
 
 
+def test_beside_a_whole_file_the_shards_of_an_earlier_model_do_not_count(source, tmp_path):
+    """As transformers does it."""
+    tensors = load_file(source / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, source / "a.safetensors")
+    index = {"weight_map": dict.fromkeys(tensors, "a.safetensors")}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    import_preset(source, tmp_path / "base")
+    written = load_file(tmp_path / "base" / "model.safetensors")
+    assert all(written[name].tobytes() == tensors[name].tobytes() for name in tensors)
+
+
 @pytest.fixture
 def source(base_dir, tmp_path):
     return shutil.copytree(base_dir, tmp_path / "source")
@@ -125,9 +136,11 @@ def test_a_tokenizer_of_another_model_is_refused(source, base_dir, tmp_path, tok
 
 def test_damaged_files_are_named_with_what_to_do(source, tmp_path):
     weights, config = source / "model.safetensors", source / "config.json"
+    tokenizer = source / "tokenizer.model"
     for path, content, says in (
         (weights, b"version https://git-lfs.github.com/spec/v1\n", "fetch .* with `git lfs pull`"),
         (weights, bytes(99), "model.safetensors: damaged .*; download the model again"),
+        (tokenizer, bytes(range(256)), "source/tokenizer.model: not a SentencePiece .*; download"),
         (config, b'{"model_type": ', "not valid JSON .*; download the model again"),
         (config, b"[]", "config.json is no configuration of a model"),
     ):
@@ -154,8 +167,11 @@ def test_an_incomplete_directory_names_what_is_missing(base_dir, tmp_path):
     with pytest.raises(UserError, match="has no config.json"):
         import_preset(tmp_path, tmp_path / "base")
     shutil.copyfile(base_dir / "config.json", tmp_path / "config.json")
-    with pytest.raises(UserError, match="tokenizer.model is missing"):
+    with pytest.raises(UserError, match="tokenizer.model is missing; the model directory is not"):
         import_preset(tmp_path, tmp_path / "base")
+    (tmp_path / "tokenizer.json").touch()  # what transformers saves after a fine-tuning
+    with pytest.raises(UserError, match="tokenizer.model is missing, .*copy tokenizer.model there"):
+        import_preset(tmp_path, tmp_path / "other")
 
 
 def test_transformers_reads_text_as_sentencepiece_does(base_dir, tokenizer):

@@ -23,6 +23,11 @@ PROSE = [
         (["```json\r\n{}\r\n```", "```\n[1]\n```"], "json"),
         (["12", "13"], "exact"),  # numbers are JSON, too, but labels
         (["What a question that is!", "That is what it is."], "text"),
+        (["ខ្ញុំស្រឡាញ់ប្រទេសកម្ពុជា", "អរគុណច្រើន"], "text"),  # Khmer, Burmese and Lao have no spaces
+        (["မြန်မာနိုင်ငံသည် အရှေ့တောင်အာရှ", "ကျေးဇူးတင်ပါတယ်"], "text"),
+        (["ສະບາຍດີທຸກຄົນ", "ຂອບໃຈຫຼາຍໆ"], "text"),
+        (["𠀀𠀁𠀂𠀃𠀄", "ｱｲｳｴｵｶｷｸ"], "text"),  # nor have rare Chinese letters and half-width kana
+        (["हिन्दी", "बांग्ला"], "exact"),
     ],
 )
 def test_the_task_is_told_by_the_references(references, name):
@@ -76,6 +81,21 @@ def test_text_is_compared_by_words_and_characters_of_any_language():
     # Of "ab", half of the single characters and none of the pairs are in "ac".
     assert found["chrf"][1:].tolist() == [1, 1, 0, pytest.approx((1 / 2 + 0) / 2)]
     assert found["answer_length"].tolist() == [16, 16, 4, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "rouge_l"),
+    [
+        ("राम का घर", "राम की घर", 2 / 3),  # vowels that are marks on a letter
+        ("நன்றி நண்பா", "நன்றி தோழா", 1 / 2),
+        ("مَرْحَبًا بك", "مَرْحَبًا بكم", 1 / 2),
+        ("e\u0301te\u0301", "ete", 0),
+        ("I \u2764\ufe0f tea", "I \u2600\ufe0f tea", 1),  # a pictogram is no word
+    ],
+)
+def test_a_word_keeps_the_marks_on_its_letters(reference, answer, rouge_l):
+    found = answer_figures(choose("text", ()), [reference], [answer])
+    assert found["rouge_l"] == [pytest.approx(rouge_l)]
 
 
 def test_long_texts_take_no_time(monkeypatch):

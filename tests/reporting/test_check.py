@@ -83,6 +83,25 @@ def test_the_gate_does_not_pass_a_bundle_that_was_not_judged(folder):
     assert done.stderr == f"error: {expected}\n"
 
 
+@pytest.mark.parametrize(
+    "changed", [{"min_score": {"exact": 0.99}}, {"max_figures": {"answer_length": 5}}, {}]
+)
+def test_the_gate_does_not_pass_verdicts_by_other_thresholds_or_figures(folder, changed):
+    folder.run("check")
+    if changed:
+        params = json.loads((folder.path / "params.yaml").read_text())
+        params["check"] |= changed
+        (folder.path / "params.yaml").write_text(json.dumps(params))
+    else:
+        folder.edit("tflite_int4", kl=2.5)
+    done = folder.run("gate")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: metrics/check.json was judged by other thresholds or figures than params.yaml and "
+        "metrics/evaluate.json have now; run `dvc repro check`\n"
+    )
+
+
 def test_what_the_sample_cannot_tell_is_no_failure(folder):
     folder.edit("lora", exact_match_low=0.8)
     done = folder.run("check")

@@ -44,7 +44,9 @@ def test_the_hub_reads_the_exact_match_of_what_can_be_downloaded():
         ("hf://google/gemma-3-1b-it@v1", "google/gemma-3-1b-it", "gemma-3-1b-it-lora"),
         ("gemma3_instruct_1b", None, "gemma3_instruct_1b-lora"),
         ("kaggle://keras/gemma3/keras/gemma3_1b", None, "gemma3_1b-lora"),
+        ("kaggle://keras/gemma3/keras/gemma3_1b/3", None, "gemma3_1b-lora"),
         ("/models/my gemma: 3/", None, "my gemma: 3-lora"),
+        ("/models/gemma@home", None, "gemma@home-lora"),
     ],
 )
 def test_a_real_gemma_has_its_licence_and_names_its_base_if_the_hub_has_it(preset, base, name):

@@ -48,6 +48,14 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path):
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "kept"]
 
 
+def test_a_file_in_place_of_a_folder_above_is_named(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    for path in (tmp_path / "out/a.json", tmp_path / "out/b/a.json"):
+        with pytest.raises(UserError, match=f"{path}: {tmp_path}/out is a file, not a folder$"):
+            write_json(path, {})
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_jsonl_goes_both_ways_and_names_a_broken_line(tmp_path):
     path = tmp_path / "rows.jsonl"
     rows = [{"a": "é\n"}, {"b": [1, 2]}]

@@ -91,6 +91,26 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, modules, bundles):
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.parametrize("name", [".git/HEAD", "CNAME", "diary.txt", "models.json/letter.txt"])
+def test_what_others_put_into_the_folder_is_not_replaced(tmp_path, modules, bundles, name):
+    """The folder is pushed to a host with Git, or another program's models.json lies there."""
+    out = tmp_path / "site"
+    if not name.startswith("models.json"):
+        lay_out(out, modules, find_bundles(bundles))
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("mine")
+    with pytest.raises(UserError, match=f"site holds other files.*{name.split('/')[0]}"):
+        lay_out(out, modules, find_bundles(bundles))
+    assert (out / name).read_text() == "mine"
+
+
+def test_a_folder_with_another_models_json_is_left_alone(tmp_path, modules, bundles):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/models.json").write_text("{}")
+    with pytest.raises(UserError, match="app holds other files"):
+        lay_out(tmp_path / "app", modules, find_bundles(bundles))
+
+
 def test_the_page_names_no_other_host_and_its_policy_allows_none():
     for name in ("index.html", "chat.js", "worker.js", "style.css"):
         assert "://" not in (PAGE / name).read_text()
@@ -128,7 +148,7 @@ def test_models_that_are_not_there_are_named(tmp_path):
             "is a pointer of Git LFS; fetch the model",
         ),
         (b"<!DOCTYPE html><title>Sign in</title>", "is a web page"),
-        (b"PK\x03\x04", "is a .task by its content"),
+        (b"PK\x03\x04" + bytes(26) + b"METADATA", "is a .task by its content"),
         (b"", "is an empty file"),
     ],
 )
@@ -136,6 +156,23 @@ def test_a_model_that_is_something_else_is_named(bundles, content, message):
     (bundles / "mine.litertlm").write_bytes(content)
     with pytest.raises(UserError, match=f"mine.litertlm {message}"):
         find_bundles(bundles)
+
+
+def test_a_model_in_place_of_its_folder_is_told_from_an_empty_folder(bundles):
+    with pytest.raises(UserError, match="int8.litertlm is a file: name its folder, .*bundle$"):
+        find_bundles(bundles / "int8.litertlm")
+
+
+def test_what_macos_leaves_beside_a_file_is_no_model(bundles):
+    (bundles / "._int8.litertlm").write_bytes(b"\0\5\x16\7\0\2")
+    assert [path.name for path in find_bundles(bundles)] == ["int8.litertlm", "int4.litertlm"]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"notice": 3}'])
+def test_a_manifest_of_another_form_is_named(tmp_path, modules, bundles, content):
+    (bundles / "int8.json").write_text(content)
+    with pytest.raises(UserError, match="int8.json: not what the stage `bundle` writes"):
+        lay_out(tmp_path / "site", modules, find_bundles(bundles))
 
 
 def test_a_folder_with_a_model_s_name_is_named(bundles):

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import zipfile
+from urllib.parse import quote
 
 import pytest
 from litert_lm_builder import litertlm_peek
@@ -208,6 +209,15 @@ def test_a_file_is_dropped(page, conversations):
     chosen = page.locator("#model").evaluate("list => list.selectedOptions[0].text")
     assert chosen.startswith("mine.litertlm (")
     assert Chat(page).converse(questions) == answers
+
+
+def test_a_model_is_asked_for_whatever_is_in_its_name(browser, url):
+    listed = [{"name": "a#b 50%20?.litertlm", "bytes": 9}]
+    page = browser.new_context().new_page()
+    page.route("**/models.json", lambda route: route.fulfill(json=listed))
+    page.goto(url)
+    assert f"/sub/path/models/{quote(listed[0]['name'])}" in error(page)
+    page.context.close()
 
 
 def test_files_that_are_no_bundle_are_named_in_plain_words(page, bundles, parts):

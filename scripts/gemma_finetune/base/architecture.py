@@ -203,12 +203,19 @@ def check_weights(files: Sequence[Path], config: dict[str, Any], place: str) -> 
     """The precision of the weights in `files`, which have to be those of a checked `config`.
 
     place: where the model is, for the message.
-    UserError for tensors that are missing, superfluous, of another shape or type, or not finite.
+    UserError for tensors that are missing, superfluous, of another shape or type, not finite or
+    zero.
     `lm_head.weight` may be there if it equals the embedding, with which it is tied.
     """
     places = _find_tensors(files, _shapes(with_sizes(config)), place)
     for name, path in places.items():
-        if not np.isfinite(_read(path, name)).all():
+        weights = _read(path, name)
+        if weights.ndim == 2 and not weights.any():
+            raise UserError(
+                f"model.preset: {place}: {name} holds only zeros, as in a file whose download was "
+                f"cut short; {AGAIN}"
+            )
+        if not np.isfinite(weights).all():
             raise UserError(
                 f"model.preset: {place}: {name} holds NaN or infinite weights; "
                 "download it again, or use an earlier checkpoint of the training that made it"

@@ -47,7 +47,9 @@ def fetch(preset: str) -> Path:
         raise UserError(f"model.preset: {preset} is a file; name the directory of a model")
     if meant:
         raise UserError(f"model.preset: {preset} is no directory; did you mean {meant}?")
-    if os.sep in preset:
+    if preset.startswith("~"):
+        raise UserError(f"model.preset: write {path.expanduser()} in full, without ~")
+    if os.sep in preset and "://" not in preset:
         raise UserError(f"model.preset: the directory {preset} does not exist")
     return _fetch_kaggle(preset, _kaggle_handle(preset))
 

@@ -41,44 +41,51 @@ def import_preset(source: Path, directory: Path) -> None:
         dtype = _copy_hugging_face(source, directory, config)
     else:
         dtype = _export_keras_hub(source, directory, config)
-    _check_vocabulary(directory)
     finish_layout(directory, dtype)
 
 
 def _copy_hugging_face(source: Path, directory: Path, config: dict[str, Any]) -> str:
     """Copies a model in Hugging Face layout; returns its dtype."""
-    (directory / "config.json").write_text(json.dumps(with_sizes(config)), encoding="utf-8")
-    shutil.copyfile(_need(source / "tokenizer.model"), directory / "tokenizer.model")
+    config = with_sizes(config)
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    _copy_tokenizer(source / "tokenizer.model", directory, config["vocab_size"])
 
-    index = source / "model.safetensors.index.json"
-    names = _shards(index) if index.is_file() else ["model.safetensors"]
+    # Where both are there, transformers takes the single file.
+    single, index = source / "model.safetensors", source / "model.safetensors.index.json"
+    is_split = index.is_file() and not single.is_file()
+    names = _shards(index) if is_split else [single.name]
     files = [_need(source / name) for name in names]
     dtype = check_weights(files, config, str(source))
     with open_weights(files[0], remedy=AGAIN) as file:
         has_copy = LM_HEAD in file.keys()
-    if index.is_file() or has_copy:
+    if is_split or has_copy:
         _join(files, directory / "model.safetensors")
     else:
         shutil.copyfile(files[0], directory / "model.safetensors")
     return dtype
 
 
-def _check_vocabulary(directory: Path) -> None:
-    """UserError if the tokenizer has ids without an embedding."""
-    pieces = GemmaTokenizer(directory / "tokenizer.model").vocabulary_size
-    rows = read_json(directory / "config.json")["vocab_size"]
+def _copy_tokenizer(path: Path, directory: Path, rows: int) -> None:
+    """Copies a tokenizer. UserError if it has more pieces than the embedding has `rows`."""
+    if not path.is_file() and path.with_name("tokenizer.json").is_file():
+        raise UserError(
+            f"model.preset: {path} is missing, and tokenizer.json alone is not enough: copy "
+            "tokenizer.model there from the Gemma 3 that this model was made from"
+        )
+    pieces = GemmaTokenizer(_need(path), remedy=AGAIN).vocabulary_size
     if pieces > rows:
         raise UserError(
             f"model.preset: its tokenizer has {pieces} pieces and its embedding {rows} rows "
             "(vocab_size in its config.json); they are not of one model; "
             f"{AGAIN}"
         )
+    shutil.copyfile(path, directory / "tokenizer.model")
 
 
 def _shards(index: Path) -> list[str]:
     """The names of the files that hold the weights, all in the folder of the index."""
     try:
-        names = sorted(set(read_json(index)["weight_map"].values()))
+        names = sorted(set(read_json(index, remedy=AGAIN)["weight_map"].values()))
         if any(Path(name).name != name for name in names):
             raise ValueError("a file elsewhere")
         return names
@@ -105,10 +112,10 @@ def _export_keras_hub(source: Path, directory: Path, config: dict[str, Any]) -> 
     """Exports a model in KerasHub layout; returns its dtype."""
     from gemma_finetune.models.loader import read_backbone
 
-    vocabulary = _need(source / "assets" / "tokenizer" / "vocabulary.spm")
+    vocabulary = source / "assets" / "tokenizer" / "vocabulary.spm"
+    _copy_tokenizer(vocabulary, directory, config["config"]["vocabulary_size"])
     dtype = "bfloat16" if saved_dtype(config["config"]) == "bfloat16" else "float32"
     export_backbone(read_backbone(source, dtype, remedy=AGAIN), directory)
-    shutil.copyfile(vocabulary, directory / "tokenizer.model")
 
     exported = read_json(directory / "config.json")
     check_config(exported, str(source / "config.json"))

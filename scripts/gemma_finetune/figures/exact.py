@@ -10,8 +10,12 @@ import numpy as np
 from gemma_finetune.figures.task import Figures, Task
 
 LABEL_WORDS = 3  # a label is at most so long
-# Thai, Japanese and Chinese have no spaces: there, each character counts as a word.
-UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese have no spaces: there, each character counts as a
+# word.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U00020000-\U0003ffff"
+)
 WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 PHRASE_WORDS = 12  # a typical phrase, if at least half of the references are said twice
 

@@ -19,6 +19,7 @@ _KINDS = {
     b"\x28\xb5\x2f\xfd": "packed with Zstandard; unpack it with `zstd -d`",
 }
 _OURS = {b"LITERTLM": ".litertlm", b"PK\x03\x04": ".task", b"\0\0\0\0PK\x03\x04": ".task"}
+_TASK = re.compile(rb"\0*PK\x03\x04.{26}(TF_LITE|TOKENIZER|METADATA)", re.DOTALL)  # in any order
 _PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|error)\b", re.IGNORECASE)
 _HEAD = 512  # bytes
 
@@ -38,6 +39,8 @@ def foreign(path: str | Path) -> str | None:
         if head.startswith(magic):
             return what
     suffix = _suffix(head)
+    if suffix == ".task" != Path(path).suffix and not _TASK.match(head):
+        return "a ZIP archive; unpack it"
     if suffix:
         return None if suffix == Path(path).suffix else f"a {suffix} by its content; rename it"
     if _PAGE.match(head):

@@ -90,18 +90,17 @@ class GemmaTokenizer:
 
     `stop_ids` are the ids that end an answer: `<eos>` and `<end_of_turn>`, and the start of a
     response where the vocabulary has the pieces of function calls (`has_functions`).
-    UserError if the file is not a SentencePiece model or not Gemma's.
+    UserError if the file is not a SentencePiece model or not Gemma's; `remedy` says what to do.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, remedy: str = "run `dvc repro base`"):
         self._processor = SentencePieceProcessor()
         self._words = _WordIds(self._processor)
         try:
             self._processor.Load(str(path))
         except (OSError, RuntimeError, ValueError) as error:  # ValueError: the message is not UTF-8
             raise UserError(
-                f"{path}: not a SentencePiece model ({str(error).splitlines()[0]}); "
-                "run `dvc repro base`"
+                f"{path}: not a SentencePiece model ({str(error).splitlines()[0]}); {remedy}"
             )
         self.vocabulary_size = self._processor.GetPieceSize()
         try:

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from gemma_finetune.config import Float, section
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -41,7 +42,7 @@ class ModelConfig:
     preset: Annotated[str, Field(min_length=1)]
     watch: str
     dtype: Annotated[Literal["auto", "bfloat16", "float32"], BeforeValidator(_not_float16)]
-    seed: int
+    seed: Seed
     tiny: TinyConfig
 
 

@@ -27,8 +27,10 @@ def header(preset: str, rows: Sequence[dict], score: str) -> str:
 
 
 def _name(preset: str) -> str:
-    """The last part of a preset, without its revision."""
-    return preset.partition("@")[0].rstrip("/").split("/")[-1]
+    """The last part of a preset, without the revision of a hub's."""
+    if preset.startswith(("hf://", "kaggle://")):
+        preset = re.sub(r"@.*|/\d+$", "", preset)
+    return preset.rstrip("/").split("/")[-1]
 
 
 def _results(rows: Sequence[dict], score: str) -> dict[str, Any]:

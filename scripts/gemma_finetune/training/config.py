@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gemma_finetune.config import Float, section
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 SequenceLength = Annotated[int, Field(ge=16)]
 
 
@@ -33,7 +34,7 @@ class TrainingConfig:
     save_every_steps: Annotated[int, Field(ge=1)]
     save_every_minutes: Annotated[Float, Field(gt=0)]
     distribution: Literal["none", "data_parallel", "model_parallel"]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
     @field_validator("max_steps")
     @classmethod

@@ -39,7 +39,11 @@ def workspace(path: str | Path) -> Iterator[Path]:
     Removed on exit, together with temporary folders left behind by killed processes.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(above for above in path.parents if os.path.lexists(above))
+        raise UserError(f"{path}: {file} is a file, not a folder")
     remove_left_behind(path)
     made = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     folder = Path(made).with_suffix(".tmp")

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from gemma_finetune.formats.foreign import foreign
 from gemma_finetune.utils.errors import UserError
-from gemma_finetune.utils.files import aside, read_json
+from gemma_finetune.utils.files import aside, made_by, read_json
 
 _SCRIPTS = Path(__file__).resolve().parents[2]
 PAGE = _SCRIPTS / "web"  # the page's sources, and what npm shall fetch
 RUNTIME = Path(".web/runtime")  # where npm puts it, below the current folder
 
 _FILES = ("index.html", "chat.js", "worker.js", "style.css")
+_OURS = {*_FILES, "models.json", "models", "runtime"}  # what a folder of the page holds
 _LICENCE = _SCRIPTS.parent / "LICENSE"  # Apache-2.0, which the runtime is under, too
 _LEFT_OUT = shutil.ignore_patterns("*.d.ts", "*.map", "testing")
 _DEFAULT = "int8.litertlm"  # in a browser, INT4 answers more slowly
@@ -29,7 +30,10 @@ def find_bundles(folder: Path) -> list[Path]:
 
     UserError if there are none, and if one of them is no bundle.
     """
-    bundles = sorted(folder.glob("*.litertlm"), key=lambda path: (path.name != _DEFAULT, path.name))
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: name its folder, {folder.parent}")
+    found = folder.glob("[!.]*.litertlm")
+    bundles = sorted(found, key=lambda path: (path.name != _DEFAULT, path.name))
     if not bundles:
         raise UserError(
             f"{folder} has no .litertlm: make the bundles with `dvc repro bundle`, or fetch them "
@@ -63,8 +67,14 @@ def lay_out(out: Path, modules: Path, bundles: Sequence[Path]) -> None:
 
 
 def _check_replaceable(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / "models.json").is_file():
-        raise UserError(f"{out} holds other files: name an empty folder, or one that is not there")
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    # A folder with a file of another's, such as the .git that pushes it to a host, is not ours.
+    others = sorted(names - _OURS) if _OURS <= names else sorted(names)
+    if others:
+        raise UserError(
+            f"{out} holds other files: name an empty folder, or one that is not there (found: "
+            f"{', '.join(others[:3])})"
+        )
 
 
 def _copy_runtime(modules: Path, runtime: Path) -> None:
@@ -92,7 +102,8 @@ def _copy_models(bundles: Sequence[Path], out: Path) -> None:
         shutil.copyfile(bundle, out / "models" / bundle.name)
         listed.append({"name": bundle.name, "bytes": bundle.stat().st_size})
         manifest = bundle.with_suffix(".json")
-        notice = read_json(manifest).get("notice") if manifest.is_file() else ""
-        if notice:
-            (out / "models" / "NOTICE").write_text(notice + "\n", encoding="utf-8")
+        with made_by("bundle", manifest):
+            notice = read_json(manifest).get("notice") if manifest.is_file() else ""
+            if notice:
+                (out / "models" / "NOTICE").write_text(notice + "\n", encoding="utf-8")
     (out / "models.json").write_text(json.dumps(listed), encoding="utf-8")
