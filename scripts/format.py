@@ -90,24 +90,46 @@ def main() -> None:
             rejected_here(folder / "rejected.jsonl"),
             too_long_rows(overlong, facts, limit, config),
         ]
-        if problem := too_many(lost, read, config.max_lost_fraction):
-            raise UserError(problem)
+        problem = too_many(lost, read, config.max_lost_fraction)
+        if problem:  # what is left out stays to be read; the others must not be trained on
+            for split in SPLITS:
+                (folder / f"{split}.jsonl").unlink()
+        else:
+            shown = finish(folder, facts, bands, row, limit, config.dedup_threshold)
+    if problem:
+        raise UserError(problem)
+    print(shown)
 
-        # From here on only what fits: (formatted rows,), and the rows that they are of.
-        fits = facts["tokens"] <= limit
-        refuse_untrainable(facts["split"], fits)
-        facts = {name: values[fits] for name, values in facts.items()}
-        numbers, first = np.unique(facts.pop("row"), return_index=True)
-        splits = facts["split"][first]  # (rows,)
-        refuse_leaks(splits, bands[numbers], lambda n: row(numbers[n]), config.dedup_threshold)
-        answers = facts.pop("answer")
-        write_lengths(folder, limit, answers, facts["split"])
-        write_arrays(folder / "facts.npz", facts)
+
+def finish(
+    folder: Path,
+    facts: dict[str, np.ndarray],
+    bands: np.ndarray,
+    row: Callable[[int], dict],
+    limit: int,
+    threshold: float,
+) -> str:
+    """Writes what later stages ask of the rows that fit; returns how many there are, in words.
+
+    UserError if none of them is for training, or near-twins are in different splits.
+    """
+    # Only what fits: (formatted rows,), and the rows that they are of.
+    fits = facts["tokens"] <= limit
+    refuse_untrainable(facts["split"], fits)
+    facts = {name: values[fits] for name, values in facts.items()}
+    numbers, first = np.unique(facts.pop("row"), return_index=True)
+    splits = facts["split"][first]  # (rows,)
+    refuse_leaks(splits, bands[numbers], lambda n: row(numbers[n]), threshold)
+    answers = facts.pop("answer")
+    write_lengths(folder, limit, answers, facts["split"])
+    write_arrays(folder / "facts.npz", facts)
+
     counts = np.bincount(facts["split"], minlength=len(SPLITS)).tolist()
     shown = ", ".join(f"{n:,} {split}" for split, n in zip(SPLITS, counts, strict=True))
-    print(f"{sum(counts):,} conversations: {shown}")
+    shown = f"{sum(counts):,} conversations: {shown}"
     if pieces := sum(counts) - len(numbers):
-        print(f"{pieces:,} of them by splitting conversations over {limit} tokens")
+        shown += f"\n{pieces:,} of them by splitting conversations over {limit} tokens"
+    return shown
 
 
 def choose_limit(file: BinaryIO, config: DataConfig) -> int:

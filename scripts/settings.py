@@ -27,6 +27,7 @@ from gemma_finetune.utils.params import read_section
 
 LENGTHS = Path("data/formatted/lengths.json")
 BASE = Path("models/base/config.json")
+# No dep: nothing is written that depends on which recipes are there.
 RECIPES = Path(__file__).with_name("recipes")
 SECTIONS = {
     "model": ModelConfig,

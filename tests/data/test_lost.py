@@ -1,6 +1,7 @@
 """What the data stages lose on the way: named, counted, and held against one limit."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ def test_too_many_overlong_rows_stop_the_run_and_the_message_says_which_length_k
     assert "a.jsonl:2: 918 tokens" in str(error.value)
     assert "928 keeps 95 % of the rows that are left, 928 keeps 99 %" in str(error.value)
     assert "set data.overlong to split" in str(error.value)
+    assert sorted(os.listdir("data/formatted")) == ["overlong.jsonl", "rejected.jsonl"]
 
 
 def test_too_many_near_duplicates_stop_the_run_and_leave_them_to_read(params):

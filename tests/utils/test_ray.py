@@ -88,7 +88,8 @@ def cluster():
     folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets have short names
     with pytest.MonkeyPatch.context() as patch, at_most(240):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        head = NODE | {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder}
+        patch.setenv("RAY_TMPDIR", folder)  # not `temp_dir`: Ray also writes into the default one
+        head = NODE | {"num_cpus": 0, "include_dashboard": False}
         head["ray_client_server_port"] = CLIENT_PORT
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:

@@ -106,7 +106,7 @@ class GemmaTokenizer:
         try:
             self.pieces()
         except UnicodeDecodeError:
-            raise UserError(f"{path}: damaged, a piece is not UTF-8; run `dvc repro base`")
+            raise UserError(f"{path}: damaged, a piece is not UTF-8; {remedy}")
         self.pad = self._id(PAD, path)
         self.eos = self._id(EOS, path)
         self.bos = self._id(BOS, path)
