@@ -10,8 +10,8 @@ name of who is to answer and nothing after it.
 import re
 from collections.abc import Sequence
 
-from gemma_finetune.data.converter import Turns
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.roles import Turns
 
 _ANY = re.compile(r"<\||</?s>|\[/?INST\]|<｜|<(?:end_of|start_of|turn)|<</?SYS|<reserved_|<eo[mh]>")
 _ROLE = r"(?:system|user|assistant|model|human|gpt|bot|tool|function|ipython|developer|prompter)"

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from gemma_finetune.data.blank import is_nothing
-from gemma_finetune.data.converter import ANSWERS, CALLS, Turns
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.roles import ANSWERS, CALLS, Turns
 from gemma_finetune.data.tool_match import InTurn, match_responses
 from gemma_finetune.data.tool_names import check_case, check_name, check_strings, objects
 from gemma_finetune.data.tool_rows import read_tools, to_json

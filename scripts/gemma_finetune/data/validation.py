@@ -17,15 +17,7 @@ import orjson
 from gemma_finetune.config import ACTIVATION
 from gemma_finetune.data import schemas
 from gemma_finetune.data.blank import is_blank
-from gemma_finetune.data.converter import (
-    ANSWERS,
-    CALLS,
-    UNTRAINED,
-    UNTRAINED_CALL,
-    Turns,
-    canonical,
-    to_numbered_turns,
-)
+from gemma_finetune.data.converter import canonical, to_numbered_turns
 from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import Placed
 from gemma_finetune.data.markup import refuse_markup
@@ -39,8 +31,9 @@ from gemma_finetune.data.reasoning import (
 )
 from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
+from gemma_finetune.data.roles import ANSWERS, CALLS, UNTRAINED, UNTRAINED_CALL, Turns
 from gemma_finetune.data.row_json import parse_row
-from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare, used_columns
+from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, prepare, used_columns
 from gemma_finetune.data.split import (
     SPLITS,
     agreed_split,
@@ -93,7 +86,7 @@ def _check(
 ) -> Checked:
     prepared = prepare(row, columns)
     if format == "auto":
-        format = schemas.detect(prepared, columns)
+        format = detect(prepared, columns)
     read = schemas.read(prepared, format, columns)
     ignored_keys = check_extra_keys(read, rule, used_columns(row, format, columns))
     turns, numbers = to_numbered_turns(read, rule)
