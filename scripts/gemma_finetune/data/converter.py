@@ -21,7 +21,8 @@ import orjson
 
 from gemma_finetune.data import schemas
 from gemma_finetune.data.blank import is_blank
-from gemma_finetune.data.reasoning import reasoning_of, with_reasoning
+from gemma_finetune.data.reasoning import with_reasoning
+from gemma_finetune.data.reasoning_keys import reasoning_of
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import (
     ANSWERS,

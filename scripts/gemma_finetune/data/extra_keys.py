@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
-from gemma_finetune.data import loss_mask, reasoning, schemas
+from gemma_finetune.data import loss_mask, schemas
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.key_words import words
 from gemma_finetune.data.preferences import is_disliked, is_second_answer
+from gemma_finetune.data.reasoning_keys import HINT, is_reasoning
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import role_of
 from gemma_finetune.data.row_keys import COLUMNS, NO_COLUMNS, Columns, is_empty
+from gemma_finetune.data.set_aside import is_marked_bad
 from gemma_finetune.data.turn_list import small
 from gemma_finetune.data.turns import numbered
 from gemma_finetune.data.unread_text import (
@@ -83,7 +85,7 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
                     "preference",
                     f"has `{key}` {value!r:.20}: an answer that people did not like (KTO)",
                 )
-        if reasoning.is_reasoning(key, value):
+        if is_reasoning(key, value):
             _refuse_reasoning(key, "", rule)
             continue
         refuse_unread_text(row, key, name, value, columns)
@@ -92,7 +94,7 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
 
 
 def _refuse_bad(key: str, value: object, where: str) -> None:
-    if loss_mask.is_marked_bad(key, value):
+    if is_marked_bad(key, value):
         raise Rejection(
             "untrained", f"{where}has `{key}` {value!r:.20}: people set it aside; remove the row"
         )
@@ -119,7 +121,7 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str, row: schemas.Row) -> 
             raise Rejection("preference", f"{place} has `{key}` {value!r}")
         if is_answer and name == "channel" and value in ("analysis", "commentary"):
             raise Rejection("reasoning", f"{place} has `channel` {value!r}, which is no answer")
-        if reasoning.is_reasoning(key, value):
+        if is_reasoning(key, value):
             if not is_answer:
                 raise Rejection("reasoning", f"{place} has `{key}`, {WHY['reasoning']}")
             _refuse_reasoning(key, f"{where} ", rule)
@@ -142,7 +144,7 @@ def _check_part(part: schemas.Part, where: str, rule: str | None) -> set[str]:
     for key, name, value in _extras(part, f"{where} "):
         if loss_mask.sense(key):
             raise Rejection("weight", f"{where} has `{key}` in a part of its text")
-        if reasoning.is_reasoning(key, value) or (name == "thought" and value is True):
+        if is_reasoning(key, value) or (name == "thought" and value is True):
             if not rule:
                 raise Rejection("reasoning", f"{where} has `{key}`, {WHY['reasoning']}")
             _refuse_reasoning(key, f"{where} ", rule)
@@ -153,7 +155,7 @@ def _check_part(part: schemas.Part, where: str, rule: str | None) -> set[str]:
 
 def _refuse_reasoning(key: str, where: str, rule: str) -> None:
     if rule == "refuse":
-        raise Rejection("reasoning", f"{where}has `{key}`; {reasoning.HINT}")
+        raise Rejection("reasoning", f"{where}has `{key}`; {HINT}")
 
 
 def _extras(model: schemas.Schema, where: str) -> Iterator[tuple[str, str, object]]:

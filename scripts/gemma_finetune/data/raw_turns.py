@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from gemma_finetune.data.blank import is_nothing
-from gemma_finetune.data.reasoning import REASONING_PARTS
+from gemma_finetune.data.reasoning_keys import REASONING_PARTS
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import JSON_ROLES, role_of
 from gemma_finetune.data.turn_list import (

@@ -10,12 +10,12 @@ from gemma_finetune.data.blank import is_blank, is_nothing
 from gemma_finetune.data.loss_mask import wants_training
 from gemma_finetune.data.question_parts import is_text_of_turn
 from gemma_finetune.data.raw_turns import TEXT_PARTS
-from gemma_finetune.data.reasoning import (
+from gemma_finetune.data.reasoning import with_reasoning
+from gemma_finetune.data.reasoning_keys import (
     HINT,
     REASONING_PARTS,
     is_reasoning_part,
     reasoning_of,
-    with_reasoning,
 )
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import (

@@ -21,14 +21,8 @@ from gemma_finetune.data.converter import canonical, to_numbered_turns
 from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import Placed
 from gemma_finetune.data.markup import refuse_markup
-from gemma_finetune.data.reasoning import (
-    HINT,
-    has_reasoning,
-    is_reasoning,
-    is_reasoning_part,
-    without_channels,
-    without_reasoning,
-)
+from gemma_finetune.data.reasoning import has_reasoning, without_channels, without_reasoning
+from gemma_finetune.data.reasoning_keys import HINT, is_reasoning, is_reasoning_part
 from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
 from gemma_finetune.data.roles import ANSWERS, CALLS, UNTRAINED, UNTRAINED_CALL, Turns
