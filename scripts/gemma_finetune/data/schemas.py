@@ -1,7 +1,7 @@
 """The raw formats as pydantic models, and the reading of a row as one of them.
 
 A format is named as in `data.format` and in the metrics: sharegpt, alpaca, chatml, columns. What a
-conversation may hold is decided in `converter`.
+conversation may hold is decided in `turns`.
 """
 
 from collections.abc import Mapping
