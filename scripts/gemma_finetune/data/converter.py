@@ -24,14 +24,7 @@ from gemma_finetune.data.blank import is_blank
 from gemma_finetune.data.reasoning import with_reasoning
 from gemma_finetune.data.reasoning_keys import reasoning_of
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.roles import (
-    ANSWERS,
-    JSON_ROLES,
-    UNTRAINED,
-    UNTRAINED_CALL,
-    Turns,
-    count_turns,
-)
+from gemma_finetune.data.roles import ANSWERS, JSON_ROLES, UNTRAINED_OF, Turns, count_turns
 from gemma_finetune.data.tool_rows import to_json
 from gemma_finetune.data.turns import numbered, read_role, read_turn
 
@@ -135,7 +128,7 @@ def _canonical_turn(role: str, text: str) -> dict:
     name = role.partition(",")[0]
     value = orjson.loads(text) if name in JSON_ROLES else text
     turn = {"from": name, "value": value}
-    return turn | {"train": False} if role in (UNTRAINED, UNTRAINED_CALL) else turn
+    return turn | {"train": False} if role in UNTRAINED_OF.values() else turn
 
 
 def content_id(turns: Turns, tools: Sequence[dict] = ()) -> str:

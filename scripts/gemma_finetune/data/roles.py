@@ -12,6 +12,7 @@ ROLES = {
 }  # fmt: skip
 UNTRAINED = "gpt, not trained"  # the role of an answer that is not trained on, in `Turns`
 UNTRAINED_CALL = "function_call, not trained"
+UNTRAINED_OF = {"gpt": UNTRAINED, "function_call": UNTRAINED_CALL}
 ANSWERS = ("gpt", UNTRAINED)
 CALLS = ("function_call", UNTRAINED_CALL)
 JSON_ROLES = ("function_call", "observation")  # calls and their responses: their text is JSON
@@ -23,6 +24,11 @@ Turns = list[tuple[str, str]]
 def role_of(name: str) -> str | None:
     """The canonical role of a role's name in any case; None if it is not known."""
     return ROLES.get(name) or ROLES.get(name.strip().lower())
+
+
+def name_turn(role: str, number: int) -> str:
+    """A turn as messages name it."""
+    return "the system text" if role == "system" else f"turn {number}"
 
 
 def count_turns(turns: Turns) -> list[int]:

@@ -22,8 +22,8 @@ from gemma_finetune.data.roles import (
     ANSWERS,
     CALLS,
     ROLES,
-    UNTRAINED,
     UNTRAINED_CALL,
+    UNTRAINED_OF,
     Turns,
     role_of,
 )
@@ -44,9 +44,8 @@ def numbered(turns: Iterable[schemas.Turn]) -> Iterator[tuple[int, str, schemas.
 def read_turn(turn: schemas.Turn, where: str, rule: str) -> Turns:
     """A raw turn as turns: text and calls of one message are two."""
     role, call_role = read_role(turn.role, where), "function_call"
-    if role in ("gpt", "function_call") and wants_training(turn.model_extra) is False:
-        role = {"gpt": UNTRAINED, "function_call": UNTRAINED_CALL}[role]
-        call_role = UNTRAINED_CALL
+    if role in UNTRAINED_OF and wants_training(turn.model_extra) is False:
+        role, call_role = UNTRAINED_OF[role], UNTRAINED_CALL
     has_calls = not is_nothing(turn.tool_calls)
     if has_calls and role not in ANSWERS:
         raise Rejection(

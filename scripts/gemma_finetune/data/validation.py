@@ -25,7 +25,7 @@ from gemma_finetune.data.reasoning import has_reasoning, without_channels, witho
 from gemma_finetune.data.reasoning_keys import HINT, is_reasoning, is_reasoning_part
 from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
-from gemma_finetune.data.roles import ANSWERS, CALLS, UNTRAINED, UNTRAINED_CALL, Turns
+from gemma_finetune.data.roles import ANSWERS, CALLS, UNTRAINED_OF, Turns
 from gemma_finetune.data.row_json import parse_row
 from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, prepare, used_columns
 from gemma_finetune.data.split import (
@@ -37,16 +37,7 @@ from gemma_finetune.data.split import (
 )
 from gemma_finetune.data.tool_check import settle_calls
 
-COUNTED = (
-    "rows",
-    "formats",
-    "reasons",
-    "causes",
-    "columns",
-    "repairs",
-    "ignored_keys",
-    "split_keys",
-)
+COUNTED = tuple("rows formats reasons causes columns repairs ignored_keys split_keys".split())
 
 
 class Checked(NamedTuple):
@@ -194,7 +185,7 @@ def check_rows(
         counts["formats"][checked.format] += 1
         counts["rows"]["named_train"] += split == "train"
         counts["repairs"].update(checked.repairs)
-        if any(role in (UNTRAINED, UNTRAINED_CALL) for role, _ in checked.turns):
+        if any(role in UNTRAINED_OF.values() for role, _ in checked.turns):
             counts["rows"]["with_untrained_answers"] += 1
         if checked.tools:
             counts["rows"]["with_tools"] += 1
