@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gemma_finetune.data import converter
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.loader import find_files
 from gemma_finetune.utils.errors import UserError
+from raw_formats import to_sharegpt
 
 STAGES = ("validate", "convert", "dedup", "format", "describe")
 SPLITS = ("train", "validation", "test")
@@ -24,7 +24,7 @@ def conversation(n, split=None):
     return canonical([("human", question), ("gpt", answer)], split, {})
 
 
-def write_raw(conversations, name="data/raw/a.jsonl", to_row=converter.to_sharegpt):
+def write_raw(conversations, name="data/raw/a.jsonl", to_row=to_sharegpt):
     rows = [json.dumps(to_row(conversation)) + "\n" for conversation in conversations]
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_text("".join(rows))

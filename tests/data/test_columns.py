@@ -91,11 +91,6 @@ def test_empty_columns_of_other_formats_do_not_matter():
     ]
 
 
-def test_turns_with_the_keys_of_two_formats():
-    turn = {"from": None, "role": "user", "value": None, "content": "Hi"}
-    assert checked({"messages": [turn, ANSWER]}).turns == TURNS
-
-
 @pytest.mark.parametrize("row", [
     {"prompt": [USER], "completion": [ANSWER]},
     {"prompt": [USER], "response": "Hello"},
@@ -111,35 +106,6 @@ def test_turns_with_the_keys_of_two_formats():
 ])  # fmt: skip
 def test_lists_of_turns(row):
     assert checked(row).turns == TURNS
-
-
-def test_content_parts_as_json_text():
-    hi, thought = {"type": "text", "text": "Hi"}, {"type": "thinking", "thinking": "hm"}
-    hel, lo = {"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}
-    image = {"type": "image_url", "image_url": {"url": "a"}}
-
-    def row(asked: list, said: list) -> dict:
-        both = (USER | {"content": json.dumps(asked)}, ANSWER | {"content": json.dumps(said)})
-        return {"messages": list(both)}
-
-    assert checked(row([hi], [hel, lo])).turns == TURNS
-    assert rejected(row([hi], [thought, hel]))[0] == "reasoning"
-    assert rejected(row([image, hi], [hel]))[0] == "non_text_part"
-
-
-def test_content_parts_of_an_answer_alone_are_what_it_says():
-    blocks = '[{"type":"text","text":"Hello"},{"type":"text","text":"World"}]'
-    for row in ({"messages": [USER, ANSWER | {"content": blocks}]},
-                {"prompt": [USER], "completion": [ANSWER | {"content": blocks}]}):  # fmt: skip
-        assert checked(row).turns == [TURNS[0], ("gpt", blocks)]
-
-
-def test_a_question_in_content_parts_as_json_text_may_have_a_plain_answer():
-    parts = [{"type": "text", "text": "Hi"}]
-    assert checked({"messages": [USER | {"content": json.dumps(parts)}, ANSWER]}).turns == TURNS
-    image = [{"type": "image_url", "image_url": {"url": "a"}}, *parts]
-    found = rejected({"messages": [USER | {"content": json.dumps(image)}, ANSWER]})
-    assert found[0] == "non_text_part"
 
 
 @pytest.mark.parametrize("text", [
@@ -460,14 +426,6 @@ def test_numbers_and_booleans_are_text_as_json_writes_them(value, text):
     row = {"instruction": "Which?", "input": value, "output": value}
     assert checked(row).turns == [("human", f"Which?\n\n{text}"), ("gpt", text)]
     assert checked({"question": value, "answer": "A"}).turns == [("human", text), ("gpt", "A")]
-
-
-@pytest.mark.parametrize("turn", [
-    {"role": "user", "Content": "Hi"}, {"Role": "User", "content": "Hi"},
-    {"role": "user", "Content": "Hi", "content": None}, {"From": "human", "Value": "Hi"},
-])  # fmt: skip
-def test_keys_of_turns_in_any_case(turn):
-    assert checked({"Messages": [turn, ANSWER]}).turns == TURNS
 
 
 @pytest.mark.parametrize("data, name", [

@@ -14,10 +14,11 @@ from function_rows import (
     refusal,
     two_calls,
 )
-from gemma_finetune.data.converter import to_chatml, to_messages, to_sharegpt
+from gemma_finetune.data.converter import to_messages
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import REPAIRS
 from gemma_finetune.data.validation import check
+from raw_formats import to_chatml, to_sharegpt
 
 
 @pytest.mark.parametrize("row", [OPENAI, LLAMA_FACTORY, MOBILE_ACTIONS])

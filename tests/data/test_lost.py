@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from data_stages import LONG, SPLITS, append_raw, conversation, metrics, read, run, write_raw
-from gemma_finetune.data import converter
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.utils.errors import UserError
+from raw_formats import to_sharegpt
 
 
 def test_overlong_rows_are_dropped_by_name_or_stop_the_run(params):
@@ -80,9 +80,9 @@ def write_lossy(bad=4, twins=4, long=4, good=28):
         append_raw('{"bad": 1}')
     for n in range(long):
         row = canonical([("human", f"{n} light" * 300), ("gpt", f"on {n}")], "train", {})
-        append_raw(json.dumps(converter.to_sharegpt(row)))
+        append_raw(json.dumps(to_sharegpt(row)))
     for n in range(good - twins):
-        append_raw(json.dumps(converter.to_sharegpt(conversation(n, "train"))))
+        append_raw(json.dumps(to_sharegpt(conversation(n, "train"))))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemma_finetune.config import CONTROL_PIECES
-from gemma_finetune.data.converter import UNTRAINED
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.repair import REPAIRS, repair
+from gemma_finetune.data.roles import UNTRAINED
 
 H, G, S, U = "human", "gpt", "system", UNTRAINED
 GOOD = [(H, "Hi"), (G, "Hello")]

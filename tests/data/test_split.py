@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemma_finetune.data.converter import UNTRAINED, canonical, content_id, id_without_masks
+from gemma_finetune.data.converter import canonical, content_id, id_without_masks
 from gemma_finetune.data.dedup import features, find_twins
 from gemma_finetune.data.evidence import (
     evidence_of,
     evidence_similarity,
 )
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.roles import UNTRAINED
 from gemma_finetune.data.shared_text import (
     SharedText,
 )

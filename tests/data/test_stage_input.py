@@ -18,10 +18,11 @@ from data_stages import (
     run,
     write_raw,
 )
-from gemma_finetune.data import converter
+from gemma_finetune.data.converter import to_messages
 from gemma_finetune.formats.chat_template import render
 from gemma_finetune.utils import parallel
 from gemma_finetune.utils.errors import UserError
+from raw_formats import to_alpaca, to_chatml, to_sharegpt
 from row_files import TURNS
 from validate import Examples
 
@@ -31,7 +32,7 @@ def test_too_many_rejections_stop_the_run_and_leave_the_rejected_rows_to_read(pa
     for _ in range(6):
         append_raw('{"bad": 1}')
     for n in range(4):
-        append_raw(json.dumps(converter.to_sharegpt(conversation(n))))
+        append_raw(json.dumps(to_sharegpt(conversation(n))))
 
     message = r"6 of 10 rows are lost \(60.0%: 6 rejected\), [\s\S]*a.jsonl:1: unknown_format"
     with pytest.raises(UserError, match=message) as error:
@@ -97,7 +98,7 @@ def test_each_reason_has_an_example(params, monkeypatch, chunk):
     write_raw([])
     for row in ['{"bad": 1}'] * 8 + ['{"messages": []}'] * 8 + ["["]:
         append_raw(row)
-    append_raw(json.dumps(converter.to_sharegpt(conversation(1))))
+    append_raw(json.dumps(to_sharegpt(conversation(1))))
     with pytest.raises(UserError, match="17 of 18 rows are lost") as error:
         run("validate")
     _, *shown, _ = str(error.value).splitlines()
@@ -142,7 +143,7 @@ def test_named_columns_that_no_row_has_stop_the_run(params):
 
 def test_masked_answers_reach_the_formatted_rows(params, capsys):
     write_raw([conversation(n, split) for n, split in enumerate(SPLITS)])
-    turns = [turn for n in range(2) for turn in converter.to_messages(conversation(n + 70))]
+    turns = [turn for n in range(2) for turn in to_messages(conversation(n + 70))]
     turns[1]["weight"] = 0
     append_raw(json.dumps({"messages": turns, "split": "train"}))
     run("validate", "convert", "dedup", "format")
@@ -196,7 +197,7 @@ def converted_splits():
 
 
 def test_a_repository_of_hugging_face(params, capsys):
-    rows = [converter.to_chatml(row) for row in TWO]
+    rows = [to_chatml(row) for row in TWO]
     for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
         write_table(f"data/raw/data/{name}.parquet", rows)
     for name in ("README.md", ".gitattributes", "dataset_infos.json"):
@@ -220,7 +221,7 @@ def test_a_repository_of_hugging_face(params, capsys):
 def test_a_saved_dataset_dict(params):
     for split in ("train", "validation"):
         folder = f"data/raw/{split}"
-        write_table(f"{folder}/data-00000-of-00001.arrow", [converter.to_alpaca(TWO[0])])
+        write_table(f"{folder}/data-00000-of-00001.arrow", [to_alpaca(TWO[0])])
         write_table(f"{folder}/cache-0a1b.arrow", [{"indices": 0}])
         Path(folder, "state.json").write_text("{}")
         Path(folder, "dataset_info.json").write_text("{}")
@@ -229,7 +230,7 @@ def test_a_saved_dataset_dict(params):
 
 
 def test_keys_of_a_json_file_name_splits(params, capsys):
-    rows = [converter.to_sharegpt(row) for row in TWO]
+    rows = [to_sharegpt(row) for row in TWO]
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/a.json").write_text(json.dumps({"train": rows, "test": rows[:1]}))
     assert converted_splits() == [
@@ -242,7 +243,7 @@ def test_keys_of_a_json_file_name_splits(params, capsys):
 
 def test_a_conflict_with_the_file_of_a_row_is_refused_by_name(params):
     write_raw(TWO, "data/raw/dev.jsonl")
-    append_raw(json.dumps(converter.to_sharegpt(conversation(3, "train"))), "data/raw/dev.jsonl")
+    append_raw(json.dumps(to_sharegpt(conversation(3, "train"))), "data/raw/dev.jsonl")
     assert [split for _, _, split in converted_splits()] == ["validation", "validation"]
     (rejected,) = read("data/validated/rejected.jsonl")
     assert rejected["reason"] == "split_conflict" and rejected["line"] == 3
@@ -329,7 +330,7 @@ def test_other_names_have_no_note(params, capsys, name):
 )
 def test_a_key_that_seems_to_name_the_split_is_noted(params, capsys, key, values, noted):
     rows = [conversation(number) | {key: value} for number, value in enumerate(values)]
-    write_raw(rows, to_row=lambda row: converter.to_sharegpt(row) | {key: row[key]})
+    write_raw(rows, to_row=lambda row: to_sharegpt(row) | {key: row[key]})
     run("validate")
     expected = f"note: `{key}` seems to name the split of 2 rows, but is ignored"
     assert (expected in capsys.readouterr().out) == noted
@@ -345,7 +346,7 @@ def test_shards_may_be_missing(params, capsys):
 def test_rows_are_numbered_in_rejections(params):
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/a.csv").write_text('instruction,output\n"a\n\nb",c\nd,\ne,f\n')
-    Path("data/raw/b.json").write_text(json.dumps([converter.to_alpaca(TWO[0]), {"bad": 1}]))
+    Path("data/raw/b.json").write_text(json.dumps([to_alpaca(TWO[0]), {"bad": 1}]))
     run("validate")
     rejected = read("data/validated/rejected.jsonl")
     assert [(row["file"], row["line"]) for row in rejected] == [

@@ -21,21 +21,21 @@ from data_stages import (
     split_of_rows,
     write_raw,
 )
-from gemma_finetune.data import converter
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.formatter import FACTS
 from gemma_finetune.formats.chat_template import render
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils import parallel
 from gemma_finetune.utils.errors import UserError
+from raw_formats import to_alpaca, to_chatml
 
 
 def test_every_row_is_somewhere(params, capsys):
     rows = [conversation(n) for n in range(60)]
     write_raw(rows[:20])
     append_raw('{"bad": 1}')
-    write_raw(rows[10:40], "data/raw/b.jsonl", converter.to_chatml)
-    packed = gzip.compress(json.dumps([converter.to_alpaca(row) for row in rows[40:]]).encode())
+    write_raw(rows[10:40], "data/raw/b.jsonl", to_chatml)
+    packed = gzip.compress(json.dumps([to_alpaca(row) for row in rows[40:]]).encode())
     Path("data/raw/c.json.gz").write_bytes(packed)
     run()
 
@@ -110,7 +110,7 @@ def test_old_rows_that_stay_keep_their_split_among_longer_twins(params):
 
 def test_rows_that_name_their_split_keep_it(params):
     named = [conversation(n, split) for n, split in enumerate(SPLITS * 10)]
-    write_raw(named, to_row=converter.to_chatml)
+    write_raw(named, to_row=to_chatml)
     run()
     assert split_of_rows() == {row["id"]: row["split"] for row in named}
 

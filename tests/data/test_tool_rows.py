@@ -19,9 +19,9 @@ from function_rows import (
     conversation,
     function,
 )
-from gemma_finetune.data.converter import to_sharegpt
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.tool_rows import plain
+from raw_formats import to_sharegpt
 
 
 @pytest.mark.parametrize("row", [OPENAI, LLAMA_FACTORY])

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.flags import to_flag, to_number, to_word
 from gemma_finetune.data.key_words import all_in, split_words, words
 from gemma_finetune.data.rejection import Rejection
 
@@ -54,6 +55,9 @@ _SMALL_WORDS = split_words(
 _KNOWN = (_TRAINING, _WEIGHT, _NOT, _UNTRAINED, _MASK, _SPANS, _ANSWERS, _QUESTIONS, _PLACES,
           _SMALL_WORDS)  # fmt: skip
 _SAYS_SO = _TRAINING | _WEIGHT | _UNTRAINED | _MASK | {"unmask", "unmasked", "masked"}
+_IN_EACH_TURN = "cannot be honoured: write `weight` 0 or 1 into each turn"
+_IGNORED = -100  # the label of tokens that are not trained on, in PyTorch
+_BITS = re.compile(r"\s*[01](?:(?:,\s*|\s+)[01])+\s*")  # `"0, 1"`
 
 
 class Sense(NamedTuple):
@@ -119,27 +123,6 @@ def _counts(found: tuple[str, ...]) -> bool:
     return len(found) > 1 and found[-1] in _NUMBERED and found[-2] in _TRAINING
 
 
-_IN_EACH_TURN = "cannot be honoured: write `weight` 0 or 1 into each turn"
-_IGNORED = -100  # the label of tokens that are not trained on, in PyTorch
-_BITS = re.compile(r"\s*[01](?:(?:,\s*|\s+)[01])+\s*")  # `"0, 1"`
-FLAGS = {"true": True, "yes": True, "false": False, "no": False}
-
-# What people say of rows and answers that they checked, as Argilla and Label Studio write it.
-GOOD = frozenset(
-    "correct is_correct accepted approved is_approved valid is_valid include keep usable "
-    "review_result".split()
-)
-BAD = split_words(
-    "deleted is_deleted discarded is_discarded was_cancelled delete remove reject do_not_use"
-)
-# The status of a row may also be that of what it tells of, such as an order.
-STATES = {"status": ("discarded",)} | dict.fromkeys(
-    ("record_status", "response_status", "annotation_status", "review_status"),
-    ("deleted", "discarded", "rejected"),
-)
-_OF_ARGILLA = "_responses_status"  # `quality.responses.status`: a list, of each annotator one
-
-
 def wants_training(extra: Mapping[str, object] | None, is_answer: bool = True) -> bool | None:
     """Whether the extra keys of a turn say that it is trained on; None if they say nothing.
 
@@ -157,7 +140,7 @@ def wants_training(extra: Mapping[str, object] | None, is_answer: bool = True) -
         if meant.is_measure and isinstance(value, float) and is_measured:
             continue
         if flag is None:
-            if not meant.is_sure and not _is_mask(value, meant) and _number(value) is None:
+            if not meant.is_sure and not _is_mask(value, meant) and to_number(value) is None:
                 continue
             raise Rejection(
                 "weight",
@@ -184,7 +167,7 @@ def _said(extra: Mapping[str, object] | None) -> Iterator[tuple[str, object, Sen
             if _is_of_labels(key) and _is_token_mask(value):
                 yield key, value, Sense(None, is_weight=True)
             continue
-        is_count = meant.is_count and _number(value) is not None
+        is_count = meant.is_count and to_number(value) is not None
         is_usual = meant.is_of_questions and read_flag(key, value) is False
         if not (is_nothing(value) or is_count or is_usual):
             yield key, value, meant
@@ -196,29 +179,6 @@ def read_flag(key: str, value: object) -> bool | None:
     if flag is None or meant is None or meant.trains is None:
         return None
     return flag == meant.trains
-
-
-def to_flag(value: object) -> bool | None:
-    """A boolean, 0 or 1, also as text; None for all else."""
-    number = _number(value)
-    if number is not None:
-        return bool(number) if number in (0, 1) else None
-    return to_word(value)
-
-
-def to_word(value: object) -> bool | None:
-    """A boolean, also as text; None for all else: a number may be a count or a score."""
-    return FLAGS.get(str(value).strip().lower())
-
-
-def _number(value: object) -> float | None:
-    """A number, also as text."""
-    if not isinstance(value, str | int | float):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
 
 
 def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
@@ -236,7 +196,7 @@ def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
             raise Rejection("untrained", f"has `{key}` {value!r:.20}: it is not to be trained on")
         if _is_mask(value, meant):
             raise Rejection("weight", f"has `{key}` {value!r:.20}, which {_IN_EACH_TURN}")
-        is_weight = meant.is_weight and _number(value) is not None
+        is_weight = meant.is_weight and to_number(value) is not None
         is_unclear = meant.trains is None and (to_flag(value) is not None or _is_data(value))
         if flag is None and (is_weight or is_unclear):
             raise Rejection(
@@ -280,7 +240,7 @@ def _items(value: object) -> list | None:
 
 def _is_flag(item: object, meant: Sense) -> bool:
     """Whether an item of a list says how much a turn or a token counts. Null says nothing."""
-    number = _number(item)
+    number = to_number(item)
     if number is not None:
         if meant.is_measure:
             return number in (0, 1)
@@ -296,19 +256,4 @@ def _is_of_labels(key: str) -> bool:
 
 def _is_token_mask(value: object) -> bool:
     """Whether it is a list of token ids in which -100 stands for those not trained on."""
-    return any(_number(item) == _IGNORED for item in _items(value) or ())
-
-
-def is_marked_bad(key: str, value: object) -> bool:
-    """Whether a key says that people set the row or the answer aside."""
-    name = _with_underscores(key)
-    if name in STATES:
-        return str(value).strip().lower() in STATES[name]
-    if name.endswith(_OF_ARGILLA) and isinstance(value, list):
-        return bool(value) and all(state == "discarded" for state in value)
-    return (name in BAD and to_word(value) is True) or (name in GOOD and to_word(value) is False)
-
-
-@lru_cache(10_000)
-def _with_underscores(key: str) -> str:
-    return "_".join(words(key))
+    return any(to_number(item) == _IGNORED for item in _items(value) or ())

@@ -10,8 +10,8 @@ name of who is to answer and nothing after it.
 import re
 from collections.abc import Sequence
 
-from gemma_finetune.data.converter import Turns
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.roles import Turns, name_turn
 
 _ANY = re.compile(r"<\||</?s>|\[/?INST\]|<｜|<(?:end_of|start_of|turn)|<</?SYS|<reserved_|<eo[mh]>")
 _ROLE = r"(?:system|user|assistant|model|human|gpt|bot|tool|function|ipython|developer|prompter)"
@@ -64,7 +64,7 @@ def refuse_markup(turns: Turns, numbers: Sequence[int]) -> None:
                 f"turn {number} ends as a prompt template (`{line}`); remove that line",
             )
         if piece := find_markup(text, role == "human"):
-            where = "the system text" if role == "system" else f"turn {number}"
+            where = name_turn(role, number)
             raise Rejection(
                 "foreign_markup",
                 f"{where} holds {piece!r} of another model's chat template, which would be trained "

@@ -5,8 +5,8 @@ liked the answer (KTO). Told by their words.
 import re
 from functools import lru_cache
 
+from gemma_finetune.data.flags import to_flag, to_word
 from gemma_finetune.data.key_words import all_in, singular, split_words, words
-from gemma_finetune.data.loss_mask import to_flag, to_word
 
 _SAID = split_words("chosen rejected preferred dispreferred unpreferred unchosen loser lose")
 _BETTER_OR_WORSE = _SAID | split_words(
@@ -62,7 +62,7 @@ def is_second_answer(key: str, value: object) -> bool:
     """Whether a key holds another answer than the one that is read. Numbers and flags are none."""
     if not _is_second_answer_key(key):
         return False
-    if isinstance(value, bool | int | float):
+    if isinstance(value, int | float):
         return False
     return len(words(key)) > 1 or str(value).strip().lower() not in ("true", "false")
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from gemma_finetune.data.flags import to_word
 from gemma_finetune.data.key_words import all_in, singular, split_words, words
-from gemma_finetune.data.loss_mask import to_word
 from gemma_finetune.data.row_keys import ANSWERS, TEXT_KEYS, holds_system
 from gemma_finetune.data.turn_list import small
 

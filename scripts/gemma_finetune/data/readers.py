@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from gemma_finetune.data import sniff, tables, texts
+from gemma_finetune.data import arrow_tables, sniff, tables, texts
 from gemma_finetune.data.kinds import kind
 from gemma_finetune.data.split import split_in_name
 from gemma_finetune.data.texts import Row
@@ -116,7 +116,7 @@ def _read_table(head: bytes, file: Any) -> Iterator[Row]:
     """The rows of Parquet or Arrow. ValueError if the file is damaged."""
     number = 0
     try:
-        reader = tables.read_parquet if head.startswith(PARQUET) else tables.read_arrow
+        reader = arrow_tables.read_parquet if head.startswith(PARQUET) else arrow_tables.read_arrow
         for number, row in reader(file):
             yield number, row
     except tables.TableError:

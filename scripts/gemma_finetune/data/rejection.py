@@ -28,3 +28,9 @@ def cause(reason: str, message: str) -> str:
     key = _KEY.match(message)
     about = (key[1] or key[2]) if key else _VALUE.sub("…", message)
     return f"{reason}: {re.sub(r'[0-9]+', '…', about)}"
+
+
+def short(value: object) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

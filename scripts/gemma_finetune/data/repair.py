@@ -13,15 +13,8 @@ from operator import itemgetter
 
 from gemma_finetune.config import find_control
 from gemma_finetune.data.blank import is_blank
-from gemma_finetune.data.converter import (
-    ANSWERS,
-    CALLS,
-    UNTRAINED,
-    UNTRAINED_CALL,
-    Turns,
-    count_turns,
-)
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.roles import ANSWERS, CALLS, UNTRAINED, UNTRAINED_CALL, Turns, count_turns
 
 # Each repair, and the reason a row is rejected for where the repair is not allowed:
 # - line_breaks writes \r\n and \r as \n, also where Excel has `_x000D_` for \r;

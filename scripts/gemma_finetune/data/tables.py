@@ -1,28 +1,20 @@
-"""The rows of tables, as JSON bytes: CSV and TSV through `csv`; Parquet and Arrow through pyarrow.
+"""The rows of CSV and TSV, as JSON bytes; those of Parquet and Arrow are in `arrow_tables`.
 
 pyarrow's reader of CSV is not used: it guesses types ("007" becomes 7, "NA" nothing), and its
 errors name no record.
 """
 
-import base64
 import csv
-import datetime
 import io
 import json
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import orjson
 
 from gemma_finetune.data.texts import MAX_ROW_BYTES, Row
 
-if TYPE_CHECKING:
-    import pyarrow
-
-BATCH_ROWS = 1000
-NOT_TEXT = "bytes that are not UTF-8"
 SEPARATORS = ",;\t|"
 # The key of a record that has other cells than the header.
 MISSHAPEN = "what is wrong with this record"
@@ -70,7 +62,7 @@ def read_csv(stream: io.BufferedReader, plain_quotes: bool = False) -> Iterator[
             row = dict(zip(header, map(_cell, header, record), strict=False))
             if problem := _misshapen(record, len(header), separator):
                 row = {MISSHAPEN: problem} | row
-            yield number, _dump(row)
+            yield number, dump_row(row)
     except csv.Error as error:
         advice = (
             "a cell with quotes, separators or line breaks stands in quotes, and quotes in it are "
@@ -172,10 +164,10 @@ def _check_header(header: list[str]) -> list[str]:
     if any(_is_after_blank(cell) for cell in header):
         raise ValueError(f"the header {BLANK_BEFORE_QUOTE}")
     names = [name.strip() or f"column {number}" for number, name in enumerate(header, 1)]
-    return _check_unique(names)
+    return check_unique(names)
 
 
-def _check_unique(names: list[str]) -> list[str]:
+def check_unique(names: list[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
             raise TableError(f"has the column {name[:40]!r} twice; rename one of them")
@@ -199,128 +191,8 @@ def _cell(column: str, text: str) -> Any:
     return text
 
 
-def _dump(row: dict) -> bytes:
+def dump_row(row: dict) -> bytes:
     try:
         return orjson.dumps(row)
     except orjson.JSONEncodeError:  # lone surrogates, or large integers
         return json.dumps(row).encode()
-
-
-def read_parquet(file: BinaryIO) -> Iterator[Row]:
-    """The rows of a Parquet file."""
-    import pyarrow.parquet
-
-    # Column by column in small reads, so that a large row group need not fit in memory.
-    table = pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
-    return _rows(table.schema_arrow, table.iter_batches(BATCH_ROWS, use_threads=False))
-
-
-def read_arrow(file: BinaryIO) -> Iterator[Row]:
-    """The rows of an Arrow file or stream, as `datasets` saves them."""
-    import pyarrow.ipc
-
-    if file.read(6) == b"ARROW1":
-        table = pyarrow.ipc.open_file(file)
-        batches = (table.get_batch(number) for number in range(table.num_record_batches))
-        return _rows(table.schema, batches)
-    file.seek(0)
-    stream = pyarrow.ipc.open_stream(file)
-    return _rows(stream.schema, iter(stream))
-
-
-def _rows(schema: "pyarrow.Schema", batches: Iterable["pyarrow.RecordBatch"]) -> Iterator[Row]:
-    _check_unique(schema.names)
-    names_of_labels = _class_labels(schema.metadata or {})
-    # Asking for dicts takes four times as long, even where there is no map.
-    maps: Literal["strict"] | None = "strict" if "map<" in str(schema) else None
-    number = 0
-    for batch in batches:
-        batch.validate(full=True)  # damaged offsets would end the process, not raise
-        for offset in range(0, batch.num_rows, BATCH_ROWS):
-            for values in _to_dicts(batch.slice(offset, BATCH_ROWS), maps, number + 1):
-                number += 1
-                row = {column: plain(value) for column, value in values.items()}
-                for column, names in names_of_labels.items():
-                    row[column] = _label(row.get(column), names)
-                yield number, _dump(row)
-
-
-def _to_dicts(
-    batch: "pyarrow.RecordBatch", maps: Literal["strict"] | None, first: int
-) -> list[dict]:
-    """The rows of a batch, of which `first` is the number of the first.
-
-    TableError names the row and column of a value that Python cannot hold: a time in the year
-    20000, a map with one key twice.
-    """
-    try:
-        return batch.to_pylist(maps_as_pydicts=maps)
-    except (ValueError, KeyError, OverflowError):
-        for column in batch.schema.names:
-            for number, value in enumerate(batch.column(column), first):
-                try:
-                    value.as_py(maps_as_pydicts=maps)
-                except (ValueError, KeyError, OverflowError) as error:
-                    reason = str(error).strip("'\"")
-                    raise TableError(
-                        f"row {number}: the column {column[:40]!r} holds a value that cannot be "
-                        f"read ({reason}); write the column as text, or leave it out"
-                    )
-        raise
-
-
-def _class_labels(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
-    """{column: names of the classes}: `datasets` stores a class as a number, its name apart."""
-    try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        return {
-            column: feature["names"]
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def _label(value: Any, names: list[str]) -> Any:
-    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
-
-
-def plain(value: Any, keep_nulls: bool = False) -> Any:
-    """A value of Arrow as JSON has it: NaN is null, times are ISO text, bytes are text
-    where they are UTF-8. Decimals are text with all their places (`19.90`), but numbers in the
-    arguments of a call.
-
-    Fields of structs that are null are left out: Arrow gives every struct all fields. Not so in the
-    arguments of a call: there a null may be what the function requires, and `tool_check` decides.
-    """
-    match value:
-        case str() | bool() | None:
-            return value
-        case dict():
-            kept = {}
-            for key, item in value.items():
-                item = plain(item, keep_nulls or key == "arguments")
-                if item is not None or keep_nulls:
-                    kept[str(key)] = item
-            return kept
-        case list() | tuple():
-            return [plain(item, keep_nulls) for item in value]
-        case float():
-            return value if abs(value) < float("inf") else None  # NaN is not under it, either
-        case datetime.datetime() | datetime.date() | datetime.time():
-            return value.isoformat()
-        case datetime.timedelta():
-            return value.total_seconds()
-        case Decimal():
-            if value.as_tuple().exponent == 0:
-                return int(value)
-            return float(value) if keep_nulls else format(value, "f")
-        case bytes():
-            try:
-                return value.decode("utf-8")
-            except UnicodeDecodeError:  # an object, so that nothing takes it for text
-                return {NOT_TEXT: base64.b64encode(value).decode("ascii")}
-        case int():
-            return value
-    return str(value)

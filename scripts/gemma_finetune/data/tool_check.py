@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from gemma_finetune.data.blank import is_nothing
-from gemma_finetune.data.converter import ANSWERS, CALLS, Turns
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.roles import ANSWERS, CALLS, Turns, name_turn
 from gemma_finetune.data.tool_match import InTurn, match_responses
 from gemma_finetune.data.tool_names import check_case, check_name, check_strings, objects
 from gemma_finetune.data.tool_rows import read_tools, to_json
@@ -48,18 +48,18 @@ def settle_calls(
     settled: Turns = []
     kept: list[int] = []
     calls: list[dict] = []  # those of the turn before, which wait for their responses
-    for role, group in groupby(zip(turns, numbers, strict=True), key=_role):
+    for role, group in groupby(zip(turns, numbers, strict=True), key=lambda turn: turn[0][0]):
         texts = [(text, number) for (_, text), number in group]
         first = texts[0][1]
         if role == "observation":
-            matched = match_responses(calls, _items(texts), _where(role, first))
+            matched = match_responses(calls, _items(texts), name_turn(role, first))
             settled.append((role, to_json(matched)))
             kept.append(first)
             calls = []
             continue
         if calls:
             waiting = ", ".join(call["name"][:40] for call in calls)
-            where = _where(role, first)
+            where = name_turn(role, first)
             raise Rejection("no_response", f"{where} comes before the response to {waiting}")
         if role in CALLS:
             items = _items(texts)
@@ -68,19 +68,10 @@ def settle_calls(
             calls = [call for call, _ in items]
             continue
         for text, number in texts:
-            _check_text(role, text, declared, _where(role, number))
+            _check_text(role, text, declared, name_turn(role, number))
             settled.append((role, text))
             kept.append(number)
     return settled, kept, declared
-
-
-def _role(numbered: tuple[tuple[str, str], int]) -> str:
-    (role, _), _ = numbered
-    return role
-
-
-def _where(role: str, number: int) -> str:
-    return "the system text" if role == "system" else f"turn {number}"
 
 
 def _items(texts: Sequence[tuple[str, int]]) -> list[InTurn]:

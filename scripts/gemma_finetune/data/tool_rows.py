@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from gemma_finetune.data.blank import is_blank, is_nothing
-from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.rejection import Rejection, short
 
 DIGITS = 15  # of a number with a fraction: LiteRT-LM reads the next ones inexactly
 LARGEST = 2**63 - 1  # integers beyond it are not exact in every runtime
@@ -49,7 +49,7 @@ def read_tools(value: Any) -> list[dict]:
 def _read_tool(tool: Any, where: str) -> dict:
     function = _function_of(tool, where, "tool")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise Rejection("tool", f"{where} is not a function with a `name`; found {_short(tool)}")
+        raise Rejection("tool", f"{where} is not a function with a `name`; found {short(tool)}")
     description = function.get("description")
     if not isinstance(description, str | None):
         raise Rejection("tool", f"{where} has a description that is no text")
@@ -141,7 +141,7 @@ def _read_call(call: Any, where: str) -> dict:
     call = _from_text(call, where)
     function = _function_of(call, where, "tool_call")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise Rejection("tool_call", f"{where} holds a call without a `name`: {_short(call)}")
+        raise Rejection("tool_call", f"{where} holds a call without a `name`: {short(call)}")
     arguments = function.get("arguments")
     if other := _full_key(function, OTHER_ARGUMENTS):
         raise Rejection(
@@ -153,7 +153,7 @@ def _read_call(call: Any, where: str) -> dict:
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
-        raise Rejection("tool_call", f"{place} are no object: {_short(arguments)}")
+        raise Rejection("tool_call", f"{place} are no object: {short(arguments)}")
     if is_too_deep(arguments):
         raise Rejection("tool_call", f"{place} cannot be read: over {DEEPEST} levels of nesting")
 
@@ -286,8 +286,3 @@ def _key_twice(text: str) -> str | None:
 def _full_key(function: dict, names: tuple[str, ...]) -> str | None:
     """The first of these keys that holds something, or None."""
     return next((name for name in names if not is_nothing(function.get(name))), None)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -9,6 +9,7 @@ import orjson
 
 from gemma_finetune.data.blank import is_missing, is_nothing
 
+AS_PYTHON = " written as Python: write it with json.dumps"
 TURN_KEYS = frozenset("from role value content name tool_calls tool_call_id".split())
 
 # Of turns in JSON text, which may also be data: `[{"from": "Berlin", "to": "Paris"}]`.

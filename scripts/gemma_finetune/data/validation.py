@@ -17,30 +17,17 @@ import orjson
 from gemma_finetune.config import ACTIVATION
 from gemma_finetune.data import schemas
 from gemma_finetune.data.blank import is_blank
-from gemma_finetune.data.converter import (
-    ANSWERS,
-    CALLS,
-    UNTRAINED,
-    UNTRAINED_CALL,
-    Turns,
-    canonical,
-    to_numbered_turns,
-)
+from gemma_finetune.data.converter import canonical, to_numbered_turns
 from gemma_finetune.data.extra_keys import check_extra_keys, keep_most_common
 from gemma_finetune.data.loader import Placed
 from gemma_finetune.data.markup import refuse_markup
-from gemma_finetune.data.reasoning import (
-    HINT,
-    has_reasoning,
-    is_reasoning,
-    is_reasoning_part,
-    without_channels,
-    without_reasoning,
-)
+from gemma_finetune.data.reasoning import has_reasoning, without_channels, without_reasoning
+from gemma_finetune.data.reasoning_keys import HINT, is_reasoning, is_reasoning_part
 from gemma_finetune.data.rejection import Rejection, cause
 from gemma_finetune.data.repair import repair
+from gemma_finetune.data.roles import ANSWERS, CALLS, UNTRAINED_OF, Turns
 from gemma_finetune.data.row_json import parse_row
-from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, prepare, used_columns
+from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, prepare, used_columns
 from gemma_finetune.data.split import (
     SPLITS,
     agreed_split,
@@ -50,16 +37,7 @@ from gemma_finetune.data.split import (
 )
 from gemma_finetune.data.tool_check import settle_calls
 
-COUNTED = (
-    "rows",
-    "formats",
-    "reasons",
-    "causes",
-    "columns",
-    "repairs",
-    "ignored_keys",
-    "split_keys",
-)
+COUNTED = tuple("rows formats reasons causes columns repairs ignored_keys split_keys".split())
 
 
 class Checked(NamedTuple):
@@ -93,7 +71,7 @@ def _check(
 ) -> Checked:
     prepared = prepare(row, columns)
     if format == "auto":
-        format = schemas.detect(prepared, columns)
+        format = detect(prepared, columns)
     read = schemas.read(prepared, format, columns)
     ignored_keys = check_extra_keys(read, rule, used_columns(row, format, columns))
     turns, numbers = to_numbered_turns(read, rule)
@@ -207,7 +185,7 @@ def check_rows(
         counts["formats"][checked.format] += 1
         counts["rows"]["named_train"] += split == "train"
         counts["repairs"].update(checked.repairs)
-        if any(role in (UNTRAINED, UNTRAINED_CALL) for role, _ in checked.turns):
+        if any(role in UNTRAINED_OF.values() for role, _ in checked.turns):
             counts["rows"]["with_untrained_answers"] += 1
         if checked.tools:
             counts["rows"]["with_tools"] += 1
