@@ -17,7 +17,7 @@ endif
 # A .venv keeps the Python that it was made with.
 VERSION = import sys; print(*sys.version_info[:2], sep=".")
 ifeq ($(origin PYTHON),command line)
-ifneq ($(MAKECMDGOALS),clean)
+ifeq ($(filter clean lock help,$(MAKECMDGOALS)),)
 FOUND := $(shell .venv/bin/python -c '$(VERSION)' 2> /dev/null)
 ASKED := $(shell $(PYTHON) -c '$(VERSION)' 2> /dev/null)
 ifneq ($(or $(FOUND),$(ASKED)),$(ASKED))
@@ -69,7 +69,7 @@ lint: .venv/installed-dev  ## Check style and types
 	ruff check . && ruff format --check . && mypy
 
 faults: .venv/installed-dev  ## Run the long fault campaign; tests/faults/README.md has what it found
-	python -m pytest tests/faults/campaign_*.py
+	python -m pytest -o faulthandler_timeout=7200 tests/faults/campaign_*.py
 
 verify: .venv/installed  ## Look for damaged files in DVC's cache; REMOVE=yes removes them
 	python scripts/verify_cache.py $(if $(REMOVE),--remove)

@@ -40,14 +40,14 @@ check_arguments() {
 enter_clone() {
   local url=$1 name=$2 wanted=${COMMIT:-} found
   if [ ! -e "$name" ]; then
-    # Under another name, so that ./NAME is never a clone that was cut short.
-    rm -rf "$name.part"
-    git clone --quiet "$url" "$name.part"
-    [ -z "$wanted" ] || git -C "$name.part" checkout --quiet "$wanted" 2> /dev/null || {
-      rm -rf "$name.part"
+    # Under a name that no run has, so that ./NAME is never a clone that was cut short.
+    rm -rf ".$name.part"
+    git clone --quiet "$url" ".$name.part"
+    [ -z "$wanted" ] || git -C ".$name.part" checkout --quiet "$wanted" 2> /dev/null || {
+      rm -rf ".$name.part"
       fail "COMMIT=$wanted: $url has no such commit"
     }
-    mv "$name.part" "$name"
+    mv ".$name.part" "$name"
   fi
   [ -e "$name/.git" ] || fail "./$name is there and is no clone: choose another folder or name"
 

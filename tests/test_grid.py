@@ -179,7 +179,7 @@ def test_a_clone_of_an_earlier_run_keeps_neither_its_code_nor_its_parameters(tmp
     killed.unlink()
 
     assert point(tmp_path, str(origin), "rank-8") == (0, "")
-    assert not (tmp_path / "rank-8.part").exists()
+    assert not (tmp_path / ".rank-8.part").exists()
     (tmp_path / "rank-8/params.yaml").write_text("rank: 4\n")
     git(tmp_path / "rank-8", "add", "params.yaml")
     assert point(tmp_path, str(origin), "rank-8") == (0, "")

@@ -305,7 +305,7 @@ def test_named_columns_that_occur_are_counted():
      "this looks like plain text; if another column holds its answer, name the columns"),
     ({"text": "### Human: Hi"}, "schema", "write the turns as `messages`"),
     ({"chat_messages": [{"sender": "human", "text": "Hi"}]}, "unknown_format",
-     "`chat_messages` is a list of objects; of a conversation, write it as `messages`"),
+     "`chat_messages` is a list of objects; if it is a conversation, write it as"),
     ({"messages": [{"type": "human", "content": "Hi"}]}, "schema",
      "messages.0: a turn needs `role` and `content`; found"),
     ({"messages": [{"role": "user", "text": "Hi"}, ANSWER]}, "empty_turn",
@@ -407,9 +407,9 @@ def test_an_input_that_only_begins_like_an_empty_one_is_text(said):
     {"question": "Hi", "context": " null", "answer": "null"},
     {"instruction": "Hi", "input": "null", "context": "null", "response": "null"},
     {"text": "Hi", "label": "null", "input": "null"},
-    {"instruction": "Hi", "input": "nan", "output": "null", "system": "None"},
-    {"instruction": "Hi", "input": "<noinput>", "output": "null", "system_prompt": "nan"},
-    {"prompt": "Hi", "input": "No input", "context": "None", "response": "null"},
+    {"instruction": "Hi", "input": "nan", "output": "null", "system": "N/A"},
+    {"instruction": "Hi", "input": "<noinput>", "output": "null", "system_prompt": "NaN"},
+    {"prompt": "Hi", "input": "No Input", "context": "null", "response": "null"},
     {"instruction": "Hi", "input": "N/A", "context": "NaN", "output": "null"},
 ])  # fmt: skip
 def test_null_as_text_is_an_empty_input(row):

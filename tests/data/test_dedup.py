@@ -71,6 +71,14 @@ def test_a_text_without_its_marks_is_a_copy(marks):
     assert twins(["a | ?!", "a | ..."])[0] == [-1, -1]  # marks are all that was said
 
 
+@pytest.mark.parametrize("first, second", [
+    ("几点？ | 3：20", "几点？ | 320"), ("比分？ | 3：2", "比分？ | 32"),
+    ("计算1、2、3的和 | 6", "计算123的和 | 6"),
+])  # fmt: skip
+def test_marks_between_digits_are_part_of_a_number(first, second):
+    assert twins([first, second])[0] == [-1, -1]
+
+
 def test_of_near_twins_the_longest_stays():
     assert twins([LONG, f"{LONG} more", LONG.upper()]) == ([1, -1, 1], [0.99, 1.0, 0.99])
 

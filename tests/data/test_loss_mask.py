@@ -20,7 +20,7 @@ UNTRAINED = [
 def test_a_flag_that_says_not_to_train(extra):
     assert wants_training(extra) is False
     with pytest.raises(Rejection, match="it is not to be trained on") as rejection:
-        refuse_untrained_row(extra)
+        refuse_untrained_row(extra, answers=2)
     assert rejection.value.reason == "untrained"
 
 
@@ -30,7 +30,7 @@ def test_a_flag_that_says_not_to_train(extra):
 ])  # fmt: skip
 def test_a_flag_that_says_to_train(extra):
     assert wants_training(extra) is True
-    refuse_untrained_row(extra)
+    refuse_untrained_row(extra, answers=2)
 
 
 @pytest.mark.parametrize("extra", [
@@ -42,9 +42,9 @@ def test_a_flag_that_says_to_train(extra):
 ])  # fmt: skip
 def test_a_mask_that_cannot_be_honoured(extra):
     (key,) = extra
-    for check in (wants_training, refuse_untrained_row):
+    for check, of in ((wants_training, {}), (refuse_untrained_row, {"answers": 2})):
         with pytest.raises(Rejection, match=f"has `{key}` .*cannot be honoured") as rejection:
-            check(extra)
+            check(extra, **of)
         assert rejection.value.reason == "weight"
 
 
@@ -60,13 +60,13 @@ def test_a_mask_that_cannot_be_honoured(extra):
     {"skipped_turns": "[nan]"}, {"train_turns": "inf"},
 ])  # fmt: skip
 def test_metadata_says_nothing(extra):
-    refuse_untrained_row(extra)
+    refuse_untrained_row(extra, answers=2)
     if "mask" not in extra and not isinstance(extra.get("loss"), list):  # unclear in a turn
         assert wants_training(extra) is None
 
 
 def test_a_measured_loss_of_a_row_is_no_flag():
-    refuse_untrained_row({"loss": 0.0, "train_loss": 0.0})
+    refuse_untrained_row({"loss": 0.0, "train_loss": 0.0}, answers=2)
     assert wants_training({"train_loss": 0.0}) is None
     assert wants_training({"loss": 0.0}) is False  # of a turn: 0 as a table has it
 
@@ -77,20 +77,25 @@ def test_a_measured_loss_of_a_row_is_no_flag():
 ])  # fmt: skip
 def test_a_row_of_which_the_last_answer_alone_is_trained_on_is_refused(extra):
     with pytest.raises(Rejection, match="write `weight` 0 or 1 into each turn"):
-        refuse_untrained_row(extra)
+        refuse_untrained_row(extra, answers=2)
+
+
+def test_the_last_answer_of_one_is_all_of_them():
+    refuse_untrained_row({"last_turn_only": True, "mask_history": True}, answers=1)
 
 
 def test_a_row_about_its_last_turn_says_nothing():
     for extra in (
+        {"no_history": True}, {"train": "final.jsonl"}, {"weights": "final checkpoint"},
         {"mask_history": False}, {"train_on_history": True}, {"last_turn": True},
         {"last_trained": "2024-01-02"}, {"final_loss": 0.2}, {"history": "none"},
     ):  # fmt: skip
-        refuse_untrained_row(extra)
+        refuse_untrained_row(extra, answers=2)
 
 
 def test_training_on_questions_is_refused():
     with pytest.raises(Rejection, match="only answers are trained on"):
-        refuse_untrained_row({"train_on_prompt": True})
+        refuse_untrained_row({"train_on_prompt": True}, answers=2)
 
 
 @pytest.mark.parametrize("key", [

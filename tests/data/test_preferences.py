@@ -25,12 +25,17 @@ def test_no_second_answer(key):
     assert not is_second_answer(key, "a b")
 
 
+def test_a_word_under_a_key_of_edits_or_conversations_is_no_answer():
+    assert not is_second_answer("corrected_response", "2026-01-02")
+    assert not is_second_answer("conversation_1", "c1")
+
+
 @pytest.mark.parametrize("extra", [
     {"desired": False}, {"desirable": "false"}, {"preference": "rejected"}, {"preference": 0},
     {"is_preferred": False}, {"thumbs_down": True}, {"thumbsUp": False}, {"kto_label": 0},
     {"rejected": True}, {"is_rejected": 1}, {"disliked": "yes"}, {"feedback": "Thumbs down"},
     {"bad": True}, {"chosen": False}, {"upvote": False}, {"label": "undesirable"},
-    {"thumbs": "down"}, {"rating": -1}, {"feedback": "👎"}, {"like": False}, {"dislike": True},
+    {"thumbs": "down"}, {"vote": -1}, {"feedback": "👎"}, {"like": False}, {"dislike": True},
     {"feedback": {"rating": "thumbsDown", "text": "Wrong."}}, {"vote": "down"},
 ])  # fmt: skip
 def test_an_answer_that_people_did_not_like(extra):
@@ -42,6 +47,7 @@ def test_an_answer_that_people_did_not_like(extra):
     {"feedback": "Nice"}, {"rating": 0}, {"rejected": False}, {"rejection_reason": "rejected"},
     {"status": "rejected"}, {"desired_outcome": "no"}, {"bad_words": True}, {"label": "greeting"},
     {"thumbs": "up"}, {"label": -1}, {"likes": 0}, {"feedback": {"rating": 1}}, {"score": -1},
+    {"rating": -1},
 ])  # fmt: skip
 def test_no_dislike(extra):
     assert not any(is_disliked(key, value) for key, value in extra.items())

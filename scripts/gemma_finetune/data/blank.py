@@ -24,8 +24,9 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and is_blank(value))
 
 
-# What programs write for no value, and people for no input in Alpaca's files.
-_NO_INPUT = re.compile(r"null|nan|NaN|None|N/A|<?[Nn]o ?input>?")
+# What programs write for no value, and people for no input in Alpaca's files. `None` is not among
+# them: it is a value that questions about Python are about.
+_NO_INPUT = re.compile(r"null|nan|n/a|<?no ?input>?", re.IGNORECASE)
 
 
 def is_missing_input(value: object) -> bool:

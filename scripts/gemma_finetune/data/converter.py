@@ -92,7 +92,7 @@ def _im_turns(text: str) -> Turns:
         turns.append((role, found[2]))
         number += role != "system"
         end = found.end()
-    if not turns:
+    if "<|im_start|>" not in text:
         raise Rejection(
             "schema",
             f"text: is not `<|im_start|>` text, but {text.strip()[:40]!r}; of text in another "

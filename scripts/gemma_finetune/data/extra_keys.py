@@ -68,7 +68,7 @@ def check_extra_keys(
 
 def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
-    loss_mask.refuse_untrained_row(row.model_extra)
+    loss_mask.refuse_untrained_row(row.model_extra, _count_answers(row))
     is_named = "user" in columns  # the rest is left out on purpose
     for key, name, value in _extras(row, ""):
         if is_second_answer(key, value) and not is_read(row, value):
@@ -93,6 +93,12 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     return ignored
 
 
+def _count_answers(row: schemas.Row) -> int:
+    if isinstance(row, schemas.Alpaca):
+        return 1 + len(row.history or ())
+    return sum(role_of(turn.role) == "gpt" for turn in schemas.turns(row))
+
+
 def _refuse_bad(key: str, value: object, where: str) -> None:
     if is_marked_bad(key, value):
         raise Rejection(
@@ -114,7 +120,7 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str, row: schemas.Row) -> 
     for key, name, value in _extras(turn, f"{where} "):
         if name in SAME_AS_A_TURNS:
             raise Rejection("ambiguous", f"{where} has `{key}`, {SAME_MEANING}")
-        if is_second_answer(key, value):
+        if is_second_answer(key, value) and not is_read(row, value):
             raise Rejection("preference", f"{where} has `{key}`, {WHY['preference']}")
         _refuse_bad(key, value, f"{place} ")
         if is_answer and is_disliked(key, value):

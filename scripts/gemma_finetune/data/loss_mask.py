@@ -34,6 +34,8 @@ _SHOWN = {(word, "only") for word in ("context", "eval", "inference")}
 _SPANS = split_words("detail details span spans segment segments range ranges offset offsets")
 # Some of a row's answers, without saying how many turns that is: `mask_history`, `last_turn_only`.
 _SOME = split_words("last final history")
+_IGNORE = split_words("ignore ignored exclude excluded")
+_LAST = split_words("last final only turn answer assistant response")
 # Who or what it is done to. A mask of answers is 1 where they are trained on.
 _ANSWERS = split_words("assistant gpt bot model answer answers response responses completion "
                        "completions output outputs target targets")  # fmt: skip
@@ -181,10 +183,13 @@ def read_flag(key: str, value: object) -> bool | None:
     return flag == meant.trains
 
 
-def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
-    """Rejection if the extra keys of a whole row say that it is not trained on, or only in part."""
+def refuse_untrained_row(extra: Mapping[str, object] | None, answers: int) -> None:
+    """Rejection if the extra keys of a whole row say that it is not trained on, or only in part.
+
+    answers: how many the row has. Of one answer, the last is all.
+    """
     for key, value in (extra or {}).items():
-        if _is_of_some_answers(key, value):
+        if answers > 1 and _is_of_some_answers(key, value):
             raise Rejection("weight", f"has `{key}` {value!r:.20}, which {_IN_EACH_TURN}")
     for key, value, meant in _said(extra):
         if meant.is_measure and isinstance(value, float):
@@ -209,11 +214,13 @@ def refuse_untrained_row(extra: Mapping[str, object] | None) -> None:
 def _is_of_some_answers(key: str, value: object) -> bool:
     """Whether a row is to be trained on in part: `train_on_last_turn: true`, `loss_on: "last"`."""
     if isinstance(value, str) and to_word(value) is None:
-        return sense(key) is not None and not _SOME.isdisjoint(words(value))
+        found = words(value)
+        is_last = not _SOME.isdisjoint(found) and all_in(found, _LAST)
+        return is_last and sense(key) is not None
     found = words(key)
     if to_word(value) is not True or _SOME.isdisjoint(found) or not all_in(found, _SOME, *_KNOWN):
         return False
-    says_so = _NOT | _MASK if "history" in found else _SAYS_SO | {"only"}
+    says_so = _MASK | _IGNORE if "history" in found else _SAYS_SO | {"only"}
     return not says_so.isdisjoint(found)
 
 

@@ -11,9 +11,10 @@ from gemma_finetune.data.key_words import all_in, singular, split_words, words
 _SAID = split_words("chosen rejected preferred dispreferred unpreferred unchosen loser lose")
 _BETTER_OR_WORSE = _SAID | split_words(
     "better worse worst bad good winning losing wrong incorrect undesired undesirable negative "
-    "positive corrupted flawed inferior superior poor "
-    "corrected edited revised improved rewritten fixed refined"  # as reviewers' exports have it
+    "positive corrupted flawed inferior superior poor"
 )
+# As reviewers' exports have it. Such a key may also say only whether, when or by whom.
+_EDITED = split_words("corrected edited revised improved rewritten fixed refined")
 _ANSWER = split_words("response answer output completion reply generation")
 _SAID_OF = _ANSWER | split_words("message text content conversation")
 _OTHER_WORDS = split_words("non not un model assistant gpt the")
@@ -31,7 +32,7 @@ _ABOUT = split_words(
 # Keys of a person's choice, whose value may also be a word. Only the first may hold 0 for it.
 _CHOICE = split_words("label preference kto")
 _REACTION = split_words("feedback rating reaction vote verdict thumb thumbs")
-_BAD_REACTIONS = split_words("down reject -1 👎")
+_BAD_REACTIONS = split_words("down reject 👎")
 _WORDS_FOR_BAD = split_words(
     "rejected undesirable undesired dispreferred unpreferred disliked dislike downvoted downvote "
     "thumbs_down thumbsdown"
@@ -53,8 +54,8 @@ def _is_second_answer_key(key: str) -> bool:
             return True
     return (
         found[-1] in _ANSWER
-        and any(word in _BETTER_OR_WORSE for word in found)
-        and all_in(found, _BETTER_OR_WORSE, _ANSWER, _OTHER_WORDS)
+        and any(word in _BETTER_OR_WORSE | _EDITED for word in found)
+        and all_in(found, _BETTER_OR_WORSE, _EDITED, _ANSWER, _OTHER_WORDS)
     )
 
 
@@ -64,6 +65,10 @@ def is_second_answer(key: str, value: object) -> bool:
         return False
     if isinstance(value, int | float):
         return False
+    found = {singular(word) for word in words(key)}
+    if found & (_EDITED | {"conversation"}) and not found & _SAID and isinstance(value, str):
+        # `corrected_response: "2026-01-02"`, `edited_output: "no"`, `conversation_1: "c1"`
+        return to_word(value) is None and re.search(r"\s|^\D*$", value.strip()) is not None
     return len(words(key)) > 1 or str(value).strip().lower() not in ("true", "false")
 
 
@@ -97,5 +102,7 @@ def is_disliked(key: str, value: object) -> bool:
     if kind == "reaction":
         if isinstance(value, dict):  # `{"rating": "thumbsDown", "text": "Wrong."}`
             return any(is_disliked(part, said) for part, said in value.items())
-        return str(value).strip().lower() in _BAD_REACTIONS
+        said = str(value).strip().lower()
+        # A rating of -1 may be one of a scale from -2 to 2, or stand for none.
+        return said in _BAD_REACTIONS or (said in ("-1", "-1.0") and "rating" not in words(key))
     return (to_flag(value) if kind == "choice" else to_word(value)) is False

@@ -62,8 +62,8 @@ def _guess(row: dict, question: str | None, answer: str | None) -> str:
     for key, value in row.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             return (
-                f"`{key:.40}` is a list of objects; of a conversation, write it as `messages`, "
-                "each with `role` and `content`"
+                f"`{key:.40}` is a list of objects; if it is a conversation, write it as "
+                f"`messages`, each with `role` and `content`; otherwise {ADVICE}"
             )
     return f"no format has these; {ADVICE}"
 

@@ -10,7 +10,7 @@ GOOD = split_words(
     "review_result"
 )
 BAD = split_words(
-    "deleted is_deleted discarded is_discarded was_cancelled delete remove reject do_not_use"
+    "deleted is_deleted discarded is_discarded was_cancelled delete remove do_not_use"
 )
 # The status of a row may also be that of what it tells of, such as an order.
 STATES = {"status": ("discarded",)} | dict.fromkeys(

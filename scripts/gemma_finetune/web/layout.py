@@ -68,6 +68,7 @@ def lay_out(out: Path, modules: Path, bundles: Sequence[Path]) -> None:
 
 def _check_replaceable(out: Path) -> None:
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    names -= {".DS_Store", "Thumbs.db"}  # of file managers
     # A folder with a file of another's, such as the .git that pushes it to a host, is not ours.
     others = sorted(names - _OURS) if _OURS <= names else sorted(names)
     if others:
