@@ -23,10 +23,12 @@ PROSE = [
         (["```json\r\n{}\r\n```", "```\n[1]\n```"], "json"),
         (["12", "13"], "exact"),  # numbers are JSON, too, but labels
         (["What a question that is!", "That is what it is."], "text"),
-        (["ខ្ញុំស្រឡាញ់ប្រទេសកម្ពុជា", "អរគុណច្រើន"], "text"),  # Khmer, Burmese and Lao have no spaces
+        # Khmer, Burmese and Lao have no spaces,
+        (["ខ្ញុំស្រឡាញ់ប្រទេសកម្ពុជា", "អរគុណច្រើន"], "text"),
         (["မြန်မာနိုင်ငံသည် အရှေ့တောင်အာရှ", "ကျေးဇူးတင်ပါတယ်"], "text"),
         (["ສະບາຍດີທຸກຄົນ", "ຂອບໃຈຫຼາຍໆ"], "text"),
-        (["𠀀𠀁𠀂𠀃𠀄", "ｱｲｳｴｵｶｷｸ"], "text"),  # nor have rare Chinese letters and half-width kana
+        # nor have rare Chinese letters and half-width kana
+        (["𠀀𠀁𠀂𠀃𠀄", "ｱｲｳｴｵｶｷｸ"], "text"),
         (["हिन्दी", "बांग्ला"], "exact"),
     ],
 )
