@@ -250,12 +250,21 @@ def _explain(error: Any, keys: Mapping[str, str]) -> str:
     message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "missing" and len(parts) == 3:
         where = key.rpartition(".")[0]
-        return f"{where}: a turn needs `role` and `content`; found {short(error['input'])}"
+        needed = _keys_of_turn(where, error["input"])
+        return f"{where}: a turn needs {needed}; found {short(error['input'])}"
     if error["type"] == "missing":
         return f"{key}: {message}; found {short(error['input'])}"
     if error["type"] == "model_type" and error["ctx"]["class_name"] == "Turn":
-        message = "input should be a turn, an object with `role` and `content`"
+        needed = _keys_of_turn(key, error["input"])
+        message = f"input should be a turn, an object with {needed}"
     return f"{key}: {message}; found {short(error['input'])}{_hint(key, error)}"
+
+
+def _keys_of_turn(where: str, turn: Any) -> str:
+    """The keys that a turn needs, as ShareGPT or as ChatML names them."""
+    found = turn if isinstance(turn, dict) else {}
+    is_sharegpt = "value" in found or (where.startswith("conversations") and "content" not in found)
+    return "`from` and `value`" if is_sharegpt else "`role` and `content`"
 
 
 def _hint(key: str, error: Any) -> str:
