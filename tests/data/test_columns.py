@@ -318,6 +318,8 @@ def test_named_columns_that_occur_are_counted():
      "turn 1 (user) has no text, but `text`; write it as `content`"),
     ({"question": "a", "answer": "#NAME?"}, "schema", "answer: holds '#NAME?', an error of Excel"),
     ({"instruction": "a", "input": "#REF!", "output": "b"}, "schema", "input: holds '#REF!'"),
+    ({"question": "a", "answer": "b", "system": "#N/A"}, "schema", "system: holds '#N/A'"),
+    ({"messages": [USER, ANSWER], "System Prompt": "#REF!"}, "schema", "system: holds '#REF!'"),
     ({"prompt": [USER], "completion": [ANSWER], "documents": ["The tower is 324 m tall."]},
      "lost_text", "write it into the question; with `user` and `assistant` in data.columns"),
     ({"prompt": [USER], "completion": [ANSWER], "response": "x"}, "ambiguous",

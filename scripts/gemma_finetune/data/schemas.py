@@ -134,10 +134,7 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     extra = {key: value for key, value in row.items() if key not in used and key not in data}
     for field, key in keys.items():
         data[field] = row[key] if field == "history" else _column_text(key, row[key])
-        if data[field] in EXCEL_ERRORS:
-            raise Rejection(
-                "schema", f"{key}: holds {data[field]!r}, an error of Excel, not a text"
-            )
+        _refuse_excel_error(key, data[field])
     question, answer = as_turns(data.get("instruction"), data.get("output"), keys)
     if is_python_turns(question):
         is_list = is_python_turns(answer) or is_turn_list(answer)
@@ -155,6 +152,11 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     assert read.model_extra is not None  # extra keys are allowed
     read.model_extra.update(extra)
     return read
+
+
+def _refuse_excel_error(key: str, value: Any) -> None:
+    if value in EXCEL_ERRORS:
+        raise Rejection("schema", f"{key}: holds {value!r}, an error of Excel, not a text")
 
 
 def _column_text(key: str, value: Any) -> Any:
@@ -187,6 +189,7 @@ def _read_chat_pair(data: dict, extra: dict) -> Row:
 def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict) -> Row:
     """`data` as a model. Rejection names the key, by its name in the row: {field: key}."""
     data = {key: value for key, value in data.items() if not _is_left_out(key, value)}
+    _refuse_excel_error("system", data.get("system"))
     for key in ("conversations", "messages"):
         if isinstance(data.get(key), list):
             data[key] = tidy_turns(data[key])
