@@ -53,6 +53,7 @@ from gemma_finetune.utils.params import read_section
 
 TOKENIZER = "models/base/tokenizer.model"
 SHARED_TEXT = "data/deduped/shared_text.npz"
+KEPT_IDS = "data/deduped/ids.npy"
 SHOWN = 5  # rows that a message names
 MEASURED = 20_000  # rows, spread evenly, by whose lengths an automatic sequence length is chosen
 
@@ -65,6 +66,7 @@ def main() -> None:
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
     require(SHARED_TEXT, "dedup")
+    require(KEPT_IDS, "dedup")
     require(REJECTED, "validate")
     read, rejected = read_counts("validate", "read", "rejected").values()
     (removed,) = read_counts("dedup", "removed_near").values()
@@ -80,6 +82,7 @@ def main() -> None:
             shared_text=SHARED_TEXT,
             limit=limit,
             hold_out=all_name_train(),
+            kept_ids=KEPT_IDS,
         )
         facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
         row = random_access(file, sizes)
