@@ -21,12 +21,14 @@ ifeq ($(filter clean lock help,$(MAKECMDGOALS)),)
 FOUND := $(shell .venv/bin/python -c '$(VERSION)' 2> /dev/null)
 ASKED := $(shell $(PYTHON) -c '$(VERSION)' 2> /dev/null)
 ifneq ($(or $(FOUND),$(ASKED)),$(ASKED))
-$(error .venv has Python $(FOUND), and $(PYTHON) is $(or $(ASKED),not there): `make clean` removes .venv)
+$(error .venv has Python $(FOUND), and $(PYTHON) is $(or $(ASKED),not there): \
+`make clean` removes .venv)
 endif
 endif
 endif
 TORCH_CPU := https://download.pytorch.org/whl/cpu
-# Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH it was started with.
+# Not /bin/sh: the make of macOS (3.81) would look up simple commands in the PATH that it was
+# started with.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NO_BROWSER CHROMIUM FIREFOX

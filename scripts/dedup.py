@@ -2,7 +2,8 @@
 
 data/converted/conversations.jsonl -> data/deduped/kept.jsonl, data/deduped/removed.jsonl (each row
 with the twin it was removed for, and their similarity), data/deduped/shared_text.npz (the text that
-many rows share, which is no evidence), metrics/dedup.json
+many rows share, which is no evidence), data/deduped/ids.npy (of the kept rows, for `format`),
+metrics/dedup.json
 
 What `validate` lost counts with what is lost here: metrics/validate.json,
 data/validated/rejected.jsonl.
@@ -64,6 +65,7 @@ def main() -> None:
         )
         file.seek(0)
         write(folder, file, row, twin, similarity)
+        np.save(folder / "ids.npy", np.unique(index.unmasked[twin < 0]))
         summary = summarize(index, twin)
         lost = [
             rejected_rows(rejected),

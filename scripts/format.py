@@ -53,6 +53,7 @@ from gemma_finetune.utils.params import read_section
 
 TOKENIZER = "models/base/tokenizer.model"
 SHARED_TEXT = "data/deduped/shared_text.npz"
+KEPT_IDS = "data/deduped/ids.npy"
 SHOWN = 5  # rows that a message names
 MEASURED = 20_000  # rows, spread evenly, by whose lengths an automatic sequence length is chosen
 
@@ -65,71 +66,71 @@ def main() -> None:
     source = require("data/deduped/kept.jsonl", "dedup")
     require(TOKENIZER, "base")
     require(SHARED_TEXT, "dedup")
+    require(KEPT_IDS, "dedup")
     require(REJECTED, "validate")
-    read, rejected = read_counts("validate", "read", "rejected").values()
-    (removed,) = read_counts("dedup", "removed_near").values()
     with open(source, "rb") as file, aside("data/formatted") as folder, made_by("dedup", source):
         folder.mkdir()
         if limit == AUTO:
             limit = choose_limit(file, config)
             print(f"train.sequence_length: auto is {limit}")
-        work = partial(
-            format_lines,
-            config=config,
-            tokenizer_path=TOKENIZER,
-            shared_text=SHARED_TEXT,
-            limit=limit,
-            hold_out=all_name_train(),
-        )
-        facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
-        row = random_access(file, sizes)
-        overlong = list_overlong(folder, facts, row, limit)
-        lost = [
-            rejected_rows(rejected),
-            near_duplicates(removed),
-            rejected_here(folder / "rejected.jsonl"),
-            too_long_rows(overlong, facts, limit, config),
-        ]
-        problem = too_many(lost, read, config.max_lost_fraction)
-        if problem:  # what is left out stays to be read; the others must not be trained on
-            for split in SPLITS:
-                (folder / f"{split}.jsonl").unlink()
-        else:
-            shown = finish(folder, facts, bands, row, limit, config.dedup_threshold)
+        problem = make(folder, file, config, limit)
     if problem:
         raise UserError(problem)
-    print(shown)
 
 
-def finish(
-    folder: Path,
-    facts: dict[str, np.ndarray],
-    bands: np.ndarray,
-    row: Callable[[int], dict],
-    limit: int,
-    threshold: float,
-) -> str:
-    """Writes what later stages ask of the rows that fit; returns how many there are, in words.
+def make(folder: Path, file: BinaryIO, config: DataConfig, limit: int) -> str | None:
+    """Writes all files of the stage, and prints what it did.
 
-    UserError if none of them is for training, or near-twins are in different splits.
+    Returns None; or, if too many rows are lost, which these are. Then the lists of what is left out
+    stay to be read, and the splits are removed: they must not be trained on.
     """
-    # Only what fits: (formatted rows,), and the rows that they are of.
+    read, rejected = read_counts("validate", "read", "rejected").values()
+    (removed,) = read_counts("dedup", "removed_near").values()
+    work = partial(
+        format_lines,
+        config=config,
+        tokenizer_path=TOKENIZER,
+        shared_text=SHARED_TEXT,
+        limit=limit,
+        hold_out=all_name_train(),
+        kept_ids=KEPT_IDS,
+    )
+    facts, sizes, bands = write(folder, map_ordered(work, chunks(file)), limit)
+    row = random_access(file, sizes)
+    lost = [
+        rejected_rows(rejected),
+        near_duplicates(removed),
+        rejected_here(folder / "rejected.jsonl"),
+        too_long_rows(list_overlong(folder, facts, row, limit), facts, limit, config),
+    ]
+    problem = too_many(lost, read, config.max_lost_fraction)
+    if problem:
+        for split in SPLITS:
+            (folder / f"{split}.jsonl").unlink()
+        return problem
+
     fits = facts["tokens"] <= limit
     refuse_untrainable(facts["split"], fits)
     facts = {name: values[fits] for name, values in facts.items()}
-    numbers, first = np.unique(facts.pop("row"), return_index=True)
-    splits = facts["split"][first]  # (rows,)
-    refuse_leaks(splits, bands[numbers], lambda n: row(numbers[n]), threshold)
-    answers = facts.pop("answer")
-    write_lengths(folder, limit, answers, facts["split"])
+    refuse_leaks(facts, bands, row, config.dedup_threshold)
+    finish(folder, facts, limit)
+    return None
+
+
+def finish(folder: Path, facts: dict[str, np.ndarray], limit: int) -> None:
+    """Writes what later stages ask of the rows that fit, and prints how many there are.
+
+    facts: (formatted rows,), of what fits.
+    """
+    counts = np.bincount(facts["split"], minlength=len(SPLITS)).tolist()
+    pieces = sum(counts) - len(np.unique(facts.pop("row")))
+    write_lengths(folder, limit, facts.pop("answer"), facts["split"])
     write_arrays(folder / "facts.npz", facts)
 
-    counts = np.bincount(facts["split"], minlength=len(SPLITS)).tolist()
     shown = ", ".join(f"{n:,} {split}" for split, n in zip(SPLITS, counts, strict=True))
-    shown = f"{sum(counts):,} conversations: {shown}"
-    if pieces := sum(counts) - len(numbers):
-        shown += f"\n{pieces:,} of them by splitting conversations over {limit} tokens"
-    return shown
+    print(f"{sum(counts):,} conversations: {shown}")
+    if pieces:
+        print(f"{pieces:,} of them by splitting conversations over {limit} tokens")
 
 
 def choose_limit(file: BinaryIO, config: DataConfig) -> int:
@@ -263,12 +264,20 @@ def refuse_untrainable(splits: np.ndarray, fits: np.ndarray) -> None:
 
 
 def refuse_leaks(
-    splits: np.ndarray, bands: np.ndarray, row: Callable[[int], dict], threshold: float
+    facts: dict[str, np.ndarray], bands: np.ndarray, row: Callable[[int], dict], threshold: float
 ) -> None:
-    """Prints how many rows have a near-twin in another split. UserError if any has."""
+    """Prints how many rows have a near-twin in another split. UserError if any has.
+
+    facts: (formatted rows,), of what fits. bands: (rows, bands), of all rows.
+    """
     shared = load_shared_text(SHARED_TEXT)
+    numbers, places = np.unique(facts["row"], return_index=True)
+    splits = facts["split"][places]  # of the rows with these numbers
     leaks = leakage.find_leaks(
-        bands, splits, lambda numbers: evidence_of(list(map(row, numbers)), shared), threshold
+        bands[numbers],
+        splits,
+        lambda chosen: evidence_of([row(numbers[n]) for n in chosen], shared),
+        threshold,
     )
     counts = leakage.summarize(leaks, splits)
     shown = ", ".join(f"{pair} {count}" for pair, count in counts.items())
@@ -278,8 +287,8 @@ def refuse_leaks(
 
     first = ""
     for leak in leaks[:SHOWN]:
-        late = f"{where(row(leak.row))} ({SPLITS[splits[leak.row]]})"
-        early = f"{where(row(leak.twin))} ({SPLITS[splits[leak.twin]]})"
+        late = f"{where(row(numbers[leak.row]))} ({SPLITS[splits[leak.row]]})"
+        early = f"{where(row(numbers[leak.twin]))} ({SPLITS[splits[leak.twin]]})"
         first += f"\n  {late} and {early}: {leak.similarity:.2f}"
     raise UserError(
         f"{len(leaks):,} pairs of near-twins are in different splits. dedup's hashes missed them, "

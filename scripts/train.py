@@ -13,7 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gemma_finetune.auto import KEYS, fixed_memory, read_base, training_memory
+from gemma_finetune.auto import (
+    KEYS,
+    fixed_memory,
+    read_base,
+    tokens_in_memory,
+    training_memory,
+)
 from gemma_finetune.config import load_section
 from gemma_finetune.formats.fake_quantization import RECIPE
 from gemma_finetune.formats.lora_file import base_digest, save_lora
@@ -35,7 +41,7 @@ from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.device import device_name, prepare_training
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import made_by, read_json, require, write_json
-from gemma_finetune.utils.machine import check_memory, keep_freed_memory
+from gemma_finetune.utils.machine import available_memory, check_memory, keep_freed_memory
 from gemma_finetune.utils.params import check_unchanged
 from gemma_finetune.utils.progress import working
 
@@ -43,6 +49,7 @@ BASE = Path("models/base")
 TRAIN = Path("data/formatted/train.jsonl")
 VALIDATION = Path("data/formatted/validation.jsonl")
 LOG = Path("metrics/training_log.csv")
+FAR_OVER = 20  # times the free memory: rematerialization needs much less than is estimated
 
 
 def main() -> None:
@@ -141,7 +148,9 @@ def print_result(metrics: dict[str, Any]) -> None:
 
 
 def check_room(dtype: str, config: TrainingConfig) -> None:
-    """Prints what training will take. UserError if not even the model fits in memory."""
+    """Prints what training will take. UserError if not even the model fits in memory, or if the
+    batch is far too large.
+    """
     base = read_base(read_json(require(BASE / "config.json", "base")))
     if device_name() != "cpu":
         return
@@ -152,6 +161,16 @@ def check_room(dtype: str, config: TrainingConfig) -> None:
         f"training this base in {dtype}, however small the batch,",
         "use a smaller base or a larger machine",
     )
+    free = available_memory()
+    needed = training_memory(base, dtype, tokens)
+    if config.batch_size > 1 and needed > FAR_OVER * free:
+        fitting = tokens_in_memory(base, dtype, free / 1e9) / config.sequence_length
+        raise UserError(
+            f"train.batch_size: {config.batch_size} rows of {config.sequence_length} tokens take "
+            f"about {needed / 1e9:,.0f} GB of memory, and {free / 1e9:.1f} GB are free: set it to "
+            f"auto, or to {max(int(fitting), 1)} or less; train.gradient_accumulation_steps makes "
+            "steps larger in the same memory"
+        )
 
 
 def refuse_useless(metrics: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Finds files in DVC's cache that a disk has damaged, and removes them if asked to.
 
 DVC trusts a file in its cache by its name, the MD5 of what is in it. This script hashes each file
-again, which reads the whole cache. It ends with 1 if it found damaged files and left them.
+again, which reads the whole cache. It ends with 1 if it found damaged files and left them, or files
+that may not be read.
 
     python scripts/verify_cache.py [--remove]
 """
@@ -40,12 +41,34 @@ def main() -> None:
     if not files:
         print(f"{cache} is empty: `dvc pull` or `dvc repro` fills it")
         return
-    names, unlisted = outputs(cache)  # first: a file that DVC cannot read ends it at once
-    damaged = find_damaged(files)
-    if not damaged:
+    tracked = outputs(cache)  # first: a file that DVC cannot read ends it at once
+    damaged, refused = find_damaged(files)
+    if not damaged and not refused:
         print(f"{len(files)} files in {cache}: each is what its name says")
         return
 
+    for path in refused:
+        print(f"may not be read: {path}")
+    name_damaged(damaged, *tracked)
+    problems = []
+    found = f"{len(damaged)} of {len(files)} files in {cache} are damaged"
+    if damaged and remove:
+        for path in damaged:
+            path.unlink()
+        print(f"{found}, and now removed. Next: {NEXT}")
+    elif damaged:
+        problems.append(f"{found}: remove them with `make verify REMOVE=yes`")
+    if refused:
+        problems.append(
+            f"{len(refused)} of {len(files)} files in {cache} may not be read: check who owns "
+            "them, or run this as their owner"
+        )
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def name_damaged(damaged: list[Path], names: dict[str, str], unlisted: list[str]) -> None:
+    """Prints each damaged file with what it holds. names, unlisted: from `outputs`."""
     for path in damaged:
         print(f"damaged: {path}: {names.get(digest_in_name(path), UNKNOWN)}")
     if unlisted and any(digest_in_name(path) not in names for path in damaged):
@@ -53,12 +76,6 @@ def main() -> None:
             f"{UNKNOWN}: perhaps files of {', '.join(unlisted)}, whose list of files is damaged or "
             "not in the cache; `dvc pull` brings them back"
         )
-    found = f"{len(damaged)} of {len(files)} files in {cache} are damaged"
-    if not remove:
-        raise UserError(f"{found}: remove them with `make verify REMOVE=yes`")
-    for path in damaged:
-        path.unlink()
-    print(f"{found}, and now removed. Next: {NEXT}")
 
 
 def cache_folder() -> Path:
@@ -96,24 +113,29 @@ def digest_in_name(path: Path) -> str:
     return path.parent.name + path.stem
 
 
-def find_damaged(files: list[Path]) -> list[Path]:
-    """Those whose content is not what the name says, or cannot be read."""
-    damaged = []
+def find_damaged(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Those whose content is not what the name says, or that the disk cannot read; and those that
+    this person may not read: another's, in a cache that is shared, which may be sound.
+    """
+    damaged, refused = [], []
     total = sum(path.stat().st_size for path in files)
     with tqdm(total=total, unit="B", unit_scale=True, desc="hashing", leave=False) as bar:
         for path in files:
-            if _md5(path) != digest_in_name(path):
-                damaged.append(path)
+            try:
+                if _md5(path) != digest_in_name(path):
+                    damaged.append(path)
+            except PermissionError:
+                refused.append(path)
             bar.update(path.stat().st_size)
-    return damaged
+    return damaged, refused
 
 
 def _md5(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
-    except PermissionError:  # another person's file in a cache that is shared: it may be sound
-        raise UserError(f"{path} may not be read: check who owns it, or run this as its owner")
+    except PermissionError:
+        raise
     except OSError:  # a sector of the disk that cannot be read
         return None
 
@@ -148,9 +170,14 @@ def _tracked() -> list[tuple[str, str, bool]]:
 
 
 def _listed(cache: Path, digest: str) -> list[dict[str, str]] | None:
-    """The files of a folder, {md5, relpath}. None if its list is damaged or not there."""
+    """The files of a folder, {md5, relpath}. None if its list is damaged, not there, or another
+    person's.
+    """
     listing = cache / digest[:2] / digest[2:]
-    if not listing.exists() or f"{_md5(listing)}.dir" != digest:
+    try:
+        if not listing.exists() or f"{_md5(listing)}.dir" != digest:
+            return None
+    except PermissionError:
         return None
     return read_json(listing)
 

@@ -126,6 +126,7 @@ LONGEST = (
     "tests/test_pipeline.py",
     "tests/training/test_hosts.py",
     "tests/training/test_resume.py",
+    "tests/training/test_interruption.py",
     "tests/utils/test_ray.py",
     "tests/training/test_attention.py",
     "tests/training/test_model.py",

@@ -3,6 +3,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from gemma_finetune.config import load_quantizations, load_section
+from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.utils.errors import UserError
@@ -72,7 +73,10 @@ def test_float16_is_refused_with_the_reason(write_params):
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
-@pytest.mark.parametrize(("section", "cls"), [("model", ModelConfig), ("train", TrainingConfig)])
+@pytest.mark.parametrize(
+    ("section", "cls"),
+    [("model", ModelConfig), ("train", TrainingConfig), ("generate", GenerateConfig)],
+)
 def test_a_seed_is_one_that_numpy_takes(write_params, section, cls, seed):
     path = write_params({f"{section}.seed": seed})
     with pytest.raises(UserError, match=f"{section}.seed: input should be .* than"):

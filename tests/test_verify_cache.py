@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
@@ -122,16 +123,41 @@ def read_error(*_):
     raise OSError("Input/output error")
 
 
-def test_a_file_that_belongs_to_another_person_is_not_called_damaged(cache, monkeypatch):
-    """In a cache that is shared, --remove would take it from them."""
+@pytest.fixture
+def refused(cache, monkeypatch):
+    """Two files of another person in the cache: the listing of the folder, and b.txt."""
+    paths = [path for path in verify_cache.entries(cache) if path.suffix == ".dir"]
+    paths += [path for path in verify_cache.entries(cache) if path.read_text() == "b" * 100]
+    whole = verify_cache.hashlib.file_digest
 
-    def refuse(*_):
-        raise PermissionError("Permission denied")
+    def digest(file, name):
+        if Path(file.name) in paths:
+            raise PermissionError("Permission denied")
+        return whole(file, name)
 
-    monkeypatch.setattr(verify_cache.hashlib, "file_digest", refuse)
-    with pytest.raises(UserError, match=f"{cache}.* may not be read: check who owns it"):
+    monkeypatch.setattr(verify_cache.hashlib, "file_digest", digest)
+    return paths
+
+
+def test_files_that_may_not_be_read_are_named_at_the_end(cache, refused, monkeypatch, capsys):
+    with pytest.raises(UserError, match="2 of 4 files in .* may not be read: check who owns them"):
+        verify(monkeypatch)
+    printed = capsys.readouterr().out
+    assert all(f"may not be read: {path}" in printed for path in refused)
+    assert "damaged" not in printed
+
+
+def test_a_file_of_another_person_is_never_removed(cache, refused, monkeypatch, capsys):
+    """In a cache that is shared, it may be sound."""
+    path = damage(cache, FILES["c.txt"])
+    with pytest.raises(UserError, match="2 of 4 files in .* may not be read"):
         verify(monkeypatch, "--remove")
-    assert len(verify_cache.entries(cache)) == 4
+    printed = capsys.readouterr().out
+    assert "1 of 4 files in" in printed and "damaged, and now removed" in printed
+    assert not path.exists() and all(other.exists() for other in refused)
+    path = damage(cache, FILES["folder/a.txt"])
+    with pytest.raises(UserError, match="1 of 3 .* are damaged: .*; 2 of 3 .* may not be read"):
+        verify(monkeypatch)
 
 
 def test_a_folder_is_no_entry(cache, monkeypatch, capsys):

@@ -82,6 +82,7 @@ def _number(value: Any) -> Any:
 
 
 Float = Annotated[float, BeforeValidator(_number)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Quantizations = Annotated[tuple[str, ...], Field(min_length=1)]
 
 

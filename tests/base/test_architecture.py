@@ -221,6 +221,7 @@ def test_weights_of_the_configuration_pass(write):
         ({UP: np.zeros((3, 1), np.uint8)}, f"{UP} is U8; only float32"),
         ({UP: np.zeros((6, 4), ml_dtypes.float8_e4m3fn)}, f"{UP} is F8_E4M3; only float32"),
         ({UP: np.zeros((6, 4), ml_dtypes.bfloat16)}, f"{UP} holds only zeros, .*cut short"),
+        ({UP: np.zeros((6, 4), np.float32)}, "pruned on purpose, use the model as it was"),
         ({UP: np.full((6, 4), np.nan, ml_dtypes.bfloat16)}, f"{UP} holds NaN or infinite weights"),
         ({UP: np.full((6, 4), np.inf, np.float16)}, f"{UP} holds NaN or infinite weights"),
         ({UP.replace(".1.", ".2."): np.zeros((6, 4), np.float32)}, "layers.2.* is no tensor of"),

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 import raw_formats
 from gemma_finetune.config import find_control
-from gemma_finetune.data.converter import canonical, content_id, to_messages, to_turns
+from gemma_finetune.data.converter import (
+    canonical,
+    content_id,
+    ids_of_beginnings,
+    to_messages,
+    to_turns,
+)
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import UNTRAINED
 from gemma_finetune.data.row_keys import detect, prepare
@@ -100,6 +106,18 @@ def test_id_is_told_by_roles_and_texts_alone():
     ]
     assert len({content_id(turns) for turns in [TURNS, *others]}) == 4
     assert content_id(TURNS) == "3eb37290fd14da98"  # must never change: splits depend on it
+
+
+def test_the_ids_of_what_a_conversation_was_before_it_grew():
+    calls = [("human", "Hi"), ("function_call", "[]"), ("observation", "[]"), ("gpt", "Done")]
+    for turns, tools in (([("system", "S"), *TURNS], ()), (calls, [{"name": "f"}])):
+        first = canonical(turns, None, {}, tools)
+        second = canonical([*turns, *calls], None, {}, tools)
+        masked = [(UNTRAINED if role == "gpt" else role, text) for role, text in turns]
+        third = canonical([*masked, *calls, *TURNS], "test", {}, tools)
+        assert list(ids_of_beginnings(first)) == []
+        assert list(ids_of_beginnings(second)) == [first["id"]]
+        assert list(ids_of_beginnings(third)) == [first["id"], second["id"]]
 
 
 def is_content(text):

@@ -164,6 +164,37 @@ def test_what_changes_the_meaning_is_refused_by_name(changes, reason, where):
     assert rejection.value.reason == reason
 
 
+@pytest.mark.parametrize("key", ["metadata", "meta", "Info", "annotation", "Meta-Info"])
+@pytest.mark.parametrize("flag, reason", [
+    ({"train": False}, "untrained"), ({"exclude_from_loss": "yes"}, "untrained"),
+    ({"skip": True}, "untrained"), ({"weight": 0}, "untrained"), ({"lossWeight": 0.0}, "untrained"),
+    ({"status": "discarded"}, "untrained"), ({"deleted": True}, "untrained"),
+    ({"is_correct": False}, "untrained"), ({"thumbs_down": True}, "preference"),
+    ({"feedback": {"rating": "thumbsDown"}}, "preference"), ({"kto_label": False}, "preference"),
+])  # fmt: skip
+def test_a_flag_in_metadata_is_refused_as_in_the_row(key, flag, reason):
+    (name,) = flag
+    with pytest.raises(Rejection, match=f"has `{key}.{name}`") as rejection:
+        check(**{key: flag | {"source": "web"}})
+    assert rejection.value.reason == reason
+    with pytest.raises(Rejection, match=rf"turn 2 \(assistant\) has `{key}.{name}`"):
+        check(gpt={key: flag})
+
+
+def test_other_metadata_refuses_no_row():
+    metadata = {
+        "source": "web", "lang": "en", "score": 0, "label": False, "class": {"label": 0},
+        "split": "train", "quality": 0.3, "train": True, "training": {"steps": 0}, "loss": 0.0,
+        "weight": 0.5, "skipped": 1, "masked": 0, "status": "deleted", "mask": "[MASK]",
+        "weights": [0, 1], "labels": [-100, 1], "rejected": "An answer", "rating": -1, "likes": 0,
+        "mask_user": True, "tools": ["hammer"], "image": "a.png", "thinking": "off", "system": "x",
+    }  # fmt: skip
+    other = {"order": {"train": False, "deleted": True}, "user_info": {"deleted": True}}
+    assert check(metadata=metadata, **other) == {"metadata", "order", "user_info"}
+    assert check(gpt={"metadata": metadata}) == {"turn.metadata"}
+    assert check(human={"metadata": {"train": False}}) == {"turn.metadata"}
+
+
 @pytest.mark.parametrize("mask", [
     {"weight": 0}, {"weight": 0.0}, {"weight": "0"}, {"loss_weight": 0}, {"train": False},
     {"training": False}, {"trainable": False}, {"loss": False}, {"masked": True}, {"loss_mask": 0},

@@ -37,6 +37,8 @@ def test_a_word_under_a_key_of_edits_or_conversations_is_no_answer():
     {"bad": True}, {"chosen": False}, {"upvote": False}, {"label": "undesirable"},
     {"thumbs": "down"}, {"vote": -1}, {"feedback": "👎"}, {"like": False}, {"dislike": True},
     {"feedback": {"rating": "thumbsDown", "text": "Wrong."}}, {"vote": "down"},
+    {"feedback": {"label": 0}}, {"feedback": [{"rating": "thumbsDown"}, {"label": False}]},
+    {"reaction": ["👎"]}, {"feedback": ["thumbs_down", "downvote"]},
 ])  # fmt: skip
 def test_an_answer_that_people_did_not_like(extra):
     assert all(is_disliked(key, value) for key, value in extra.items())
@@ -47,7 +49,8 @@ def test_an_answer_that_people_did_not_like(extra):
     {"feedback": "Nice"}, {"rating": 0}, {"rejected": False}, {"rejection_reason": "rejected"},
     {"status": "rejected"}, {"desired_outcome": "no"}, {"bad_words": True}, {"label": "greeting"},
     {"thumbs": "up"}, {"label": -1}, {"likes": 0}, {"feedback": {"rating": 1}}, {"score": -1},
-    {"rating": -1},
+    {"rating": -1}, {"feedback": []}, {"feedback": [{"rating": "thumbsDown"}, {"rating": "up"}]},
+    {"feedback": ["down", "slow", 3, None]}, {"label": [0, 0]}, {"preference": ["rejected"]},
 ])  # fmt: skip
 def test_no_dislike(extra):
     assert not any(is_disliked(key, value) for key, value in extra.items())

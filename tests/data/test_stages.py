@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from data_stages import (
 )
 from gemma_finetune.data.converter import canonical
 from gemma_finetune.data.formatter import FACTS
+from gemma_finetune.data.roles import UNTRAINED
 from gemma_finetune.formats.chat_template import render
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils import parallel
@@ -55,7 +57,7 @@ def test_twice_the_same_bytes(params):
     run()
     first = files_of("data", "metrics")
     run()
-    assert files_of("data", "metrics") == first and len(first) == 21
+    assert files_of("data", "metrics") == first and len(first) == 22
 
 
 def test_worker_processes_write_the_same_bytes(params, monkeypatch):
@@ -284,3 +286,27 @@ def test_a_damaged_input_names_its_stage(params, name, content, stage):
     with pytest.raises(UserError, match=f"not what the stage `{stage}` writes"):
         run("describe")
     assert files_of("metrics") == before
+
+
+@pytest.mark.parametrize("last_alone", [False, True])
+def test_a_conversation_is_in_the_split_of_the_one_that_it_grew_from(params, last_alone):
+    params({"train.sequence_length": 4096, "data.test_fraction": 0.4})
+    chosen = random.Random(0)
+    words = [f"word{number}" for number in range(999)]
+    rows, logs = [], []
+    for _ in range(20):
+        turns, log = [], []
+        for _ in range(3):
+            asked, said = (" ".join(chosen.sample(words, 9)) for _ in range(2))
+            before = [(UNTRAINED if role == "gpt" else role, text) for role, text in turns]
+            turns += [("human", asked), ("gpt", said)]
+            shown = before + turns[-2:] if last_alone else turns
+            log.append(canonical(shown, None, {}))
+        rows += log
+        logs.append([row["id"] for row in log])
+    write_raw(rows[::-1])
+    run("validate", "convert", "dedup", "format")
+    splits = split_of_rows()
+    found = [{splits[row] for row in log} for log in logs]
+    assert all(len(names) == 1 for names in found)
+    assert {"train", "test"} <= set().union(*found)

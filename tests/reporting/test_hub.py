@@ -42,9 +42,13 @@ def test_the_hub_reads_the_exact_match_of_what_can_be_downloaded():
     [
         ("hf://google/gemma-3-270m-it", "google/gemma-3-270m-it", "gemma-3-270m-it-lora"),
         ("hf://google/gemma-3-1b-it@v1", "google/gemma-3-1b-it", "gemma-3-1b-it-lora"),
+        ("hf://me/2025", "me/2025", "2025-lora"),
+        ("hf://me/2025@v1/2", "me/2025", "2025-lora"),
         ("gemma3_instruct_1b", None, "gemma3_instruct_1b-lora"),
         ("kaggle://keras/gemma3/keras/gemma3_1b", None, "gemma3_1b-lora"),
         ("kaggle://keras/gemma3/keras/gemma3_1b/3", None, "gemma3_1b-lora"),
+        ("kaggle://me/gemma3/keras/270/3", None, "270-lora"),
+        ("kaggle://me/gemma3/keras/270", None, "270-lora"),
         ("/models/my gemma: 3/", None, "my gemma: 3-lora"),
         ("/models/gemma@home", None, "gemma@home-lora"),
     ],

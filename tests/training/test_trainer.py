@@ -143,6 +143,18 @@ def test_an_adapter_that_is_no_better_than_the_base_is_refused():
             train.refuse_useless(better | {"val_loss": loss})
 
 
+def test_a_batch_that_no_machine_holds_is_refused_by_its_key(base_dir, train_config, monkeypatch):
+    monkeypatch.setattr(train, "BASE", base_dir)
+    monkeypatch.setattr(train, "available_memory", lambda: 8e9)
+    train.check_room("float32", train_config(batch_size=64, sequence_length=1024))
+    with pytest.raises(
+        UserError, match="^train.batch_size: .* GB .*: set it to auto, or to "
+    ) as at:
+        train.check_room("float32", train_config(batch_size=10**8, sequence_length=1024))
+    most = int(str(at.value).split("or to ")[1].split()[0])
+    train.check_room("float32", train_config(batch_size=most, sequence_length=1024))
+
+
 def test_early_stopping_without_validation_is_refused(base_dir, train_config):
     trainer = GemmaTrainer(
         load_gemma_model(base_dir), LORA, train_config(early_stopping_patience=1)

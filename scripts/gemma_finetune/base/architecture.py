@@ -212,8 +212,9 @@ def check_weights(files: Sequence[Path], config: dict[str, Any], place: str) -> 
         weights = _read(path, name)
         if weights.ndim == 2 and not weights.any():
             raise UserError(
-                f"model.preset: {place}: {name} holds only zeros, as in a file whose download was "
-                f"cut short; {AGAIN}"
+                f"model.preset: {place}: {name} holds only zeros, which is not supported: if "
+                f"its download was cut short, {AGAIN}; if it was pruned on purpose, use the model "
+                "as it was before"
             )
         if not np.isfinite(weights).all():
             raise UserError(

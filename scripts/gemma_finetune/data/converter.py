@@ -15,7 +15,7 @@ one turn, and `repair` does the repairs.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -151,8 +151,20 @@ def id_without_masks(conversation: dict) -> str:
     turns = conversation["conversations"]
     if all(turn.get("train", True) for turn in turns):
         return conversation["id"]
+    return _unmasked_id(conversation, len(turns))
+
+
+def ids_of_beginnings(conversation: dict) -> Iterator[str]:
+    """The ids, without masks, of what it was before each of its later questions; shortest first."""
+    for place, turn in enumerate(conversation["conversations"]):
+        if place and turn["from"] == "human":
+            yield _unmasked_id(conversation, place)
+
+
+def _unmasked_id(conversation: dict, count: int) -> str:
+    """The id of the first `count` turns."""
     said = [("system", conversation["system"])] if "system" in conversation else []
-    for turn in turns:
+    for turn in conversation["conversations"][:count]:
         value = turn["value"]
         said.append((turn["from"], value if isinstance(value, str) else to_json(value)))
     return content_id(said, conversation.get("tools", ()))

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 from tqdm import tqdm
 
+from gemma_finetune.data.converter import id_without_masks
 from gemma_finetune.data.evidence import (
     Evidence,
     compared_shingles,
@@ -39,9 +40,10 @@ _ANY_MARKS = re.compile(rf"{_ASCII_MARKS.pattern}|(?<!\d)[{_WIDE}]+|[{_WIDE}]+(?
 
 
 class Features(NamedTuple):
-    """What is kept in memory of each row: 29 bytes, and 8 for each band."""
+    """What is kept in memory of each row: 37 bytes, and 8 for each band."""
 
     exact: np.ndarray  # uint64 (rows,): the id, a hash of the content
+    unmasked: np.ndarray  # uint64 (rows,): the id that it would have if all were trained on
     # uint64 (rows,): hash of the turns without case and marks, white space collapsed; and of the
     # system text unless it is left out (shared_text.py)
     folded: np.ndarray
@@ -71,6 +73,7 @@ def features(lines: list[bytes], threshold: float, shared_text: str) -> Features
     shingles, offsets = compared_shingles(sentences, shared, len(rows))
     return Features(
         exact=np.array([int(row["id"], 16) for row in rows], np.uint64),
+        unmasked=np.array([int(id_without_masks(row), 16) for row in rows], np.uint64),
         folded=np.array([_hash(turns) for turns in folded], np.uint64),
         bands=band_keys(shingles, offsets, threshold),
         length=np.array([sum(len(turn[-1]) for turn in turns) for turns in folded], np.int32),

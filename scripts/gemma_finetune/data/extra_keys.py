@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from gemma_finetune.data import loss_mask, schemas
 from gemma_finetune.data.blank import is_nothing
-from gemma_finetune.data.key_words import words
+from gemma_finetune.data.key_words import all_in, split_words, words
 from gemma_finetune.data.preferences import is_disliked, is_second_answer
 from gemma_finetune.data.reasoning_keys import HINT, is_reasoning
 from gemma_finetune.data.rejection import Rejection
@@ -42,6 +42,7 @@ MEDIA = re.compile(
     "(image|img|picture|photo|video|audio|attachment)s?(url|path|file|data|bytes|base64)?s?"
 )
 CALLS = re.compile("tools|functions|(tool|function)calls?")
+_METADATA = split_words("meta metadata info annotation annotations")
 # Other keys of a turn that `raw_turns` has left because their place is taken.
 SAME_AS_A_TURNS = frozenset(("from", "role", "value", "content"))
 MOST = 50  # names that are counted: a file that uses keys for data would give millions
@@ -79,12 +80,7 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
                 ignored.add(_printable(key))
                 continue
         if not is_named:
-            _refuse_bad(key, value, "")
-            if is_disliked(key, value):
-                raise Rejection(
-                    "preference",
-                    f"has `{key}` {value!r:.20}: an answer that people did not like (KTO)",
-                )
+            _refuse_marks(key, value, "")
         if is_reasoning(key, value):
             _refuse_reasoning(key, "", rule)
             continue
@@ -99,11 +95,23 @@ def _count_answers(row: schemas.Row) -> int:
     return sum(role_of(turn.role) == "gpt" for turn in schemas.turns(row))
 
 
-def _refuse_bad(key: str, value: object, where: str) -> None:
-    if is_marked_bad(key, value):
-        raise Rejection(
-            "untrained", f"{where}has `{key}` {value!r:.20}: people set it aside; remove the row"
-        )
+def _refuse_marks(key: str, value: object, where: str, is_answer: bool = True) -> None:
+    """Rejection if a key, or one in an object of metadata, says that the text is not to be used."""
+    marks, in_metadata = [(key, key, value)], False
+    if isinstance(value, dict) and _is_metadata(key):
+        in_metadata = True
+        marks = [(f"{key}.{name}", name, said) for name, said in value.items()]
+    for path, name, said in marks:
+        is_class = in_metadata and small(name) == "label"
+        if in_metadata and is_answer and loss_mask.is_clearly_untrained(name, said):
+            reason, why = "untrained", "it is not to be trained on"
+        elif is_marked_bad(name, said):
+            reason, why = "untrained", "people set it aside; remove the row"
+        elif is_answer and is_disliked(name, said) and not is_class:
+            reason, why = "preference", "an answer that people did not like (KTO)"
+        else:
+            continue
+        raise Rejection(reason, f"{where}has `{path}` {said!r:.20}: {why}")
 
 
 def _check_turn(turn: schemas.Turn, where: str, rule: str, row: schemas.Row) -> set[str]:
@@ -122,9 +130,7 @@ def _check_turn(turn: schemas.Turn, where: str, rule: str, row: schemas.Row) -> 
             raise Rejection("ambiguous", f"{where} has `{key}`, {SAME_MEANING}")
         if is_second_answer(key, value) and not is_read(row, value):
             raise Rejection("preference", f"{where} has `{key}`, {WHY['preference']}")
-        _refuse_bad(key, value, f"{place} ")
-        if is_answer and is_disliked(key, value):
-            raise Rejection("preference", f"{place} has `{key}` {value!r}")
+        _refuse_marks(key, value, f"{place} ", is_answer)
         if is_answer and name == "channel" and value in ("analysis", "commentary"):
             raise Rejection("reasoning", f"{place} has `channel` {value!r}, which is no answer")
         if is_reasoning(key, value):
@@ -178,6 +184,12 @@ def _extras(model: schemas.Schema, where: str) -> Iterator[tuple[str, str, objec
         if reason and not (reason == "non_text_part" and isinstance(value, int | float)):
             raise Rejection(reason, f"{where}has `{key}`, {WHY[reason]}")
         yield key, name, value
+
+
+@lru_cache(10_000)
+def _is_metadata(key: str) -> bool:
+    """Whether a key holds what is known about the row or the turn: `metadata`, `meta_info`."""
+    return bool(words(key)) and all_in(words(key), _METADATA)
 
 
 @lru_cache(10_000)

@@ -23,7 +23,12 @@ import orjson
 from gemma_finetune.config import END_OF_TURN, FUNCTION_PIECES, START_CALL, START_OF_TURN
 from gemma_finetune.data import schemas
 from gemma_finetune.data.config import DataConfig
-from gemma_finetune.data.converter import id_without_masks, to_messages, to_openai_tools
+from gemma_finetune.data.converter import (
+    id_without_masks,
+    ids_of_beginnings,
+    to_messages,
+    to_openai_tools,
+)
 from gemma_finetune.data.evidence import (
     compared_shingles,
 )
@@ -73,13 +78,16 @@ def format_lines(
     shared_text: str,
     limit: int,
     hold_out: bool = False,
+    kept_ids: str | None = None,
 ) -> Formatted:
     """Formats a chunk of kept conversations, given as JSON lines.
 
     limit: the tokens over which `data.overlong: split` cuts a conversation. hold_out: validation
-    and test rows are chosen among all rows, whatever split they name.
+    and test rows are chosen among all rows, whatever split they name. kept_ids: the path of the
+    ids of all kept rows, by which a conversation finds the one that it grew from.
     """
     tokenizer = load_tokenizer(tokenizer_path)
+    kept = np.load(kept_ids, mmap_mode="r") if kept_ids else np.zeros(0, np.uint64)
     rows = [orjson.loads(line) for line in lines]
     formatted: list[bytes] = []
     facts: list[list[int]] = []
@@ -93,7 +101,7 @@ def format_lines(
         except Rejection as rejection:
             rejected += orjson.dumps(describe(row, rejection)) + b"\n"
             continue
-        whole = row | {"id": id_without_masks(row)}
+        whole = row | {"id": id_for_split(row, kept)}
         if hold_out:
             whole.pop("split", None)
         split = split_of(whole, config.validation_fraction, config.test_fraction)
@@ -111,6 +119,18 @@ def format_lines(
         bands=band_keys(shingles, offsets, config.dedup_threshold, LEAKAGE_SEED),
         rejected=rejected,
     )
+
+
+def id_for_split(row: dict, kept: np.ndarray) -> str:
+    """The id that decides the split: of a conversation that grew, that of the first kept one that
+    it grew from. So no answer is in training and, word for word, in a longer test row.
+    """
+    for beginning in ids_of_beginnings(row):
+        id = np.uint64(int(beginning, 16))
+        place = np.searchsorted(kept, id)
+        if place < len(kept) and kept[place] == id:
+            return beginning
+    return id_without_masks(row)
 
 
 def format_piece(piece: dict, tokenizer: GemmaTokenizer) -> tuple[dict, list[int]]:

@@ -183,6 +183,17 @@ def read_flag(key: str, value: object) -> bool | None:
     return flag == meant.trains
 
 
+def is_clearly_untrained(key: str, value: object) -> bool:
+    """Whether a key of metadata says that the text is not trained on. There, numbers may be counts
+    of anything, unless they are weights.
+    """
+    meant = sense(key)
+    if meant is None or meant.is_of_questions:
+        return False
+    is_flag = meant.is_weight or to_word(value) is not None
+    return is_flag and read_flag(key, value) is False
+
+
 def refuse_untrained_row(extra: Mapping[str, object] | None, answers: int) -> None:
     """Rejection if the extra keys of a whole row say that it is not trained on, or only in part.
 

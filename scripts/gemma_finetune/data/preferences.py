@@ -102,6 +102,8 @@ def is_disliked(key: str, value: object) -> bool:
     if kind == "reaction":
         if isinstance(value, dict):  # `{"rating": "thumbsDown", "text": "Wrong."}`
             return any(is_disliked(part, said) for part, said in value.items())
+        if isinstance(value, list):  # of each person one
+            return bool(value) and all(is_disliked(key, said) for said in value)
         said = str(value).strip().lower()
         # A rating of -1 may be one of a scale from -2 to 2, or stand for none.
         return said in _BAD_REACTIONS or (said in ("-1", "-1.0") and "rating" not in words(key))

@@ -134,10 +134,7 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     extra = {key: value for key, value in row.items() if key not in used and key not in data}
     for field, key in keys.items():
         data[field] = row[key] if field == "history" else _column_text(key, row[key])
-        if data[field] in EXCEL_ERRORS:
-            raise Rejection(
-                "schema", f"{key}: holds {data[field]!r}, an error of Excel, not a text"
-            )
+        _refuse_excel_error(key, data[field])
     question, answer = as_turns(data.get("instruction"), data.get("output"), keys)
     if is_python_turns(question):
         is_list = is_python_turns(answer) or is_turn_list(answer)
@@ -155,6 +152,11 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
     assert read.model_extra is not None  # extra keys are allowed
     read.model_extra.update(extra)
     return read
+
+
+def _refuse_excel_error(key: str, value: Any) -> None:
+    if value in EXCEL_ERRORS:
+        raise Rejection("schema", f"{key}: holds {value!r}, an error of Excel, not a text")
 
 
 def _column_text(key: str, value: Any) -> Any:
@@ -187,6 +189,7 @@ def _read_chat_pair(data: dict, extra: dict) -> Row:
 def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict) -> Row:
     """`data` as a model. Rejection names the key, by its name in the row: {field: key}."""
     data = {key: value for key, value in data.items() if not _is_left_out(key, value)}
+    _refuse_excel_error("system", data.get("system"))
     for key in ("conversations", "messages"):
         if isinstance(data.get(key), list):
             data[key] = tidy_turns(data[key])
@@ -250,12 +253,21 @@ def _explain(error: Any, keys: Mapping[str, str]) -> str:
     message = error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == "missing" and len(parts) == 3:
         where = key.rpartition(".")[0]
-        return f"{where}: a turn needs `role` and `content`; found {short(error['input'])}"
+        needed = _keys_of_turn(where, error["input"])
+        return f"{where}: a turn needs {needed}; found {short(error['input'])}"
     if error["type"] == "missing":
         return f"{key}: {message}; found {short(error['input'])}"
     if error["type"] == "model_type" and error["ctx"]["class_name"] == "Turn":
-        message = "input should be a turn, an object with `role` and `content`"
+        needed = _keys_of_turn(key, error["input"])
+        message = f"input should be a turn, an object with {needed}"
     return f"{key}: {message}; found {short(error['input'])}{_hint(key, error)}"
+
+
+def _keys_of_turn(where: str, turn: Any) -> str:
+    """The keys that a turn needs, as ShareGPT or as ChatML names them."""
+    found = turn if isinstance(turn, dict) else {}
+    is_sharegpt = "value" in found or (where.startswith("conversations") and "content" not in found)
+    return "`from` and `value`" if is_sharegpt else "`role` and `content`"
 
 
 def _hint(key: str, error: Any) -> str:

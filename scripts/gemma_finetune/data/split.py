@@ -1,8 +1,9 @@
 """Which split a conversation belongs to: the one it names, or else one chosen by its id.
 
 The id is a hash of the content, so the split of a row depends on that row alone: a row keeps its
-split whatever other rows are added or removed. `dedup` keeps twins out of different splits, because
-it keeps only one row of a cluster of twins.
+split whatever other rows are added or removed. One exception: a conversation that grew from another
+row, turn by turn, goes where that one goes (`formatter.id_for_split`). `dedup` keeps twins out of
+different splits, because it keeps only one row of a cluster of twins.
 
 A row names its split with its key `split`, or by the name of its file or folder:
 
@@ -29,7 +30,7 @@ _FLAG = re.compile("(is|in)?(train|test|validation|val|dev|eval|holdout|heldout)
 
 
 def split_of(conversation: dict, validation_fraction: float, test_fraction: float) -> str:
-    """The split of a kept conversation with `converter.id_without_masks` for its id."""
+    """The split of a kept conversation with `formatter.id_for_split` for its id."""
     if "split" in conversation:
         return conversation["split"]
     position = int(conversation["id"], 16) / 2**64  # a hash: uniform in [0, 1)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gemma_finetune.config import Float, section
+from gemma_finetune.config import Float, Seed, section
 from gemma_finetune.inference.sampler import Sampler
 
 
@@ -17,7 +17,7 @@ class GenerateConfig:
     top_k: Annotated[int, Field(ge=1)] | None
     top_p: Annotated[Float, Field(gt=0, le=1)]
     repetition_penalty: Annotated[Float, Field(ge=1)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     threads: Annotated[int, Field(ge=1)] | None
     context_length: Annotated[int, Field(ge=16)]
     dtype: Literal["auto", "bfloat16", "float32"]

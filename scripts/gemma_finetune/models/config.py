@@ -5,9 +5,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from gemma_finetune.config import Float, section
+from gemma_finetune.config import Float, Seed, section
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Target = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 

@@ -27,9 +27,11 @@ def header(preset: str, rows: Sequence[dict], score: str) -> str:
 
 
 def _name(preset: str) -> str:
-    """The last part of a preset, without the revision of a hub's."""
-    if preset.startswith(("hf://", "kaggle://")):
-        preset = re.sub(r"@.*|/\d+$", "", preset)
+    """The last part of a preset, without the revision or version of a hub's."""
+    if preset.startswith("hf://"):
+        preset = preset.partition("@")[0]
+    if preset.startswith("kaggle://"):  # org/model/keras/variant, or that and a version
+        preset = "/".join(preset.removeprefix("kaggle://").split("/")[:4])
     return preset.rstrip("/").split("/")[-1]
 
 

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from gemma_finetune.config import Float, section
+from gemma_finetune.config import Float, Seed, section
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 SequenceLength = Annotated[int, Field(ge=16)]
 
 

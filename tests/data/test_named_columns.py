@@ -1,0 +1,106 @@
+"""Columns that `data.columns` names: which are read, and what is left out on purpose."""
+
+import json
+
+import pytest
+
+from gemma_finetune.data.validation import check_rows
+from raw_rows import ALLOWED, ANSWER, TURNS, USER, checked, rejected
+
+COLUMNS = {"user": "frage", "assistant": "antwort", "system": "rolle", "split": "fold"}
+
+
+def test_an_empty_question_of_named_columns_is_named():
+    row = {"frage": None, "antwort": "Hello"}
+    assert rejected(row, COLUMNS) == ("empty_turn", "turn 1 (human) has no text")
+    row |= {"mehr": "Hi"}
+    assert checked(row, COLUMNS | {"input": "mehr"}).turns == TURNS
+
+
+def test_named_columns():
+    row = {"frage": "Hi", "antwort": "Hello", "rolle": "S", "fold": "test", "input": "x", "n": 1}
+    result = checked(row, COLUMNS)
+    assert result.turns == [("system", "S"), *TURNS]
+    assert (result.format, result.split, result.ignored_keys) == ("columns", "test", {"input", "n"})
+
+
+def test_named_columns_win_over_others():
+    row = {"prompt": "no", "completion": "no", "instruction": "no", "q": "Hi", "chosen": "Hello",
+           "rejected": "no", "choices": ["no"]}  # fmt: skip
+    assert checked(row, {"user": "q", "assistant": "chosen"}).turns == TURNS
+
+
+BAD = {"role": "assistant", "content": "No"}
+
+
+@pytest.mark.parametrize("prompt", [[USER], json.dumps([USER]), "Hi"])
+@pytest.mark.parametrize("chosen", [[ANSWER], [USER, ANSWER], json.dumps([USER, ANSWER]), ANSWER])
+def test_the_better_answer_of_preference_data_can_be_named(prompt, chosen):
+    row = {"prompt": prompt, "chosen": chosen, "rejected": [BAD], "label": False}
+    result = checked(row, {"user": "prompt", "assistant": "chosen"})
+    assert (result.turns, result.ignored_keys) == (TURNS, {"rejected", "label"})
+
+
+def test_the_turns_of_preference_data_can_be_named():
+    """A row of ultrafeedback_binarized."""
+    row = {"prompt": "Hi", "messages": [USER, ANSWER], "chosen": [USER, ANSWER],
+           "rejected": [USER, BAD], "score_chosen": 8.0}  # fmt: skip
+    for name in ("messages", "chosen"):
+        assert checked(row, {"messages": name}).turns == TURNS
+    assert checked(row, {"user": "prompt", "assistant": "chosen"}).turns == TURNS
+    for columns in ({}, {"messages": "dialog", "user": "q", "assistant": "a"}):
+        reason, message = rejected(row, columns)
+        assert reason == "preference" and "or name it in data.columns" in message
+    assert rejected(row | {"chosen": [USER, BAD]}, {"messages": "chosen"})[0] == "ambiguous"
+
+
+def test_an_answer_after_another_question_is_refused():
+    other = json.dumps([{"role": "user", "content": "Ho"}])
+    for prompt, chosen in (("Ho", [USER, ANSWER]), (other, json.dumps([USER, ANSWER]))):
+        row = {"prompt": prompt, "chosen": chosen}
+        assert rejected(row, {"user": "prompt", "assistant": "chosen"}) == (
+            "ambiguous",
+            "its answer begins with another question than the one that it has",
+        )
+
+
+def test_a_named_input_is_not_lost_beside_turns():
+    columns = {"user": "prompt", "assistant": "completion", "input": "notes"}
+    for row in ({"prompt": [USER], "completion": [ANSWER]}, {"messages": [USER, ANSWER]}):
+        reason, message = rejected(row | {"notes": "a b"}, columns)
+        assert reason == "lost_text" and "has `notes`" in message
+
+
+def test_rows_without_the_named_columns_lose_nothing():
+    row = {"question": "Q", "passage": "a b", "answer": "A"}
+    assert rejected(row, {"user": "q", "assistant": "a"})[0] == "lost_text"
+
+
+def test_marks_of_rows_with_named_columns_do_not_count():
+    row = {"q": "Hi", "a": "Hello", "label": False, "is_correct": False, "status": "discarded"}
+    assert checked(row, {"user": "q", "assistant": "a"}).turns == TURNS
+
+
+def test_named_columns_of_rows_in_other_formats():
+    row = {"dialog": [USER, ANSWER], "rolle": "S", "fold": "validation", "split": None}
+    result = checked(row, {"messages": "dialog", "system": "rolle", "split": "fold"})
+    assert result.turns == [("system", "S"), *TURNS] and result.split == "validation"
+    assert checked({"prompt": "Hi", "completion": "Hello"}, COLUMNS).turns == TURNS
+    passage = checked({"question": "Q", "passage": "P", "answer": "A"}, {"input": "passage"})
+    assert passage.turns == [("human", "Q\n\nP"), ("gpt", "A")]
+
+
+def test_a_named_column_beside_its_own_name_is_ambiguous():
+    row = {"messages": [USER, ANSWER], "fold": "test", "split": "train"}
+    assert rejected(row, {"split": "fold"})[0] == "ambiguous"
+
+
+def test_named_columns_that_occur_are_counted():
+    rows = [("f", n, json.dumps({"q": "Hi", "a": "Hello"}).encode()) for n in range(3)]
+    columns = {"user": "q", "assistant": "a", "split": "fold"}
+    assert check_rows(rows, "auto", ALLOWED, columns).counts["columns"] == {"q": 3, "a": 3}
+
+
+def test_other_columns_are_named_as_the_row_has_them():
+    message = rejected({"Frage": [5], "antwort": "Hello"}, COLUMNS | {"user": "Frage"})[1]
+    assert message == "Frage: input should be a valid string; found [5]; write it as text"
