@@ -12,12 +12,14 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
+from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
 
 from gemma_finetune.models import keras_private
 from gemma_finetune.models.keras_private import (
     Muon,
     attend,
     replace_layer,
+    weights_one_at_a_time,
     without_random_weights,
 )
 from gemma_finetune.models.loader import load_gemma_model
@@ -99,6 +101,35 @@ def test_variance_scaling_is_what_draws_the_weights_of_a_gemma_3(base_dir):
     assert np.any(keras.layers.Embedding(3, 4, "glorot_uniform").embeddings_initializer((3, 4)))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_port_weight_frees_the_zeros_before_it_reads_the_weight(dtype):
+    """As for a matrix that Hugging Face stores transposed."""
+    variable = keras.Variable(np.zeros((2, 3)), dtype=dtype)
+    zeros, weight = variable.value, np.arange(6, dtype="float32").reshape(3, 2) / 3
+
+    class Loader(SafetensorLoader):
+        def get_tensor(self, hf_weight_key):
+            assert hf_weight_key == "w" and zeros.is_deleted()
+            return weight
+
+    with weights_one_at_a_time():
+        loader = Loader.__new__(Loader)
+        loader.port_weight(variable, "w", hook_fn=lambda array, shape: array.T.reshape(shape))
+    assert variable.dtype == dtype
+    np.testing.assert_array_equal(variable.value, weight.T.astype(variable.value.dtype))
+
+
+def test_a_weight_of_another_shape_is_still_refused():
+    variable = keras.Variable(np.zeros((2, 3)))
+
+    class Loader(SafetensorLoader):
+        def get_tensor(self, hf_weight_key):
+            return np.zeros((3, 3), "float32")
+
+    with weights_one_at_a_time(), pytest.raises(ValueError, match="shape"):
+        Loader.__new__(Loader).port_weight(variable, "w")
+
+
 def moved(optimizer, variable, gradient):
     before = np.array(variable)
     optimizer.apply([gradient], [variable])
@@ -118,6 +149,12 @@ def test_should_use_adamw_gives_attention_kernels_to_muon_head_by_head():
 
 
 @pytest.mark.parametrize(("name", "shape"), [("embeddings", (8, 4)), ("scale", (4,))])
+def moved(optimizer, variable, gradient):
+    before = np.array(variable)
+    optimizer.apply([gradient], [variable])
+    return np.array(variable) - before
+
+
 def test_should_use_adamw_keeps_embedding_and_norms(name, shape):
     """AdamW's first step is the rate times the sign of the gradient."""
     gradient = np.random.default_rng(0).normal(size=shape).astype("float32")

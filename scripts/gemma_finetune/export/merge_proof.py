@@ -3,7 +3,6 @@
 It compares logits on a few prompts, through Keras.
 """
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from gemma_finetune.formats.lora_file import Adapter
 from gemma_finetune.models.loader import load_gemma_model, logits
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
 from gemma_finetune.utils.errors import UserError
+from gemma_finetune.utils.machine import return_freed_memory
 from gemma_finetune.utils.progress import progress, working
 
 TOLERANCE = 1e-4  # of the largest logit; float32 rounding is about 1e-6
@@ -33,9 +33,8 @@ def prove_merge(
     set_adapter_weights(apply_lora(backbone, adapter.config), adapter.weights)
     lora_logits = _all_logits(backbone, prompts, "the base with its adapter")
 
-    # Keras models are reference cycles: without this, two of them would be in memory.
     del backbone
-    gc.collect()
+    return_freed_memory()  # else two models would be in memory
 
     with working("prove the merge: load the merged model"):
         backbone = load_gemma_model(merged, dtype="float32")

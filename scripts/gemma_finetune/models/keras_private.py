@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import keras
+from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
 
 
 def replace_layer(parent: keras.layers.Layer, attribute: str, layer: keras.layers.Layer) -> None:
@@ -58,6 +59,32 @@ def without_random_weights() -> Iterator[None]:
         yield
     finally:
         initializer.__call__ = draw
+
+
+@contextmanager
+def weights_one_at_a_time() -> Iterator[None]:
+    """In the block a weight read from a `.safetensors` file is in memory once, beside its bytes.
+
+    Private: `SafetensorLoader.port_weight`. It keeps the variable's zeros until the weight is
+    there, and has numpy cast it first: for the embedding of a real Gemma 3 in float32, three times
+    its memory.
+    """
+
+    def port_weight(
+        loader: Any, keras_variable: keras.Variable, hf_weight_key: str, hook_fn: Any = None
+    ) -> None:
+        keras_variable.value.delete()
+        weight = loader.get_tensor(hf_weight_key)
+        if hook_fn:
+            weight = hook_fn(weight, list(keras_variable.shape))
+        keras_variable.assign(jax.device_put(weight))  # jnp.asarray copies twice
+
+    original = SafetensorLoader.port_weight
+    SafetensorLoader.port_weight = port_weight
+    try:
+        yield
+    finally:
+        SafetensorLoader.port_weight = original
 
 
 class Muon(keras.optimizers.Muon):

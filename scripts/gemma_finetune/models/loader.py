@@ -12,7 +12,10 @@ from safetensors import SafetensorError  # noqa: E402
 
 from gemma_finetune.config import AUTO, SETTINGS  # noqa: E402
 from gemma_finetune.formats.safetensors_file import open_weights  # noqa: E402
-from gemma_finetune.models.keras_private import without_random_weights  # noqa: E402
+from gemma_finetune.models.keras_private import (  # noqa: E402
+    weights_one_at_a_time,
+    without_random_weights,
+)
 from gemma_finetune.utils.errors import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
 
@@ -51,7 +54,7 @@ def read_backbone(
     """
     path = str(directory.resolve())
     try:
-        with without_tensorflow(), without_random_weights():
+        with without_tensorflow(), without_random_weights(), weights_one_at_a_time():
             return keras_hub.models.Gemma3Backbone.from_preset(path, dtype=dtype)
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
