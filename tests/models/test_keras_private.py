@@ -149,12 +149,6 @@ def test_should_use_adamw_gives_attention_kernels_to_muon_head_by_head():
 
 
 @pytest.mark.parametrize(("name", "shape"), [("embeddings", (8, 4)), ("scale", (4,))])
-def moved(optimizer, variable, gradient):
-    before = np.array(variable)
-    optimizer.apply([gradient], [variable])
-    return np.array(variable) - before
-
-
 def test_should_use_adamw_keeps_embedding_and_norms(name, shape):
     """AdamW's first step is the rate times the sign of the gradient."""
     gradient = np.random.default_rng(0).normal(size=shape).astype("float32")
