@@ -69,7 +69,7 @@ def test_a_template_of_plain_words(question, line):
     "Write one.\nResponse:", "Who is it?\nAgent:", "Customer: Hi, it is late.\n\nResponse:",
     "Extract the model.\nUser: my car, a Ford Focus, broke\nModel:", "Translate:\nAssistant:",
     "Write the next line.\nUser: Hi\nAgent:", "Instruction:\nHi\nResponse:", "User: Hi\nGPT:",
-    "Reply as the bot.\nUser: Hi\nBot:",
+    "Reply as the bot.\nUser: Hi\nBot:", "问：天空是什么颜色？\n答：", "问题：你好\n答：",
 ])  # fmt: skip
 def test_a_question_of_plain_words_stays(question):
     assert end_of_template(question) is None
@@ -86,7 +86,10 @@ def test_a_row_that_ends_as_a_template_is_refused_by_turn():
     row = {"prompt": "Human: Hi\n\nAssistant:", "completion": "Hello"}
     with pytest.raises(Rejection) as rejection:
         check(json.dumps(row).encode(), "auto", [])
-    message = "turn 1 ends as a prompt template (`Assistant:`); remove that line"
+    message = (
+        "turn 1 ends as a prompt template (`Assistant:`); remove that line, or write the turns of "
+        "a whole chat as `messages`"
+    )
     assert (rejection.value.reason, rejection.value.message) == ("foreign_markup", message)
 
 

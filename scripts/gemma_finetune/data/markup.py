@@ -36,7 +36,7 @@ _ANSWERER = re.compile(
     r"(?:(?:ai[ ])?assistant|ai|(?:chat)?bot|chatgpt|助手|助理|答)[ ]?[:：]", re.IGNORECASE
 )
 _ASKER = re.compile(
-    r"^[ \t]*(?:human|user|prompter|instruction|用户|人类|问)[ ]?[:：]",
+    r"^[ \t]*(?:(?:human|user|prompter|instruction|用户|人类)[ ]?[:：]|\[Round[ ]\d+\])",
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_HEADING = re.compile(
@@ -61,7 +61,8 @@ def refuse_markup(turns: Turns, numbers: Sequence[int]) -> None:
         if role == "human" and (line := end_of_template(text)):
             raise Rejection(
                 "foreign_markup",
-                f"turn {number} ends as a prompt template (`{line}`); remove that line",
+                f"turn {number} ends as a prompt template (`{line}`); remove that line, or "
+                "write the turns of a whole chat as `messages`",
             )
         if piece := find_markup(text, role == "human"):
             where = name_turn(role, number)
