@@ -28,6 +28,20 @@ def test_the_canonical_form_is_read_again(row):
     assert conversation(to_chatml(found))["id"] == found["id"]
 
 
+@pytest.mark.parametrize("call, response", [
+    ("tool_call", "tool_response"), ("function-call", "function-response"),
+    ("Tool Call", "tool response"),
+])  # fmt: skip
+def test_other_names_of_the_roles_of_calls(call, response):
+    """MS-Swift writes `tool_call` and `tool_response`."""
+
+    def rename(row):
+        row["conversations"][1]["from"] = call
+        row["conversations"][2]["from"] = response
+
+    assert conversation(changed(rename, LLAMA_FACTORY)) == conversation(LLAMA_FACTORY)
+
+
 def test_text_and_calls_of_one_message_stay_one_message():
     row = changed(lambda row: row["messages"][1].update(content="Wait."))
     found = conversation(row)

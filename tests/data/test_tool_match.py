@@ -49,3 +49,11 @@ def test_a_response_to_no_call_is_named():
     row = changed(lambda row: row["messages"][2].update(tool_call_id="c9", name="play"))
     with pytest.raises(Rejection, match="turn 3 has a response .*, id 'c9', name 'play'$"):
         checked(row)
+
+
+def test_a_response_to_a_call_in_a_text_says_where_calls_are_read():
+    """Rows of ToolACE."""
+    said = {"role": "assistant", "content": "[set_light(room='hall')]"}
+    row = changed(lambda row: row["messages"].__setitem__(1, said))
+    with pytest.raises(Rejection, match="; calls are read from `tool_calls` and turns"):
+        checked(row)

@@ -8,7 +8,9 @@ ROLES = {
     "gpt": "gpt", "assistant": "gpt", "chatgpt": "gpt", "model": "gpt", "ai": "gpt", "bot": "gpt",
     "chatbot": "gpt",
     "system": "system", "developer": "system",
-    "function_call": "function_call", "observation": "observation", "tool": "observation",
+    "function_call": "function_call", "tool_call": "function_call",
+    "observation": "observation", "tool": "observation", "tool_response": "observation",
+    "function_response": "observation",
 }  # fmt: skip
 UNTRAINED = "gpt, not trained"  # the role of an answer that is not trained on, in `Turns`
 UNTRAINED_CALL = "function_call, not trained"
@@ -22,8 +24,10 @@ Turns = list[tuple[str, str]]
 
 
 def role_of(name: str) -> str | None:
-    """The canonical role of a role's name in any case; None if it is not known."""
-    return ROLES.get(name) or ROLES.get(name.strip().lower())
+    """The canonical role of a role's name, in any case and with any sign between its words; None
+    if it is not known.
+    """
+    return ROLES.get(name) or ROLES.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
 
 
 def name_turn(role: str, number: int) -> str:

@@ -22,6 +22,10 @@ def match_responses(calls: list[dict], responses: Sequence[InTurn], where: str) 
         place = _place(calls, found, response)
         if place is None:
             said = "".join(f", {key} {response[key][:40]!r}" for key in KEYS if key in response)
+            if not calls:
+                said += (
+                    "; calls are read from `tool_calls` and turns `function_call`, not from texts"
+                )
             raise Rejection(
                 "tool_response", f"{its_turn} has a response to no call before it{said}"
             )
