@@ -159,7 +159,9 @@ def _check_texts(turns: Turns, named: Sequence[int]) -> None:
             raise Rejection("empty_turn", f"{_place(turns, index, named)} has no text")
         if found := _CONTROL_CHARACTER.search(text):
             where = _place(turns, index, named)
-            raise Rejection("control_character", f"{where} holds {found.group()!r}")
+            raise Rejection(
+                "control_character", f"{where} holds {found.group()!r}; remove it from the text"
+            )
         if piece := find_control(text):
             where = _place(turns, index, named)
             raise Rejection(
