@@ -20,7 +20,13 @@ from gemma_finetune.data.roles import UNTRAINED
 from gemma_finetune.data.shared_text import (
     SharedText,
 )
-from gemma_finetune.data.split import agreed_split, canonical_split, split_in_name, split_of
+from gemma_finetune.data.split import (
+    agreed_split,
+    canonical_split,
+    split_in_name,
+    split_in_value,
+    split_of,
+)
 from gemma_finetune.data.tool_rows import to_json
 
 NOTHING_SHARED = SharedText(20, np.zeros(0, np.uint32))
@@ -122,6 +128,16 @@ def test_spellings_of_splits():
     for name in ("valid", "dev", "val", "Validation", " VAL "):
         assert canonical_split(name) == "validation"
     assert canonical_split("holdout") == "holdout" and canonical_split(None) is None
+
+
+@pytest.mark.parametrize("value, split", [
+    ("train_sft", "train"), ("gsm8k_train", "train"), ("validation_matched", "validation"),
+    ("train[:90%]", "train"), ("TEST", "test"), ("devSet", "validation"),
+    ("train_test", "train_test"),
+    ("Training", "Training"), ("holdout", "holdout"), (0, 0), (None, None),
+])  # fmt: skip
+def test_the_value_of_split_names_one_by_a_whole_word(value, split):
+    assert split_in_value(value) == split
 
 
 words = st.lists(st.sampled_from("light heat room on off".split()), min_size=1, max_size=6).map(

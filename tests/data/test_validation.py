@@ -92,7 +92,10 @@ def test_schema_message_names_the_key_and_what_was_found():
     _, message = reason(turns(5))
     assert message == "conversations.1.value: input should be a valid string; found 5"
     _, message = reason(row(split="holdout"))
-    assert message == "split: input should be 'train', 'validation' or 'test'; found 'holdout'"
+    assert message == (
+        "split: input should be 'train', 'validation' or 'test'; found 'holdout'; write one of "
+        "these, or give the key another name if it says something else"
+    )
     _, message = reason(b'{"instruction": "x"}')
     assert message == (
         "output: field required; the row's keys are instruction: "

@@ -14,7 +14,7 @@ from gemma_finetune.data.raw_turns import json_text, tidy_turns
 from gemma_finetune.data.rejection import Rejection, short
 from gemma_finetune.data.row_guess import missing, unknown_format
 from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, pair_keys
-from gemma_finetune.data.split import canonical_split
+from gemma_finetune.data.split import split_in_value
 from gemma_finetune.data.turn_list import (
     AS_PYTHON,
     as_turns,
@@ -24,7 +24,7 @@ from gemma_finetune.data.turn_list import (
     is_turn_list,
 )
 
-Split = Annotated[Literal["train", "validation", "test"], BeforeValidator(canonical_split)]
+Split = Annotated[Literal["train", "validation", "test"], BeforeValidator(split_in_value)]
 EXCEL_ERRORS = ("#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!")
 OPTIONAL = ("system", "split", "history", "tools")
 
@@ -272,6 +272,8 @@ def _keys_of_turn(where: str, turn: Any) -> str:
 
 def _hint(key: str, error: Any) -> str:
     value = error["input"]
+    if key == "split":
+        return "; write one of these, or give the key another name if it says something else"
     if key == "label":
         return "; write the class's name"
     if isinstance(value, str) and value.lstrip().startswith("[{'"):

@@ -48,6 +48,22 @@ def canonical_split(name: object) -> object:
     return SPLIT_OF_WORD.get(name.strip().lower(), name)
 
 
+def split_in_value(name: object) -> object:
+    """As `canonical_split`, of the value of `split`: also the one split that its words name, as
+    `train_sft` does.
+    """
+    name = canonical_split(name)
+    if not isinstance(name, str):
+        return name
+    found = _splits_named(name)
+    return found.pop() if len(found) == 1 else name
+
+
+def _splits_named(name: str) -> set[str]:
+    words = [word.lower() for word in _WORD.findall(name)]
+    return {SPLIT_OF_WORD[word] for word in words if word in SPLIT_OF_WORD}
+
+
 @lru_cache(maxsize=1024)
 def split_in_name(file: str, raw: str) -> str | None:
     """The split that a file below `raw` is named for, or None.
@@ -58,8 +74,7 @@ def split_in_name(file: str, raw: str) -> str | None:
     """
     below = file.removeprefix(raw)
     for part in reversed(re.split("[/#]", below)):
-        words = [word.lower() for word in _WORD.findall(part)]
-        found = {SPLIT_OF_WORD[word] for word in words if word in SPLIT_OF_WORD}
+        found = _splits_named(part)
         if len(found) > 1:
             names = " and ".join(sorted(found))
             raise ValueError(f"the name {part!r} says {names}; rename it, so that it names one")
