@@ -11,6 +11,12 @@ from gemma_finetune.data.validation import check
 from raw_rows import ALLOWED, ANSWER, TURN_PAIR, TURNS, USER, checked, rejected
 
 
+@pytest.mark.parametrize("answer", [json.dumps(ANSWER), json.dumps([ANSWER]), ANSWER])
+def test_turns_of_a_trace_as_json_text(answer):
+    """Langfuse writes its traces so, to JSON and to CSV."""
+    assert checked({"id": 1, "input": json.dumps([USER]), "output": answer}).turns == TURNS
+
+
 @pytest.mark.parametrize("question, answer", [
     ("prompt", "completion"), ("prompt", "response"), ("question", "answer"),
     ("query", "response"), ("instruction", "response"), ("input", "output"),

@@ -101,6 +101,24 @@ def test_named_columns_that_occur_are_counted():
     assert check_rows(rows, "auto", ALLOWED, columns).counts["columns"] == {"q": 3, "a": 3}
 
 
+def test_text_in_place_of_turns_is_to_be_written_as_turns():
+    row = {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello", "rejected": "\n\nHuman: Hi"}
+    reason, message = rejected(row, {"messages": "chosen"})
+    end = "; write its turns as `messages` with `role` and `content`"
+    assert reason == "schema" and message.endswith(end)
+
+
+def test_a_question_as_turns_and_its_answer_beside_them_can_be_named():
+    row = {"messages": [USER], "answer": "Hello", "reasoning": "Hm."}
+    assert checked(row, {"user": "messages", "assistant": "answer"}).turns == TURNS
+
+
+def test_reasoning_in_columns_that_are_not_named_is_left_out():
+    row = {"q": "Hi", "a": "Hello", "rationale": "Hm.", "thinking": ["Hm."]}
+    result = checked(row, {"user": "q", "assistant": "a"})
+    assert (result.turns, result.ignored_keys) == (TURNS, {"rationale", "thinking"})
+
+
 def test_other_columns_are_named_as_the_row_has_them():
     message = rejected({"Frage": [5], "antwort": "Hello"}, COLUMNS | {"user": "Frage"})[1]
     assert message == "Frage: input should be a valid string; found [5]; write it as text"

@@ -77,6 +77,11 @@ PUBLIC = {
                         "reasoning_effort": "high", "reasoning_type": "a b", "cot_tokens": 12},
     "people": {"messages": [USER, ANSWER], "user_weight": 72, "target_weight": 65.5, "sys_id": "s",
                "user_email": "a@b.c", "systems": "linux", "operating_system": "linux"},
+    "lmsys": {"conversation_id": "3", "model": "x", "conversation": [USER, ANSWER], "turn": 1,
+              "openai_moderation": [{"flagged": False}], "redacted": False},
+    "magpie-ultra": {"instruction": "Hi", "response": "Hello", "conversation": [USER, ANSWER]},
+    "capybara": {"source": "x", "conversation": [{"input": "Hi", "output": "Hello"}]},
+    "firefly": {"conversation_id": 1, "conversation": [{"human": "Hi", "assistant": "Hello"}]},
     "masked-question": {"messages": [USER | {"skip": False, "weight": 0}, ANSWER]},
 }  # fmt: skip
 

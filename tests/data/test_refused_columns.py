@@ -25,6 +25,28 @@ from raw_rows import ANSWER, TURN_PAIR, USER, checked, rejected
      "input: input should be a valid string; found []; write it as text"),
     ({"question": "a", "answer": {"text": "b"}}, "schema", "; write it as text"),
     ({"conversations": ["Hi", "Hello"]}, "schema",
+     "conversations: is a list of texts; if they are the user's and the assistant's in turn, name"),
+    ({"id": 1, "data": ["How is it?", "Good."], "tags": []}, "unknown_format",
+     "`data` is a list of texts; if they are the user's and the assistant's in turn, name it as"),
+    ({"system": "S", "chat": "USER: Hi\n\n\nASSISTANT: Hello\n\n"}, "unknown_format",
+     "`chat` is a whole chat in one text; write its turns as `messages`"),
+    ({"text": "<human>: Hi\n<bot>: Hello", "metadata": {}}, "unknown_format", "whole chat in one"),
+    ({"chat": {"messages": [USER, ANSWER]}, "id": 1}, "unknown_format",
+     "`chat` holds `messages`; a row needs them at its top"),
+    ({"prompt": {"text": "Hi", "replies": []}}, "unknown_format", "`prompt` is an object, not a"),
+    ({"input": {"messages": [USER], "tools": [1]}, "output": ANSWER}, "schema",
+     "input: is an object, not a text; write its turns as `messages`"),
+    ({"instruction": "Hi", "instances": [{"input": "", "output": "Hello"}]}, "schema",
+     "`instances` holds its answers; write a row for each of them"),
+    ({"query": "Hi", "answers": "[]", "tools": [{"name": "a"}]}, "unknown_format",
+     "rows with functions need `messages`, with the calls in `tool_calls`"),
+    ({"messages": [USER], "answer": "Hello"}, "ambiguous",
+     "has `answer` beside turns that end with a question; if it is the answer, name both"),
+    ({"Context": "Hi", "Response": "Hello"}, "unknown_format",
+     "its keys are Context, Response: `Response` looks like an answer, but no key"),
+    ({"Prompt": "Hi", "Ideal Response": "Hello"}, "unknown_format",
+     "its keys are Prompt, Ideal Response: `Prompt` looks like a question, but no key"),
+    ({"conversations": ["Hi"]}, "schema",
      "conversations.0: input should be a turn, an object with `from` and `value`; found 'Hi'"),
     ({"messages": ["Hi"]}, "schema",
      "messages.0: input should be a turn, an object with `role` and `content`; found 'Hi'"),
@@ -36,7 +58,7 @@ from raw_rows import ANSWER, TURN_PAIR, USER, checked, rejected
      "this looks like plain text; if another column holds its answer, name the columns"),
     ({"text": "### Human: Hi"}, "schema", "write the turns as `messages`"),
     ({"chat_messages": [{"sender": "human", "text": "Hi"}]}, "unknown_format",
-     "`chat_messages` is a list of objects; if it is a conversation, write it as"),
+     "`chat_messages` is a list of objects; if it is a chat, write its turns as `messages`"),
     ({"messages": [{"type": "human", "content": "Hi"}]}, "schema",
      "messages.0: a turn needs `role` and `content`; found"),
     ({"messages": [{"role": "user", "text": "Hi"}, ANSWER]}, "empty_turn",
@@ -87,6 +109,11 @@ from raw_rows import ANSWER, TURN_PAIR, USER, checked, rejected
 def test_what_is_refused_and_why(row, reason, part):
     found, message = rejected(row)
     assert found == reason and part in message
+
+
+def test_many_keys_leave_room_for_the_advice():
+    message = rejected({f"a_long_name_of_a_key_{number}": "a" for number in range(20)})[1]
+    assert message.endswith("name the columns of question and answer in data.columns")
 
 
 LOST = (

@@ -81,7 +81,7 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
                 continue
         if not is_named:
             _refuse_marks(key, value, "")
-        if is_reasoning(key, value):
+        if is_reasoning(key, value) and not (is_named and rule == "refuse"):
             _refuse_reasoning(key, "", rule)
             continue
         refuse_unread_text(row, key, name, value, columns)

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.exchanges import as_turn_list
 from gemma_finetune.data.reasoning_keys import REASONING_PARTS
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import JSON_ROLES, role_of
@@ -47,7 +48,7 @@ _PLACES = {"url", "path"}  # keys that are content only where a part has nothing
 
 
 def tidy_turns(turns: list) -> list:
-    return [_tidy(turn) for turn in _with_parts(turns)]
+    return [_tidy(turn) for turn in _with_parts(as_turn_list(turns))]
 
 
 def _with_parts(turns: list) -> list:

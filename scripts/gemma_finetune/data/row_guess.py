@@ -1,15 +1,23 @@
 """What a row may be that is in no format, for the person who has to mend it."""
 
 from collections.abc import Iterable
+from itertools import accumulate
 
 from gemma_finetune.data.blank import is_nothing
+from gemma_finetune.data.exchanges import is_exchange_list, is_text_list, is_transcript
 from gemma_finetune.data.preferences import is_second_answer
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.turn_list import is_turn_list
+from gemma_finetune.data.turn_list import is_turn_list, unpacked
 
-MOST_KEYS = 12  # names that a message lists
+MOST_KEYS = 12  # names that a message lists, and the characters in all of them:
+LONGEST_LIST = 70
 
-ADVICE = "name the columns of question and answer in data.columns (one name for all files)"
+AS_TURNS = "write its turns as `messages` with `role` and `content`"
+TEXT_LIST = (
+    "a list of texts; if they are the user's and the assistant's in turn, name it as `messages` in "
+    "data.columns"
+)
+ADVICE = "name the columns of question and answer in data.columns"
 # The first key that a row has says what it looks like.
 LOOKS = {
     "truncated_cells": "the viewer of Hugging Face cut its cells; fetch the dataset's own files",
@@ -17,7 +25,6 @@ LOOKS = {
     "from": "this looks like one turn; a row must hold a whole conversation",
     "contents": "this looks like Gemini's format; a row needs `messages` with `role` and `content`",
     "mapping": "this looks like an export of ChatGPT; a row needs `messages`",
-    "body": "this looks like a request to an API; a row needs `messages` at its top",
     "text": f"this looks like plain text; if another column holds its answer, {ADVICE}",
 }
 
@@ -45,6 +52,16 @@ def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejec
 
 
 def _guess(row: dict, question: str | None, answer: str | None) -> str:
+    if not is_nothing(row.get("tools")):
+        return "rows with functions need `messages`, with the calls in `tool_calls`"
+    for key, value in row.items():
+        if isinstance(value, dict) and is_turn_list(value.get("messages")):
+            return f"`{key:.40}` holds `messages`; a row needs them at its top"
+        if is_transcript(value):
+            return f"`{key:.40}` is a whole chat in one text; {AS_TURNS}"
+    for key in filter(None, (question, answer)):
+        if isinstance(row[key], dict):
+            return f"`{key}` is an object, not a text; {AS_TURNS}"
     if question:
         return f"`{question}` looks like a question, but no key like its answer; {ADVICE}"
     if answer:
@@ -57,14 +74,14 @@ def _guess(row: dict, question: str | None, answer: str | None) -> str:
     if len(row) > 1 and all(isinstance(value, dict) for value in row.values()):
         return "each is an object; if these are the rows, write each on its own line"
     for key, value in row.items():
-        if is_turn_list(value):
+        value = unpacked(value) if isinstance(value, str) else value
+        if is_turn_list(value) or is_exchange_list(value):
             return f"`{key:.40}` is a list of turns; name it as `messages` in data.columns"
+        if is_text_list(value) and any(" " in text for text in value):
+            return f"`{key:.40}` is {TEXT_LIST}, else {ADVICE}"
     for key, value in row.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            return (
-                f"`{key:.40}` is a list of objects; if it is a conversation, write it as "
-                f"`messages`, each with `role` and `content`; otherwise {ADVICE}"
-            )
+            return f"`{key:.40}` is a list of objects; if it is a chat, {AS_TURNS}, else {ADVICE}"
     return f"no format has these; {ADVICE}"
 
 
@@ -75,7 +92,14 @@ def missing(key: str, row: dict, detected: str | None) -> Rejection:
     guess = f"this looks like {detected or 'no format'}; see data.format and data.columns"
     if key == "output" and detected == "alpaca":
         guess = "this looks like alpaca without its answer"
+        if held := next((name for name, value in row.items() if _holds_answers(value)), None):
+            guess = f"`{held:.40}` holds its answers; write a row for each of them"
     return Rejection("schema", f"{key}: field required; the row's keys are {listed(row)}: {guess}")
+
+
+def _holds_answers(value: object) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return any(isinstance(item, dict) and "output" in item for item in items)
 
 
 def _has_preferences(row: dict) -> bool:
@@ -86,5 +110,7 @@ def listed(keys: Iterable[str]) -> str:
     """Names of keys, as a message lists them."""
     keys = list(keys)
     names = [key[:40] if key.isprintable() else ascii(key[:40]) for key in keys[:MOST_KEYS]]
-    more = ", …" if len(keys) > MOST_KEYS else ""
-    return ", ".join(names) + more
+    lengths = accumulate(map(len, names))
+    shown = names[: sum(length <= LONGEST_LIST for length in lengths)]
+    more = ", …" if len(shown) < len(keys) else ""
+    return ", ".join(shown) + more

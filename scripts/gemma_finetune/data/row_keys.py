@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from gemma_finetune.data.blank import is_missing, is_missing_input, is_nothing
+from gemma_finetune.data.exchanges import is_exchange_list, texts_in_turn
 from gemma_finetune.data.key_words import words
 from gemma_finetune.data.row_guess import unknown_format
-from gemma_finetune.data.turn_list import known_name, renamed, unpacked
+from gemma_finetune.data.turn_list import is_turn_list, known_name, renamed, small, unpacked
 
 # The columns of a question, of an answer, and of a text that belongs to the question. In rows with
 # several of a kind the first that holds something counts; `extra_keys` refuses the others unless
@@ -42,12 +43,18 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
 
     A column that `data.columns` names for system, split or messages takes that name; known keys in
     capitals get small letters, and all names of a system text become `system`; a list that a table
-    holds as JSON text becomes a list.
+    holds as JSON text becomes a list. A list of turns under `conversation` becomes `messages`.
     """
     prepared = renamed(row, {key: _own_name(key, row[key], columns) for key in row}, COLUMNS)
     for key in LISTS:
         if isinstance(prepared.get(key), str):
             prepared[key] = unpacked(prepared[key])
+    if columns.get("messages") in row and "messages" in prepared:
+        prepared["messages"] = texts_in_turn(prepared["messages"])
+    elif not (is_named_pair(row, columns) or any(map(prepared.get, CONVERSATIONS))):
+        for key in [key for key in prepared if small(key) == "conversation"]:
+            if is_turn_list(prepared[key]) or is_exchange_list(prepared[key]):
+                prepared["messages"] = prepared.pop(key)
     return prepared
 
 
@@ -72,8 +79,11 @@ def holds_system(key: str, value: object) -> bool:
     return is_system(key) and not (is_short and len(str(value).split()) < 2)
 
 
-def detect(row: dict, columns: Columns = NO_COLUMNS) -> str:
-    """The format of a prepared row, by its keys. Rejection says what the row looks like."""
+def detect(row: dict, columns: Columns = NO_COLUMNS, raw: dict | None = None) -> str:
+    """The format of a prepared row, by its keys. Rejection says what the row looks like.
+
+    raw: the row before `prepare`, whose names of keys the message has.
+    """
     if is_named_pair(row, columns):
         return "columns"
 
@@ -88,7 +98,10 @@ def detect(row: dict, columns: Columns = NO_COLUMNS) -> str:
     question, answer = _question_and_answer(row)
     if not (question or answer) and {"text", "label"} <= row.keys():
         question, answer = "text", "label"
-    raise unknown_format(row, question, answer)
+    if raw is None:
+        raise unknown_format(row, question, answer)
+    own: dict[str | None, str] = {_own_name(key, raw[key], columns): key for key in raw}
+    raise unknown_format(raw, own.get(question), own.get(answer))
 
 
 def is_empty(name: str, value: object) -> bool:

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gemma_finetune.data.blank import is_missing_input, is_nothing
+from gemma_finetune.data.exchanges import is_text_list
 from gemma_finetune.data.raw_turns import json_text, tidy_turns
 from gemma_finetune.data.rejection import Rejection, short
-from gemma_finetune.data.row_guess import missing, unknown_format
-from gemma_finetune.data.row_keys import NO_COLUMNS, Columns, detect, pair_keys
+from gemma_finetune.data.row_guess import AS_TURNS, TEXT_LIST, missing, unknown_format
+from gemma_finetune.data.row_keys import CONVERSATIONS, NO_COLUMNS, Columns, detect, pair_keys
 from gemma_finetune.data.split import split_in_value
 from gemma_finetune.data.turn_list import (
     AS_PYTHON,
@@ -141,6 +142,9 @@ def _read_pair(row: dict, format: str, columns: Columns) -> Row:
         if is_list or keys["instruction"] == "prompt":
             raise Rejection("schema", f"{keys['instruction']} is a list{AS_PYTHON}")
     if is_turn_list(question) or is_turn_list(answer):
+        for field, value in (("instruction", question), ("output", answer)):
+            if isinstance(value, dict):
+                raise Rejection("schema", f"{keys[field]}: is an object, not a text; {AS_TURNS}")
         if "input" in data:
             extra[keys["input"]] = data.pop("input")
         return _read_chat_pair(data | {"instruction": question, "output": answer}, extra)
@@ -191,6 +195,8 @@ def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict)
     data = {key: value for key, value in data.items() if not _is_left_out(key, value)}
     _refuse_excel_error("system", data.get("system"))
     for key in ("conversations", "messages"):
+        if is_text_list(data.get(key)):
+            raise Rejection("schema", f"{key}: is {TEXT_LIST}")
         if isinstance(data.get(key), list):
             data[key] = tidy_turns(data[key])
     try:
@@ -278,6 +284,8 @@ def _hint(key: str, error: Any) -> str:
         return "; write the class's name"
     if isinstance(value, str) and value.lstrip().startswith("[{'"):
         return f"; this is{AS_PYTHON}"
+    if error["type"] == "list_type" and key in CONVERSATIONS and isinstance(value, str):
+        return f"; {AS_TURNS}"
     if error["type"] == "string_type" and isinstance(value, list | dict) and "." not in key:
         return "; write it as text"
     return ""

@@ -89,6 +89,8 @@ def _listed(value: Any) -> Any:
     if isinstance(value, dict):
         return [value] if is_turn_list([value]) else value
     turns = unpacked(value) if isinstance(value, str) else value
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        turns = unpacked(f"[{value}]")
     if turns is value or not is_turn_list(turns):
         return value
     return turns if all(map(_is_of_a_chat, turns)) else value

@@ -20,7 +20,7 @@ from gemma_finetune.data.question_parts import (
 )
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import UNTRAINED, role_of
-from gemma_finetune.data.row_keys import TEXT_KEYS, Columns, holds_system
+from gemma_finetune.data.row_keys import ANSWERS, TEXT_KEYS, Columns, holds_system
 from gemma_finetune.data.turn_list import is_turn_list, small
 
 SAME_MEANING = "next to another key with the same meaning; keep one of them"
@@ -57,6 +57,12 @@ def refuse_unread_text(
     rest = ""
     if schemas.turns(row) and not has_columns:
         rest = ", or name `messages` in data.columns, which leaves the others out"
+    if name in ANSWERS and _ends_with_question(row):
+        raise Rejection(
+            "ambiguous",
+            f"has `{key}` beside turns that end with a question; if it is the answer, name both in "
+            "data.columns: the turns as `user`, the answer as `assistant`",
+        )
     if not is_lost or is_turn_list(value):
         raise Rejection(
             "ambiguous",
@@ -73,6 +79,11 @@ def refuse_unread_text(
     raise Rejection(
         "lost_text", f"has `{key}`, which would be lost: write it into the {place}{hint}{rest}"
     )
+
+
+def _ends_with_question(row: schemas.Row) -> bool:
+    turns = schemas.turns(row)
+    return bool(turns) and role_of(turns[-1].role) == "human"
 
 
 def _is_metadata(row: schemas.Row, name: str, value: object) -> bool:

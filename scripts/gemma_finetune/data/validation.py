@@ -71,7 +71,7 @@ def _check(
 ) -> Checked:
     prepared = prepare(row, columns)
     if format == "auto":
-        format = detect(prepared, columns)
+        format = detect(prepared, columns, row)
     read = schemas.read(prepared, format, columns)
     ignored_keys = check_extra_keys(read, rule, used_columns(row, format, columns))
     turns, numbers = to_numbered_turns(read, rule)
