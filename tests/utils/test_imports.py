@@ -54,3 +54,18 @@ with without_tensorflow():
 assert bundler.create_bundle and "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=True, timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["keras_private", "lora", "loader"])
+def test_models_do_without_and_load_in_silence(module):
+    """Whichever of them is imported first."""
+    code = f"""
+import sys
+import gemma_finetune.config, gemma_finetune.models.{module}
+assert "tensorflow" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -116,7 +116,33 @@ def test_amx_is_a_flag_of_the_cpu(flags, tmp_path, monkeypatch):
     assert machine.has_amx() == ("amx_bf16" in flags)
 
 
-def test_cores_are_counted_where_a_job_cannot_be_bound_to_some(monkeypatch):
+def test_cores_are_counted_where_a_job_cannot_be_bound_to_some(cgroups, monkeypatch):
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert machine.count_cores() == 1
+
+
+QUOTAS = {  # 1.5 cores' time, and no limit
+    V2: ({"cpu.max": "150000 100000"}, {"cpu.max": "max 100000"}),
+    V1: (
+        {"cpu.cfs_quota_us": "150000", "cpu.cfs_period_us": "100000"},
+        {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"},
+    ),
+}
+
+
+@pytest.mark.parametrize("version", [V2, V1])
+@pytest.mark.parametrize("path", ["/", "/slurm/job_7", "/../../kubepods/pod7"])
+def test_a_quota_of_cpu_time_counts_as_so_many_cores_rounded_up(
+    cgroups, version, path, monkeypatch
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(64), raising=False)
+    line = f"0::{path}" if version is V2 else f"3:cpu,cpuacct:{path}"
+    root = cgroups("4:memory:/else", line) / {V2: ".", V1: "cpu"}[version]
+    assert machine.count_cores() == 64
+    root.mkdir(parents=True)
+    limited, unlimited = QUOTAS[version]
+    for files, cores in ((unlimited, 64), (limited, 2)):
+        for name, content in files.items():
+            (root / name).write_text(f"{content}\n")
+        assert machine.count_cores() == cores

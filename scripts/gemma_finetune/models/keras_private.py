@@ -10,7 +10,8 @@ from typing import Any
 
 import jax
 import keras
-from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
+
+from gemma_finetune.utils.imports import without_tensorflow
 
 
 def replace_layer(parent: keras.layers.Layer, attribute: str, layer: keras.layers.Layer) -> None:
@@ -69,6 +70,8 @@ def weights_one_at_a_time() -> Iterator[None]:
     there, and has numpy cast it first: for the embedding of a real Gemma 3 in float32, three times
     its memory.
     """
+    with without_tensorflow():
+        from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
 
     def port_weight(
         loader: Any, keras_variable: keras.Variable, hf_weight_key: str, hook_fn: Any = None

@@ -1,7 +1,7 @@
 """What the machine has and this process may take: memory and cores.
 
 The one place that tells operating systems apart for them. It knows a container's or a batch job's
-limit of memory, and the cores that a process is bound to, but not a quota of CPU time.
+limits of memory and of CPU time, and the cores that a process is bound to.
 """
 
 import ctypes
@@ -27,12 +27,12 @@ def available_memory() -> int:
 
     What the machine has left, or less where a container or a batch job has a limit of its own.
     """
-    left = [_memory_left(folder) for folder in _memory_cgroups()]
+    left = [_memory_left(folder) for folder in _cgroups("memory")]
     return max(0, min([psutil.virtual_memory().available, *left]))
 
 
-def _memory_cgroups() -> Iterator[Path]:
-    """The folders of this process's memory cgroup and of all above it, whose limits hold as well.
+def _cgroups(controller: str) -> Iterator[Path]:
+    """The folders of this process's cgroup and of all above it, whose limits hold as well.
 
     A line of OWN_CGROUPS is `0::/slurm/job_7` for version 2, and `4:memory:/slurm/job_7` for
     version 1. In a container the path may be the host's, and then only its root is there.
@@ -42,8 +42,8 @@ def _memory_cgroups() -> Iterator[Path]:
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
         if controllers == "":
             root = CGROUPS
-        elif "memory" in controllers.split(","):
-            root = CGROUPS / "memory"
+        elif controller in controllers.split(","):
+            root = CGROUPS / controller
         else:
             continue
         own = root / path.lstrip("/")
@@ -124,10 +124,24 @@ def return_freed_memory() -> None:
 
 
 def count_cores() -> int:
-    """The cores that this process may use, which a batch job can have fewer of than the machine."""
+    """The cores that this process may use: a container or a batch job can have fewer of them than
+    the machine, or a quota of their time, as by `docker run --cpus 2`.
+    """
     if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min([cores, *map(_cpu_quota, _cgroups("cpu"))]))
+
+
+def _cpu_quota(cgroup: Path) -> int:
+    """How many cores' time a cgroup gets, rounded up. sys.maxsize if it has no limit."""
+    quota, period = (_read(cgroup / "cpu.max").split() + ["", ""])[:2]  # version 2
+    if not quota:
+        quota, period = _read(cgroup / "cpu.cfs_quota_us"), _read(cgroup / "cpu.cfs_period_us")
+    if not quota.isdecimal() or not period.isdecimal():  # "max", or -1: no limit
+        return sys.maxsize
+    return -(-int(quota) // int(period))
 
 
 def has_amx() -> bool:
