@@ -12,7 +12,7 @@ SHAREGPT = [
     "not json at all",
     "[]",
     '"good morning"',
-    '{"conversation": [{"from": "human", "value": "stop"}, {"from": "gpt", "value": "Stopped."}]}',
+    '{"replies": [{"from": "human", "value": "stop"}, {"from": "gpt", "value": "Stopped."}]}',
     '{"conversations": []}',
     '{"conversations": "turn on the light"}',
     '{"conversations": [{"from": "human", "value": "warm the attic"}]}',
