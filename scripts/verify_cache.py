@@ -73,8 +73,8 @@ def name_damaged(damaged: list[Path], names: dict[str, str], unlisted: list[str]
         print(f"damaged: {path}: {names.get(digest_in_name(path), UNKNOWN)}")
     if unlisted and any(digest_in_name(path) not in names for path in damaged):
         print(
-            f"{UNKNOWN}: perhaps files of {', '.join(unlisted)}, whose list of files is damaged or "
-            "not in the cache; `dvc pull` brings them back"
+            f"{UNKNOWN}: perhaps files of {', '.join(unlisted)}, whose list of files is damaged, "
+            "another person's or not in the cache; `dvc pull` brings them back"
         )
 
 
@@ -143,7 +143,8 @@ def _md5(path: Path) -> str | None:
 def outputs(cache: Path) -> tuple[dict[str, str], list[str]]:
     """What the files of a cache are: those that stages made, and those that `dvc add` tracks.
 
-    Returns {MD5: path}, and the folders whose list of files is damaged or not in the cache.
+    Returns {MD5: path}, and the folders whose list of files is damaged, another person's or not
+    in the cache.
     """
     names, unlisted = {}, []
     for digest, path, added in _tracked():

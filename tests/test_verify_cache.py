@@ -78,8 +78,8 @@ def test_what_dvc_add_tracks_is_not_promised_by_dvc_repro(cache, tmp_path, monke
     unknown = "neither in dvc.lock nor tracked by `dvc add` here"
     assert f"damaged: {unnamed}: {unknown}\n" in printed
     assert printed.endswith(
-        f"{unknown}: perhaps files of raw, whose list of files is damaged or not in the cache; "
-        "`dvc pull` brings them back\n"
+        f"{unknown}: perhaps files of raw, whose list of files is damaged, another person's or "
+        "not in the cache; `dvc pull` brings them back\n"
     )
 
 

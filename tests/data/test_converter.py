@@ -1,5 +1,7 @@
 """Every format to the canonical conversation and back, and nothing is lost."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from gemma_finetune.data.converter import (
     to_turns,
 )
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.roles import UNTRAINED
+from gemma_finetune.data.roles import UNTRAINED, UNTRAINED_OF
 from gemma_finetune.data.row_keys import detect, prepare
 from gemma_finetune.data.schemas import read
 
@@ -108,16 +110,25 @@ def test_id_is_told_by_roles_and_texts_alone():
     assert content_id(TURNS) == "3eb37290fd14da98"  # must never change: splits depend on it
 
 
-def test_the_ids_of_what_a_conversation_was_before_it_grew():
-    calls = [("human", "Hi"), ("function_call", "[]"), ("observation", "[]"), ("gpt", "Done")]
-    for turns, tools in (([("system", "S"), *TURNS], ()), (calls, [{"name": "f"}])):
-        first = canonical(turns, None, {}, tools)
-        second = canonical([*turns, *calls], None, {}, tools)
-        masked = [(UNTRAINED if role == "gpt" else role, text) for role, text in turns]
-        third = canonical([*masked, *calls, *TURNS], "test", {}, tools)
-        assert list(ids_of_beginnings(first)) == []
-        assert list(ids_of_beginnings(second)) == [first["id"]]
-        assert list(ids_of_beginnings(third)) == [first["id"], second["id"]]
+@pytest.mark.parametrize("turns, tools", [
+    ([("system", "S"), *TURNS, *TURNS, *TURNS], ()),
+    ([("human", "Hi"), ("function_call", "[]"), ("observation", "[]"), ("gpt", "Done"), *TURNS],
+     [{"name": "f"}]),
+])  # fmt: skip
+def test_the_ids_of_what_a_conversation_was_before_it_grew(turns, tools):
+    """A row may also end with a call, as in the log of an agent that has a row a request."""
+    places = [n for n, (role, _) in enumerate(turns, start=1) if role in ("gpt", "function_call")]
+    *before, _ = (canonical(turns[:n], None, {}, tools)["id"] for n in places)
+    masked = [(UNTRAINED_OF.get(role, role), text) for role, text in turns]
+    for shown in (turns, masked):
+        assert list(ids_of_beginnings(canonical(shown, "test", {}, tools))) == before
+
+
+def test_the_beginnings_of_a_long_conversation_take_one_pass():
+    conversation = canonical([*TURNS, ("human", "x" * 1000), ("gpt", "y")] * 20_000, None, {})
+    start = time.process_time()
+    assert len(set(ids_of_beginnings(conversation))) == 39_999
+    assert time.process_time() - start < 5
 
 
 def is_content(text):

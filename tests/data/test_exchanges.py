@@ -5,21 +5,10 @@ import json
 import pytest
 
 from gemma_finetune.data.exchanges import is_text_list, is_transcript
-from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.validation import check
+from raw_rows import TURN_PAIR, checked, rejected
 
 TURNS = [("human", "Hi"), ("gpt", "Hello"), ("human", "Why?"), ("gpt", "So.")]
 TEXTS = ["Hi", "Hello", "Why?", "So."]
-
-
-def checked(row, columns=None):
-    return check(json.dumps(row).encode(), "auto", [], columns or {})
-
-
-def rejected(row, columns=None):
-    with pytest.raises(Rejection) as rejection:
-        checked(row, columns)
-    return rejection.value.reason, rejection.value.message
 
 
 @pytest.mark.parametrize("question, answer", [
@@ -78,6 +67,20 @@ def test_conversation_beside_other_turns_is_another_key():
     row = {"q": "Hi", "a": "Hello", "conversation": turns}
     assert checked(row, {"user": "q", "assistant": "a"}).ignored_keys == {"conversation"}
     assert checked({"conversation": turns}, {"user": "q", "assistant": "a"}).format == "chatml"
+
+
+def test_one_of_two_keys_called_conversation_is_not_lost():
+    turns = [{"role": "user", "content": "Ho"}, {"role": "assistant", "content": "Hum"}]
+    row = {"conversation": TURN_PAIR, "Conversation": turns}
+    for columns in (row, dict(reversed(row.items()))):
+        assert rejected(columns)[0] == "ambiguous"
+    assert checked(row | {"Conversation": TURN_PAIR}).ignored_keys == {"Conversation"}
+
+
+def test_conversation_as_a_table_holds_it():
+    rows = [TURN_PAIR, [{"human": "Hi", "assistant": "Hello"}]]
+    for turns in rows:
+        assert checked({"conversation": json.dumps(turns), "id": "1"}).turns == TURNS[:2]
 
 
 @pytest.mark.parametrize("key", ["conversations", "messages", "data"])

@@ -40,6 +40,11 @@ from raw_rows import ANSWER, TURN_PAIR, USER, checked, rejected
      "`instances` holds its answers; write a row for each of them"),
     ({"query": "Hi", "answers": "[]", "tools": [{"name": "a"}]}, "unknown_format",
      "rows with functions need `messages`, with the calls in `tool_calls`"),
+    ({"Query": "Hi", "Tools": '[{"name": "a"}]'}, "unknown_format", "rows with functions need"),
+    ({"question": "How?", "tools": ["a saw"], "steps": "Cut."}, "unknown_format",
+     "`question` looks like a question, but no key like its answer"),
+    ({"Text": "Great", "Stars": 5}, "unknown_format",
+     "its keys are Text, Stars: this looks like plain text"),
     ({"messages": [USER], "answer": "Hello"}, "ambiguous",
      "has `answer` beside turns that end with a question; if it is the answer, name both"),
     ({"Context": "Hi", "Response": "Hello"}, "unknown_format",
@@ -82,6 +87,7 @@ from raw_rows import ANSWER, TURN_PAIR, USER, checked, rejected
     ({"instruction": "a", "chosen": "b"}, "preference", "DPO"),
     ({"messages": None}, "no_turns", "`messages` is null"),
     ({"conversations": None, "id": 3}, "no_turns", "`conversations` is null"),
+    ({"Messages": None, "id": 3}, "no_turns", "`Messages` is null"),
     ({"a": None, "b": []}, "unknown_format", "holds nothing: a, b are empty"),
     ({}, "unknown_format", "is an empty object"),
     ({"prompt": None, "completion": "b"}, "empty_turn",
@@ -114,6 +120,8 @@ def test_what_is_refused_and_why(row, reason, part):
 def test_many_keys_leave_room_for_the_advice():
     message = rejected({f"a_long_name_of_a_key_{number}": "a" for number in range(20)})[1]
     assert message.endswith("name the columns of question and answer in data.columns")
+    message = rejected({"\u200b" * 40: "a", "b": "c"})[1]
+    assert message.startswith(r"its keys are '\u200b\u200b") and message.endswith("data.columns")
 
 
 LOST = (

@@ -136,38 +136,47 @@ def content_id(turns: Turns, tools: Sequence[dict] = ()) -> str:
 
     The same conversation with other answers trained on has another id.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    for role, text in turns:
-        digest.update(f"{role}\0{text}\0".encode())
-    if tools:
-        digest.update(f"tools\0{to_json(tools)}\0".encode())
-    return digest.hexdigest()
+    *_, last = _growing_ids(turns, tools)
+    return last
 
 
 def id_without_masks(conversation: dict) -> str:
     """The id that it would have if every answer were trained on: rows that differ in that alone,
     which are no twins, belong to one split.
     """
-    turns = conversation["conversations"]
-    if all(turn.get("train", True) for turn in turns):
+    if all(turn.get("train", True) for turn in conversation["conversations"]):
         return conversation["id"]
-    return _unmasked_id(conversation, len(turns))
+    return content_id(_unmasked_turns(conversation), conversation.get("tools", ()))
 
 
 def ids_of_beginnings(conversation: dict) -> Iterator[str]:
-    """The ids, without masks, of what it was before each of its later questions; shortest first."""
-    for place, turn in enumerate(conversation["conversations"]):
-        if place and turn["from"] == "human":
-            yield _unmasked_id(conversation, place)
+    """The ids, without masks, that it had when it ended with each of its earlier answers and calls;
+    shortest first.
+    """
+    turns = _unmasked_turns(conversation)[:-1]
+    ids = _growing_ids(turns, conversation.get("tools", ()))
+    for (role, _), id in zip(turns, ids, strict=True):
+        if role in ("gpt", "function_call"):
+            yield id
 
 
-def _unmasked_id(conversation: dict, count: int) -> str:
-    """The id of the first `count` turns."""
-    said = [("system", conversation["system"])] if "system" in conversation else []
-    for turn in conversation["conversations"][:count]:
+def _growing_ids(turns: Turns, tools: Sequence[dict]) -> Iterator[str]:
+    """The ids of the first turn, of the first two, and so on: each hash goes on from the last."""
+    end = f"tools\0{to_json(tools)}\0".encode() if tools else b""
+    digest = hashlib.blake2b(digest_size=8)
+    for role, text in turns:
+        digest.update(f"{role}\0{text}\0".encode())
+        whole = digest.copy()
+        whole.update(end)
+        yield whole.hexdigest()
+
+
+def _unmasked_turns(conversation: dict) -> Turns:
+    turns = [("system", conversation["system"])] if "system" in conversation else []
+    for turn in conversation["conversations"]:
         value = turn["value"]
-        said.append((turn["from"], value if isinstance(value, str) else to_json(value)))
-    return content_id(said, conversation.get("tools", ()))
+        turns.append((turn["from"], value if isinstance(value, str) else to_json(value)))
+    return turns
 
 
 def to_messages(conversation: dict) -> list[dict]:

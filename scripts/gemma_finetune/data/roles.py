@@ -24,8 +24,8 @@ Turns = list[tuple[str, str]]
 
 
 def role_of(name: str) -> str | None:
-    """The canonical role of a role's name, in any case and with any sign between its words; None
-    if it is not known.
+    """The canonical role of a role's name, in any case, also with hyphens or spaces for its
+    underscores; None if it is not known.
     """
     return ROLES.get(name) or ROLES.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
 

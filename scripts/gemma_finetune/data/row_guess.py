@@ -7,7 +7,7 @@ from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.exchanges import is_exchange_list, is_text_list, is_transcript
 from gemma_finetune.data.preferences import is_second_answer
 from gemma_finetune.data.rejection import Rejection
-from gemma_finetune.data.turn_list import is_turn_list, unpacked
+from gemma_finetune.data.turn_list import is_turn_list, small, unpacked
 
 MOST_KEYS = 12  # names that a message lists, and the characters in all of them:
 LONGEST_LIST = 70
@@ -40,8 +40,8 @@ def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejec
             f"has no answer: its keys are {keys}: this looks like preference data (DPO); "
             "keep the better answer under `completion`, or name it in data.columns",
         )
-    for key in ("conversations", "messages"):
-        if key in row and row[key] is None:
+    for key, value in row.items():
+        if small(key) in ("conversations", "messages") and value is None:
             return Rejection("no_turns", f"`{key}` is null: the row holds no conversation")
     if question and answer and not is_nothing(row[answer]):
         return Rejection("empty_turn", f"`{question}`, the question, is empty; `{answer}` has text")
@@ -52,9 +52,9 @@ def unknown_format(row: dict, question: str | None, answer: str | None) -> Rejec
 
 
 def _guess(row: dict, question: str | None, answer: str | None) -> str:
-    if not is_nothing(row.get("tools")):
-        return "rows with functions need `messages`, with the calls in `tool_calls`"
     for key, value in row.items():
+        if small(key) == "tools" and _are_objects(unpacked(value)):
+            return "rows with functions need `messages`, with the calls in `tool_calls`"
         if isinstance(value, dict) and is_turn_list(value.get("messages")):
             return f"`{key:.40}` holds `messages`; a row needs them at its top"
         if is_transcript(value):
@@ -66,23 +66,28 @@ def _guess(row: dict, question: str | None, answer: str | None) -> str:
         return f"`{question}` looks like a question, but no key like its answer; {ADVICE}"
     if answer:
         return f"`{answer}` looks like an answer, but no key like its question; {ADVICE}"
-    for key, look in LOOKS.items():
-        if key in row:
+    names = set(map(small, row))
+    for name, look in LOOKS.items():
+        if name in names:
             return look
     if len(row) > 1 and all(map(is_turn_list, row.values())):
         return 'each is a list of turns; write one row for each: {"messages": […]}'
     if len(row) > 1 and all(isinstance(value, dict) for value in row.values()):
         return "each is an object; if these are the rows, write each on its own line"
     for key, value in row.items():
-        value = unpacked(value) if isinstance(value, str) else value
+        value = unpacked(value)
         if is_turn_list(value) or is_exchange_list(value):
             return f"`{key:.40}` is a list of turns; name it as `messages` in data.columns"
         if is_text_list(value) and any(" " in text for text in value):
             return f"`{key:.40}` is {TEXT_LIST}, else {ADVICE}"
     for key, value in row.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+        if _are_objects(value):
             return f"`{key:.40}` is a list of objects; if it is a chat, {AS_TURNS}, else {ADVICE}"
     return f"no format has these; {ADVICE}"
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def missing(key: str, row: dict, detected: str | None) -> Rejection:
@@ -109,7 +114,7 @@ def _has_preferences(row: dict) -> bool:
 def listed(keys: Iterable[str]) -> str:
     """Names of keys, as a message lists them."""
     keys = list(keys)
-    names = [key[:40] if key.isprintable() else ascii(key[:40]) for key in keys[:MOST_KEYS]]
+    names = [(key if key.isprintable() else ascii(key))[:40] for key in keys[:MOST_KEYS]]
     lengths = accumulate(map(len, names))
     shown = names[: sum(length <= LONGEST_LIST for length in lengths)]
     more = ", …" if len(shown) < len(keys) else ""

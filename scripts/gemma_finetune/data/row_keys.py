@@ -47,15 +47,23 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
     """
     prepared = renamed(row, {key: _own_name(key, row[key], columns) for key in row}, COLUMNS)
     for key in LISTS:
-        if isinstance(prepared.get(key), str):
+        if key in prepared:
             prepared[key] = unpacked(prepared[key])
     if columns.get("messages") in row and "messages" in prepared:
         prepared["messages"] = texts_in_turn(prepared["messages"])
     elif not (is_named_pair(row, columns) or any(map(prepared.get, CONVERSATIONS))):
-        for key in [key for key in prepared if small(key) == "conversation"]:
-            if is_turn_list(prepared[key]) or is_exchange_list(prepared[key]):
-                prepared["messages"] = prepared.pop(key)
+        _take_conversation(prepared)
     return prepared
+
+
+def _take_conversation(prepared: dict) -> None:
+    """Writes the list of turns under `conversation`, the first of that name, as `messages`."""
+    for key, value in prepared.items():
+        turns = unpacked(value) if small(key) == "conversation" else None
+        if is_turn_list(turns) or is_exchange_list(turns):
+            del prepared[key]
+            prepared["messages"] = turns
+            return
 
 
 def _own_name(key: str, value: object, columns: Columns) -> str:

@@ -37,14 +37,14 @@ def is_turn_list(value: Any) -> bool:
     return any(known_name(key, TURN_KEYS) in ("from", "role") for key in value[0])
 
 
-def unpacked(text: str) -> Any:
-    """The list that JSON text holds, or the text."""
-    if not text.lstrip().startswith("["):
-        return text
+def unpacked(value: Any) -> Any:
+    """The list that JSON text holds; other values as they are."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
     try:
-        return orjson.loads(text)
+        return orjson.loads(value)
     except orjson.JSONDecodeError:
-        return text
+        return value
 
 
 def is_python_turns(text: Any) -> bool:
@@ -88,7 +88,7 @@ def _listed(value: Any) -> Any:
     """A list of turns that is one object, or JSON text of a chat; other values as they are."""
     if isinstance(value, dict):
         return [value] if is_turn_list([value]) else value
-    turns = unpacked(value) if isinstance(value, str) else value
+    turns = unpacked(value)
     if isinstance(value, str) and value.lstrip().startswith("{"):
         turns = unpacked(f"[{value}]")
     if turns is value or not is_turn_list(turns):
