@@ -49,7 +49,7 @@ BASE = Path("models/base")
 TRAIN = Path("data/formatted/train.jsonl")
 VALIDATION = Path("data/formatted/validation.jsonl")
 LOG = Path("metrics/training_log.csv")
-FAR_OVER = 20  # times the free memory: rematerialization needs much less than is estimated
+FAR_OVER = 20  # times the free memory: the estimate is rough, and on the safe side
 
 
 def main() -> None:

@@ -134,7 +134,7 @@ def _md5(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
-    except PermissionError:
+    except PermissionError:  # an OSError, but not the disk's fault
         raise
     except OSError:  # a sector of the disk that cannot be read
         return None

@@ -80,7 +80,8 @@ def weights_one_at_a_time() -> Iterator[None]:
         weight = loader.get_tensor(hf_weight_key)
         if hook_fn:
             weight = hook_fn(weight, list(keras_variable.shape))
-        keras_variable.assign(jax.device_put(weight))  # jnp.asarray copies twice
+        weight = jax.device_put(weight)  # jnp.asarray copies twice
+        keras_variable.assign(weight.block_until_ready())  # numpy's own is freed by then
 
     original = SafetensorLoader.port_weight
     SafetensorLoader.port_weight = port_weight
