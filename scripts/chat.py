@@ -22,7 +22,7 @@ from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
 from gemma_finetune.inference.chat import ChatSession
 from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.inference.functions import Commands, load_tools
-from gemma_finetune.inference.terminal import answer, converse, converse_piped
+from gemma_finetune.inference.terminal import answer, converse, converse_piped, is_terminal
 from gemma_finetune.reporting.gate import failed_hops
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.errors import UserError
@@ -43,12 +43,12 @@ def main() -> None:
         session = ChatSession(backend, config.sampler(), config.max_tokens, args.system, tools)
         if args.prompt is not None:
             answer(session, args.prompt, commands)
-        elif not sys.stdin.isatty():
-            sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
-            converse_piped(session, sys.stdin, commands)
-        else:
+        elif is_terminal(sys.stdin):
             note(f"{backend.description}\n/help lists the commands, Ctrl-D leaves.")
             converse(session, commands)
+        elif sys.stdin is not None:
+            sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
+            converse_piped(session, sys.stdin, commands)
 
 
 def warn_of_failed_checks(model: Path) -> None:

@@ -218,7 +218,8 @@ def too_long_rows(
             f" ({length_that_keeps(tokens, 0.95)} keeps 95 % of the rows that are left, "
             f"{length_that_keeps(tokens, 0.99)} keeps 99 %)"
         )
-        if config.overlong == "drop":
+        turns = facts["turns"][tokens > limit]
+        if config.overlong == "drop" and (turns > 2).any():  # else there is nowhere to cut
             advice += ", or set data.overlong to split"
         if config.overlong == "fail":
             raise UserError(

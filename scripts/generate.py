@@ -17,18 +17,21 @@ from tqdm import tqdm
 
 from gemma_finetune.config import load_section
 from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
-from gemma_finetune.inference.batch import UnfinishedOutput, read_requests, refuse_too_long
+from gemma_finetune.inference.batch import (
+    UnfinishedOutput,
+    read_requests,
+    refuse_as_output,
+    refuse_too_long,
+)
 from gemma_finetune.inference.config import GenerateConfig
 from gemma_finetune.utils.cli import run
-from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import sha256
 
 
 def main() -> None:
     args = parse_arguments()
     config = load_section("generate", GenerateConfig)
-    if Path(args.output).is_dir() or Path(args.output).resolve() == Path(args.input).resolve():
-        raise UserError(f"{args.output}: name another file for the answers")
+    refuse_as_output(args.output, args.input)
     requests = read_requests(args.input)
     with open_backend(args.backend, args.model, config, args.tokenizer) as backend:
         refuse_too_long(requests, backend, args.input)

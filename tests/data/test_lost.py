@@ -44,14 +44,24 @@ def test_only_overlong_rows_stop_the_run(params):
 
 def test_too_many_overlong_rows_stop_the_run_and_the_message_says_which_length_keeps_them(params):
     params({"data.max_lost_fraction": 0.1})
-    write_raw([conversation(1, "train"), LONG])
+    exchange = [("human", "light " * 80), ("gpt", "on")]
+    write_raw([conversation(1, "train"), canonical(exchange * 2, "train", {})])
     message = r"1 of 2 rows are lost \(50.0%: 1 over train.sequence_length = 160\)"
     with pytest.raises(UserError, match=message) as error:
         run()
-    assert "a.jsonl:2: 918 tokens" in str(error.value)
-    assert "928 keeps 95 % of the rows that are left, 928 keeps 99 %" in str(error.value)
+    assert "a.jsonl:2: 515 tokens" in str(error.value)
+    assert "528 keeps 95 % of the rows that are left, 528 keeps 99 %" in str(error.value)
     assert "set data.overlong to split" in str(error.value)
     assert sorted(os.listdir("data/formatted")) == ["overlong.jsonl", "rejected.jsonl"]
+
+
+def test_rows_of_one_exchange_are_not_told_to_be_split(params):
+    params({"data.max_lost_fraction": 0.1})
+    long = canonical([("human", "Tell me."), ("gpt", "word " * 1000)], "train", {})
+    write_raw([conversation(1, "train"), long])
+    with pytest.raises(UserError, match="1 of 2 rows are lost .*over train") as error:
+        run()
+    assert "data.overlong" not in str(error.value)
 
 
 def test_too_many_near_duplicates_stop_the_run_and_leave_them_to_read(params):

@@ -97,10 +97,59 @@ def test_a_recipe_may_leave_a_weight_in_float(float32, tmp_path):
     assert left == {f"layers.{i}.v_proj" for i in range(6)}
 
 
-def test_what_the_quantizer_refuses_is_told_as_the_recipe_s_fault(float32, tmp_path):
-    recipe = write(tmp_path / "own.json", [entry(".*", 8, "BLOCKWISE_32")])
-    with pytest.raises(UserError, match="own.json: ai-edge-quantizer refuses it"):
+def precision(value):
+    entries = [entry(".*", 8, "CHANNELWISE")]
+    entries[0]["op_config"]["compute_precision"] = value
+    return entries
+
+
+def without(*path):
+    """An entry for every layer that lacks one key."""
+    entries = [entry(".*", 8, "CHANNELWISE")]
+    holder = entries[0]
+    for key in path[:-1]:
+        holder = holder[key]
+    del holder[path[-1]]
+    return entries
+
+
+def static():
+    """As ai-edge-quantizer's recipes with static ranges of activations."""
+    entries = [entry(".*", 8, "CHANNELWISE", "*")]
+    activations = {"num_bits": 8, "symmetric": False, "granularity": "TENSORWISE", "dtype": "INT"}
+    entries[0]["op_config"]["activation_tensor_config"] = activations
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([entry(".*", 8, "BLOCKWISE_32")], "ai-edge-quantizer refuses it"),
+        (precision("INT"), "ai-edge-quantizer refuses it: Unsupported compute precision"),
+        (without("op_config"), "ai-edge-quantizer refuses it: .*op_config"),
+        (without("op_config", "weight_tensor_config", "num_bits"), "ai-edge-quantizer refuses it"),
+        (without("op_config", "weight_tensor_config", "granularity"), "INT8 TENSORWISE"),
+        (static(), "activations that are calibrated; .*activation_tensor_config"),
+        ([entry(".*", 8, "CHANNELWISE", "FULLY_CONECTED")], "entry 1 fits no weight"),
+        (
+            [entry(".*", 8, "CHANNELWISE", "*"), entry("layers.3.v_proj", 4, "BLOCKWISE_32")],
+            "entry 2 fits no weight: FULLY_CONNECTED named 'layers.3.v_proj'; .*Linear_v_proj",
+        ),
+    ],
+)
+def test_what_the_quantizer_refuses_is_told_as_the_recipe_s_fault(
+    entries, message, float32, tmp_path
+):
+    recipe = write(tmp_path / "own.json", entries)
+    with pytest.raises(UserError, match=f"(?s)own.json: .*{message}"):
         quantize(float32, tmp_path / "out.tflite", recipe)
+    assert not (tmp_path / "out.tflite").exists()
+
+
+def test_a_recipe_may_ask_for_a_float_model(float32, tmp_path):
+    recipe = write(tmp_path / "own.json", [entry(".*", 8, "CHANNELWISE", "*", "no_quantize")])
+    weights = quantize(float32, tmp_path / "out.tflite", recipe)
+    assert {weight.dtype for weight in weights} == {"FLOAT32"}
 
 
 def test_table_puts_layers_together(quantized):

@@ -1,9 +1,15 @@
 import json
+import os
 
 import pytest
 
 from gemma_finetune.formats.chat_template import render
-from gemma_finetune.inference.batch import UnfinishedOutput, read_requests, refuse_too_long
+from gemma_finetune.inference.batch import (
+    UnfinishedOutput,
+    read_requests,
+    refuse_as_output,
+    refuse_too_long,
+)
 from gemma_finetune.utils.errors import UserError
 
 from .test_chat import EchoBackend
@@ -132,3 +138,13 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="out.jsonl.partial: cannot be written"):
         UnfinishedOutput(tmp_path / "file/out.jsonl", {})
+
+
+@pytest.mark.parametrize("output", ["/dev/null", "/dev/stdout", "pipe", "in.jsonl", "."])
+def test_answers_never_take_the_place_of_what_is_no_file_of_answers(tmp_path, output):
+    """They would: the finished file is renamed to its name, and root may do so even in /dev."""
+    write(tmp_path / "in.jsonl", *ROWS)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="name another file for the answers"):
+        refuse_as_output(tmp_path / output, tmp_path / "in.jsonl")
+    refuse_as_output(tmp_path / "new/out.jsonl", tmp_path / "in.jsonl")

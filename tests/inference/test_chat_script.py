@@ -1,6 +1,7 @@
 """scripts/chat.py says so if the bundle at hand failed its checks, and its stdout stays answers."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,16 @@ def chat(folder, *arguments):
 def answer(bundle, tmp_path):
     """What the bundle answers to "Hi", without any metrics there."""
     return chat(tmp_path).stdout
+
+
+def test_a_closed_standard_input_is_one_without_lines(bundle, tmp_path, answer):
+    """As in some schedulers: Python then has no sys.stdin at all."""
+    for arguments, expected in [("--prompt Hi", answer), ("", "")]:
+        command = f"exec {shlex.quote(sys.executable)} {ROOT}/scripts/chat.py {arguments} <&-"
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
 def warnings(done):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from gemma_finetune.formats.recipe import FLOAT, read_recipe, weight_type
+from gemma_finetune.formats.recipe import FLOAT, fits, read_recipe, weight_type
 from gemma_finetune.formats.tflite_file import TFLiteFile, Weight
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, require
@@ -29,6 +29,7 @@ def quantize(float_path: str | Path, out_path: str | Path, recipe_path: str | Pa
             f"{float_path}: quantized already ({quantized.name} is {quantized.dtype}); "
             "run `dvc repro tflite`"
         )
+    refuse_unused(recipe, source, recipe_path)
     with aside(out_path) as temporary:
         _run_quantizer(float_path, temporary, recipe_path)
         weights = TFLiteFile(temporary).weights()
@@ -42,12 +43,28 @@ def _run_quantizer(float_path: str | Path, out_path: Path, recipe_path: str | Pa
     quantizer = Quantizer(str(float_path))
     try:
         quantizer.load_quantization_recipe(str(recipe_path))
+        if quantizer.need_calibration:
+            raise UserError(
+                f"{recipe_path}: asks for activations that are calibrated; only weights are "
+                "quantized here: leave out activation_tensor_config, and GPTQ"
+            )
+        with redirect_stdout(io.StringIO()):
+            model = quantizer.quantize().quantized_model
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{recipe_path}: ai-edge-quantizer refuses it: {error}")
-    with redirect_stdout(io.StringIO()):
-        model = quantizer.quantize().quantized_model
     # Not its export_model, which maps the file: a full disk would crash the process.
     out_path.write_bytes(model)
+
+
+def refuse_unused(recipe: Sequence[dict], source: Sequence[Weight], path: str | Path) -> None:
+    """UserError for an entry that fits no weight: what it asks would never be done."""
+    scopes = {scope for weight in source for scope in weight.scopes}
+    for number, entry in enumerate(recipe, 1):
+        if not any(fits(entry, *scope) for scope in scopes):
+            raise UserError(
+                f"{path}: entry {number} fits no weight: {entry['operation']} named "
+                f"{entry['regex']!r}; names hold `Gemma3DecoderLayer_0/` and `Linear_v_proj`"
+            )
 
 
 def expected(weight: Weight, recipe: Sequence[dict]) -> set[tuple[str, str]]:

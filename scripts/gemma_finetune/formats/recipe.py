@@ -57,9 +57,16 @@ def weight_type(operation: str, scope: str, recipe: Sequence[dict]) -> tuple[str
 
     found = (FLOAT, "")
     for entry in grouped:
-        if entry["operation"] in (ALL_OPERATIONS, operation) and re.search(entry["regex"], scope):
+        if fits(entry, operation, scope):
             found = _type_of_entry(entry)
     return found
+
+
+def fits(entry: dict, operation: str, scope: str) -> bool:
+    """Whether an entry is about an operation of that scope."""
+    return entry["operation"] in (ALL_OPERATIONS, operation) and bool(
+        re.search(entry["regex"], scope)
+    )
 
 
 def _type_of_entry(entry: dict) -> tuple[str, str]:
@@ -67,5 +74,5 @@ def _type_of_entry(entry: dict) -> tuple[str, str]:
         return FLOAT, ""
     weight = entry["op_config"]["weight_tensor_config"]
     dtype = weight.get("dtype", "INT")
-    granularity = weight["granularity"] if dtype == "INT" else ""
+    granularity = weight.get("granularity", "TENSORWISE") if dtype == "INT" else ""
     return f"{dtype}{weight['num_bits']}", granularity

@@ -50,6 +50,17 @@ def read_requests(path: str | Path) -> list[Request]:
     return [_request(row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
 
 
+def refuse_as_output(output: str | Path, questions: str | Path) -> None:
+    """UserError if the answers would take the place of the questions, a folder, a pipe or a device.
+
+    Whatever is there is replaced when all answers are there, /dev/stdout included.
+    """
+    path = Path(output)
+    is_other = path.exists() and not path.is_file()
+    if is_other or path.parent == Path("/dev") or path.resolve() == Path(questions).resolve():
+        raise UserError(f"{output}: name another file for the answers")
+
+
 def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | Path) -> None:
     """UserError names the first request that leaves no room for an answer.
 

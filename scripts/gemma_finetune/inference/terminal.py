@@ -227,7 +227,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             raise SecondInterrupt
         seen.append(signal_number)
 
-    if not sys.stdin.isatty():
+    if not is_terminal(sys.stdin):
         yield lambda: False
         return
     previous = signal.signal(signal.SIGINT, note)
@@ -235,6 +235,11 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(seen)
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Python has no sys.stdin (None) if the process was started with a closed standard input."""
+    return stream is not None and stream.isatty()
 
 
 def _note(text: str) -> None:

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from gemma_finetune.config import Float, section
 
 Share = Annotated[Float, Field(ge=0, le=1)]
 Positive = Annotated[Float, Field(gt=0)]
+TASKS = ("calls", "exact", "json", "text")  # the values of evaluate.task, but for auto
 
 
 def _text_keys(value: Any) -> Any:
@@ -15,8 +16,15 @@ def _text_keys(value: Any) -> Any:
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
+def _known_tasks(value: Any) -> Any:
+    """A threshold under another name would judge nothing, and nobody would notice."""
+    if unknown := [str(key) for key in value if key not in TASKS]:
+        raise ValueError(f"no task {', '.join(unknown)}; there are {', '.join(TASKS)}")
+    return value
+
+
 PerQuantization = Annotated[dict[str, Positive], BeforeValidator(_text_keys)]
-PerTask = dict[str, Share]
+PerTask = Annotated[dict[str, Share], AfterValidator(_known_tasks)]
 PerFigure = dict[str, Float]
 
 
