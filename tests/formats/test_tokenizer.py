@@ -63,6 +63,18 @@ def test_a_piece_that_is_not_utf_8_is_refused(tokenizer_path, tmp_path):
         GemmaTokenizer(path)
 
 
+def test_a_vocabulary_without_a_piece_for_unknown_text_is_refused(tokenizer_path, tmp_path):
+    """SentencePiece loads it, and gives -1 for what it does not know: no id at all."""
+    proto = ModelProto.FromString(tokenizer_path.read_bytes())
+    for piece in proto.pieces:
+        if piece.type == piece.UNKNOWN:
+            piece.type = piece.NORMAL
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(UserError, match="tokenizer.model: damaged, no piece for unknown text; run"):
+        GemmaTokenizer(path)
+
+
 def test_a_foreign_file_is_refused_by_name(tmp_path):
     path = tmp_path / "tokenizer.model"
     path.write_bytes(b"not a model")

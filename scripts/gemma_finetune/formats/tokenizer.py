@@ -107,6 +107,8 @@ class GemmaTokenizer:
             self.pieces()
         except UnicodeDecodeError:
             raise UserError(f"{path}: damaged, a piece is not UTF-8; {remedy}")
+        if self._processor.unk_id() < 0:
+            raise UserError(f"{path}: damaged, no piece for unknown text; {remedy}")
         self.pad = self._id(PAD, path)
         self.eos = self._id(EOS, path)
         self.bos = self._id(BOS, path)
