@@ -187,19 +187,21 @@ def write(
 def list_overlong(
     folder: Path, facts: dict[str, np.ndarray], row: Callable[[int], dict], limit: int
 ) -> list[dict]:
-    """Lists rows over `limit` tokens in overlong.jsonl, and returns them."""
+    """Lists rows over `limit` tokens in overlong.jsonl. Returns them, each with the number of its
+    `exchanges`: questions with all that follows, up to the next one.
+    """
     overlong = []
     with open(folder / "overlong.jsonl", "wb") as file:
         for number in np.flatnonzero(facts["tokens"] > limit).tolist():
             conversation = row(facts["row"][number])
-            overlong.append(
-                {
-                    "id": conversation["id"],
-                    "source": conversation["source"],
-                    "tokens": int(facts["tokens"][number]),
-                }
-            )
-            file.write(orjson.dumps(overlong[-1]) + b"\n")
+            listed = {
+                "id": conversation["id"],
+                "source": conversation["source"],
+                "tokens": int(facts["tokens"][number]),
+            }
+            file.write(orjson.dumps(listed) + b"\n")
+            roles = [turn["from"] for turn in conversation["conversations"]]
+            overlong.append(listed | {"exchanges": roles.count("human")})
     return overlong
 
 
@@ -218,8 +220,8 @@ def too_long_rows(
             f" ({length_that_keeps(tokens, 0.95)} keeps 95 % of the rows that are left, "
             f"{length_that_keeps(tokens, 0.99)} keeps 99 %)"
         )
-        turns = facts["turns"][tokens > limit]
-        if config.overlong == "drop" and (turns > 2).any():  # else there is nowhere to cut
+        can_be_cut = any(row["exchanges"] > 1 for row in overlong)
+        if config.overlong == "drop" and can_be_cut:
             advice += ", or set data.overlong to split"
         if config.overlong == "fail":
             raise UserError(

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import format
 from data_stages import LONG, SPLITS, append_raw, conversation, metrics, read, run, write_raw
 from gemma_finetune.data.converter import canonical
+from gemma_finetune.data.tool_rows import to_json
 from gemma_finetune.utils.errors import UserError
 from raw_formats import to_sharegpt
 
@@ -53,6 +55,21 @@ def test_too_many_overlong_rows_stop_the_run_and_the_message_says_which_length_k
     assert "528 keeps 95 % of the rows that are left, 528 keeps 99 %" in str(error.value)
     assert "set data.overlong to split" in str(error.value)
     assert sorted(os.listdir("data/formatted")) == ["overlong.jsonl", "rejected.jsonl"]
+
+
+def test_one_exchange_with_functions_is_not_told_to_be_split(tmp_path, config):
+    """It has more than two turns, but no place between an answer and the next question."""
+    call = {"name": "f", "arguments": {}}
+    response = {"name": "f", "response": {}}
+    turns = [("human", "Hi"), ("function_call", to_json([call]))]
+    turns += [("observation", to_json([response])), ("gpt", "Hello " * 99)]
+    source = {"file": "a.jsonl", "line": 1}
+    facts = {"row": np.array([0]), "tokens": np.array([300]), "turns": np.array([4])}
+    for count, is_told in ((1, False), (2, True)):
+        rows = [canonical(turns * count, None, source, [{"name": "f"}])]
+        overlong = format.list_overlong(tmp_path, facts, rows.__getitem__, 160)
+        lost = format.too_long_rows(overlong, facts, 160, config)
+        assert ("set data.overlong to split" in lost.advice) == is_told
 
 
 def test_rows_of_one_exchange_are_not_told_to_be_split(params):
