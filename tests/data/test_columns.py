@@ -211,6 +211,10 @@ def test_contents_of_gemini():
     assert checked(row | {"contents": json.dumps(row["contents"])}).turns == TURNS
     row |= {"systemInstruction": {"parts": [{"text": "Be brief."}]}}
     assert checked(row).turns == [("system", "Be brief."), *TURNS]
+    one = {"contents": [{"role": "user", "parts": {"text": "Hi"}},
+                        {"role": "model", "parts": {"text": "Hello"}}]}  # fmt: skip
+    one |= {"system_instruction": {"parts": {"text": "Be brief."}}}
+    assert checked(one).turns == [("system", "Be brief."), *TURNS]
 
 
 def test_contents_of_gemini_that_are_no_text_are_refused():

@@ -82,17 +82,26 @@ def _take_contents(prepared: dict) -> None:
     with content parts, and its system text as these.
     """
     system = prepared.get("system")
-    if isinstance(system, dict) and isinstance(system.get("parts"), list):
-        prepared["system"] = system["parts"]
+    if isinstance(system, dict) and _has_parts(system):
+        prepared["system"] = _parts_of(system)
     key = "messages" if "messages" in prepared else "contents"
     turns = unpacked(prepared.get(key))
     if not is_turn_list(turns) or any(prepared.get(name) for name in CONVERSATIONS if name != key):
         return
-    if all(turn.keys() == {"role", "parts"} and isinstance(turn["parts"], list) for turn in turns):
+    if all(turn.keys() == {"role", "parts"} and _has_parts(turn) for turn in turns):
         del prepared[key]
         prepared["messages"] = [
-            {"role": turn["role"], "content": list(map(_as_part, turn["parts"]))} for turn in turns
+            {"role": turn["role"], "content": list(map(_as_part, _parts_of(turn)))}
+            for turn in turns
         ]
+
+
+def _has_parts(turn: dict) -> bool:
+    return isinstance(turn.get("parts"), list | dict)
+
+
+def _parts_of(turn: dict) -> list:
+    return turn["parts"] if isinstance(turn["parts"], list) else [turn["parts"]]
 
 
 def _as_part(part: object) -> object:
