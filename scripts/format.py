@@ -210,16 +210,14 @@ def too_long_rows(
 ) -> Lost:
     """Prints which rows are left out as too long. UserError if `data.overlong` is fail."""
     tokens = facts["tokens"]
-    examples = [f"{where(row)}: {row['tokens']} tokens" for row in overlong[:SHOWN]]
+    each_row = dict.fromkeys(f"{where(row)}: {row['tokens']} tokens" for row in overlong)
+    examples = list(each_row)[:SHOWN]  # of a row, several pieces may be too long
     shown = "".join(f"\n  {example}" for example in examples)
     count = f"{len(overlong):,} of {len(tokens):,}" + (" pieces of" * (config.overlong == "split"))
     found = f"{count} rows are over train.sequence_length = {limit}"
     advice = "raise train.sequence_length"
     if overlong:
-        advice += (
-            f" ({length_that_keeps(tokens, 0.95)} keeps 95 % of the rows that are left, "
-            f"{length_that_keeps(tokens, 0.99)} keeps 99 %)"
-        )
+        advice += f" ({lengths_that_keep(tokens, limit, config.overlong == 'fail')})"
         can_be_cut = any(row["exchanges"] > 1 for row in overlong)
         if config.overlong == "drop" and can_be_cut:
             advice += ", or set data.overlong to split"
@@ -242,6 +240,17 @@ def rejected_here(path: Path) -> Lost:
         print(f"{count:,} rows hold control tokens of this base and are left out:{shown}")
     advice = "remove the control tokens of this base from the texts"
     return Lost(count, "with control tokens of this base", lambda: examples, advice)
+
+
+def lengths_that_keep(tokens: np.ndarray, limit: int, keep_all: bool) -> str:
+    """Which sequence lengths over `limit` keep 95 % and 99 % of the rows; or which keeps all, if
+    all must fit or no other is over the limit.
+    """
+    lengths = {share: length_that_keeps(tokens, share / 100) for share in (95, 99)}
+    found = [f"{length} keeps {share} %" for share, length in lengths.items() if length > limit]
+    if keep_all or not found:
+        return f"{length_that_keeps(tokens, 1.0)} keeps all rows that are left"
+    return ", ".join([f"{found[0]} of the rows that are left", *found[1:]])
 
 
 def length_that_keeps(tokens: np.ndarray, share: float) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,32 @@ def test_one_exchange_with_functions_is_not_told_to_be_split(tmp_path, config):
     turns = [("human", "Hi"), ("function_call", to_json([call]))]
     turns += [("observation", to_json([response])), ("gpt", "Hello " * 99)]
     source = {"file": "a.jsonl", "line": 1}
-    facts = {"row": np.array([0]), "tokens": np.array([300]), "turns": np.array([4])}
+    facts = {"row": np.array([0]), "tokens": np.array([300])}
     for count, is_told in ((1, False), (2, True)):
         rows = [canonical(turns * count, None, source, [{"name": "f"}])]
         overlong = format.list_overlong(tmp_path, facts, rows.__getitem__, 160)
         lost = format.too_long_rows(overlong, facts, 160, config)
         assert ("set data.overlong to split" in lost.advice) == is_told
+
+
+@pytest.mark.parametrize("longest, keep_all, advice", [
+    ([300] * 4 + [800] * 2, False, "304 keeps 95 % of the rows that are left, 800 keeps 99 %"),
+    ([100] * 4 + [800] * 2, False, "800 keeps 99 % of the rows that are left"),
+    ([300, 800], True, "800 keeps all rows that are left"),
+    ([100] * 200 + [200], False, "208 keeps all rows that are left"),
+])  # fmt: skip
+def test_only_lengths_over_the_present_one_are_advised(longest, keep_all, advice):
+    tokens = np.array([60] * 94 + longest)
+    assert format.lengths_that_keep(tokens, 160, keep_all) == advice
+
+
+def test_pieces_of_one_row_are_one_example(config, capsys):
+    config = replace(config, overlong="split")
+    source = {"file": "a.jsonl", "line": 1}
+    overlong = [{"source": source, "tokens": n, "exchanges": 1} for n in (300, 300, 310)]
+    facts = {"row": np.zeros(3, int), "tokens": np.array([300, 300, 310])}
+    lost = format.too_long_rows(overlong, facts, 160, config)
+    assert lost.examples() == ["a.jsonl:1: 300 tokens", "a.jsonl:1: 310 tokens"]
 
 
 def test_rows_of_one_exchange_are_not_told_to_be_split(params):
