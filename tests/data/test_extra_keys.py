@@ -121,6 +121,11 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"is_valid": False}, "untrained", "if it names the validation set, .* `split`"),
         ({"gpt": {"edited_response": "Hello!"}}, "preference", "turn 2 has `edited_response`"),
         ({"skip": True}, "untrained", "has `skip` True"),
+        (
+            {"gpt": {"annotation": {"rating": -1, "reason": ""}}},
+            "preference",
+            "`annotation.rating`",
+        ),
         ({"gpt": {"approved": False}}, "untrained", r"turn 2 \(assistant\) has `approved`"),
         ({"gpt": {"label": 0}}, "preference", "turn 2"),
         ({"gpt": {"desired": False}}, "preference", "turn 2"),

@@ -109,11 +109,13 @@ def _refuse_marks(
         marks = [(f"{key}.{name}", name, said) for name, said in metadata.items()]
     for path, name, said in marks:
         is_class = in_metadata and small(name) == "label"
+        # Open WebUI's rating is 1 or -1; in others, -1 may stand for none.
+        is_bad = is_disliked(name, said) or (path == "annotation.rating" and said == -1)
         if in_metadata and is_answer and loss_mask.is_clearly_untrained(name, said):
             reason, why = "untrained", "it is not to be trained on"
         elif set_aside.is_marked_bad(name, said):
             reason, why = "untrained", set_aside.advice(name)
-        elif is_answer and is_disliked(name, said) and not (is_class or is_named):
+        elif is_answer and is_bad and not (is_class or is_named):
             reason, why = "preference", "an answer that people did not like (KTO)"
         else:
             continue
