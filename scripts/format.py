@@ -187,19 +187,21 @@ def write(
 def list_overlong(
     folder: Path, facts: dict[str, np.ndarray], row: Callable[[int], dict], limit: int
 ) -> list[dict]:
-    """Lists rows over `limit` tokens in overlong.jsonl, and returns them."""
+    """Lists rows over `limit` tokens in overlong.jsonl. Returns them, each with the number of its
+    `exchanges`: questions with all that follows, up to the next one.
+    """
     overlong = []
     with open(folder / "overlong.jsonl", "wb") as file:
         for number in np.flatnonzero(facts["tokens"] > limit).tolist():
             conversation = row(facts["row"][number])
-            overlong.append(
-                {
-                    "id": conversation["id"],
-                    "source": conversation["source"],
-                    "tokens": int(facts["tokens"][number]),
-                }
-            )
-            file.write(orjson.dumps(overlong[-1]) + b"\n")
+            listed = {
+                "id": conversation["id"],
+                "source": conversation["source"],
+                "tokens": int(facts["tokens"][number]),
+            }
+            file.write(orjson.dumps(listed) + b"\n")
+            roles = [turn["from"] for turn in conversation["conversations"]]
+            overlong.append(listed | {"exchanges": roles.count("human")})
     return overlong
 
 
@@ -208,18 +210,16 @@ def too_long_rows(
 ) -> Lost:
     """Prints which rows are left out as too long. UserError if `data.overlong` is fail."""
     tokens = facts["tokens"]
-    examples = [f"{where(row)}: {row['tokens']} tokens" for row in overlong[:SHOWN]]
+    each_row = dict.fromkeys(f"{where(row)}: {row['tokens']} tokens" for row in overlong)
+    examples = list(each_row)[:SHOWN]  # of a row, several pieces may be too long
     shown = "".join(f"\n  {example}" for example in examples)
     count = f"{len(overlong):,} of {len(tokens):,}" + (" pieces of" * (config.overlong == "split"))
     found = f"{count} rows are over train.sequence_length = {limit}"
     advice = "raise train.sequence_length"
     if overlong:
-        advice += (
-            f" ({length_that_keeps(tokens, 0.95)} keeps 95 % of the rows that are left, "
-            f"{length_that_keeps(tokens, 0.99)} keeps 99 %)"
-        )
-        turns = facts["turns"][tokens > limit]
-        if config.overlong == "drop" and (turns > 2).any():  # else there is nowhere to cut
+        advice += f" ({lengths_that_keep(tokens, limit, config.overlong == 'fail')})"
+        can_be_cut = any(row["exchanges"] > 1 for row in overlong)
+        if config.overlong == "drop" and can_be_cut:
             advice += ", or set data.overlong to split"
         if config.overlong == "fail":
             raise UserError(
@@ -240,6 +240,17 @@ def rejected_here(path: Path) -> Lost:
         print(f"{count:,} rows hold control tokens of this base and are left out:{shown}")
     advice = "remove the control tokens of this base from the texts"
     return Lost(count, "with control tokens of this base", lambda: examples, advice)
+
+
+def lengths_that_keep(tokens: np.ndarray, limit: int, keep_all: bool) -> str:
+    """Which sequence lengths over `limit` keep 95 % and 99 % of the rows; or which keeps all, if
+    all must fit or no other is over the limit.
+    """
+    lengths = {share: length_that_keeps(tokens, share / 100) for share in (95, 99)}
+    found = [f"{length} keeps {share} %" for share, length in lengths.items() if length > limit]
+    if keep_all or not found:
+        return f"{length_that_keeps(tokens, 1.0)} keeps all rows that are left"
+    return ", ".join([f"{found[0]} of the rows that are left", *found[1:]])
 
 
 def length_that_keeps(tokens: np.ndarray, share: float) -> int:

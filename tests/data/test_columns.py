@@ -162,6 +162,14 @@ def test_a_bare_list_in_a_stated_format():
     assert checked([USER, ANSWER], format="sharegpt").format == "sharegpt"
 
 
+@pytest.mark.parametrize("columns", [{}, {"messages": "conversation"}])
+def test_turns_under_conversation_in_a_stated_format(columns):
+    for turns in ([USER, ANSWER], TURN_PAIR, [{"human": "Hi", "assistant": "Hello"}]):
+        for format in ("chatml", "sharegpt"):
+            result = checked({"conversation": turns, "id": 1}, columns, format)
+            assert (result.format, result.turns) == (format, TURNS)
+
+
 @pytest.mark.parametrize("name", [
     "System Prompt", "system-prompt", "systemInstruction", "SYSTEMPROMPT", "sysMsg",
     "system.message", "pre_prompt", "developer_message",
@@ -170,6 +178,54 @@ def test_names_of_a_system_text(name):
     turns = [("system", "S"), *TURNS]
     assert checked({"messages": [USER, ANSWER], name: "S"}).turns == turns
     assert checked({"prompt": "Hi", "completion": "Hello", name: "S"}).turns == turns
+
+
+@pytest.mark.parametrize("system", [
+    [{"text": "Be brief."}], [{"type": "text", "text": "Be brief.", "cache_control": None}],
+    [{"text": "Be"}, {"text": "brief."}], ["Be brief."],
+    {"role": "system", "parts": [{"text": "Be brief."}]},
+])  # fmt: skip
+def test_a_system_text_in_parts(system):
+    """As the interfaces of Anthropic, Bedrock and Gemini have it."""
+    (role, text), *turns = checked({"system": system, "messages": [USER, ANSWER]}).turns
+    assert (role, text.split(), turns) == ("system", ["Be", "brief."], TURNS)
+
+
+@pytest.mark.parametrize("system", [
+    [{"type": "image", "text": "x"}], [{"cachePoint": {"type": "default"}}], [3],
+])  # fmt: skip
+def test_a_system_text_in_other_parts_is_refused(system):
+    reason, message = rejected({"system": system, "messages": [USER, ANSWER]})
+    assert reason == "schema" and "system: input should be a valid string" in message
+
+
+def gemini(*turns, **more):
+    roles = ("user", "model")
+    contents = [{"role": roles[n % 2], "parts": parts} for n, parts in enumerate(turns)]
+    return {"contents": contents} | more
+
+
+def test_contents_of_gemini():
+    row = gemini([{"text": "H"}, {"text": "i"}], [{"text": "Hello"}])
+    assert checked(row).turns == checked(row, {"messages": "contents"}).turns == TURNS
+    assert checked(row | {"contents": json.dumps(row["contents"])}).turns == TURNS
+    row |= {"systemInstruction": {"parts": [{"text": "Be brief."}]}}
+    assert checked(row).turns == [("system", "Be brief."), *TURNS]
+    one = {"contents": [{"role": "user", "parts": {"text": "Hi"}},
+                        {"role": "model", "parts": {"text": "Hello"}}]}  # fmt: skip
+    one |= {"system_instruction": {"parts": {"text": "Be brief."}}}
+    assert checked(one).turns == [("system", "Be brief."), *TURNS]
+
+
+def test_contents_of_gemini_that_are_no_text_are_refused():
+    image, call = [{"inlineData": {"data": "x"}}], [{"functionCall": {"name": "f", "args": {}}}]
+    assert rejected(gemini(image, [{"text": "Hello"}])) == (
+        "non_text_part",
+        "turn 1 holds a part of type 'inlineData', not text",
+    )
+    assert rejected(gemini([{"text": "Hi"}], call))[0] == "non_text_part"
+    thought = [{"text": "Hm", "thought": True}, {"text": "Hello"}]
+    assert rejected(gemini([{"text": "Hi"}], thought))[0] == "reasoning"
 
 
 def test_sys_is_a_system_text_if_it_is_more_than_a_word():

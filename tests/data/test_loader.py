@@ -192,10 +192,10 @@ def test_what_is_not_data_is_left_out_and_named(tmp_path):
 
 @pytest.mark.parametrize("name, message", [
     ("a.xlsx", "a spreadsheet; save its table as CSV"),
+    ("a.tar.gz", "an archive; unpack it"), ("a.tgz", "an archive; unpack it"),
     ("a.pkl", "not a kind of file"),
     ("part-00000", "not a kind of file"),
     ("a.gz", "not a kind of file"),
-    ("a.tar.gz", "not a kind of file"),
     ("a.jsonl.part", "a download that is not finished"),
     ("a.parquet.incomplete", "a download that is not finished"),
     (".a.jsonl.icloud", "a download that is not finished"),

@@ -2,13 +2,16 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import format
 from data_stages import LONG, SPLITS, append_raw, conversation, metrics, read, run, write_raw
 from gemma_finetune.data.converter import canonical
+from gemma_finetune.data.tool_rows import to_json
 from gemma_finetune.utils.errors import UserError
 from raw_formats import to_sharegpt
 
@@ -53,6 +56,41 @@ def test_too_many_overlong_rows_stop_the_run_and_the_message_says_which_length_k
     assert "528 keeps 95 % of the rows that are left, 528 keeps 99 %" in str(error.value)
     assert "set data.overlong to split" in str(error.value)
     assert sorted(os.listdir("data/formatted")) == ["overlong.jsonl", "rejected.jsonl"]
+
+
+def test_one_exchange_with_functions_is_not_told_to_be_split(tmp_path, config):
+    """It has more than two turns, but no place between an answer and the next question."""
+    call = {"name": "f", "arguments": {}}
+    response = {"name": "f", "response": {}}
+    turns = [("human", "Hi"), ("function_call", to_json([call]))]
+    turns += [("observation", to_json([response])), ("gpt", "Hello " * 99)]
+    source = {"file": "a.jsonl", "line": 1}
+    facts = {"row": np.array([0]), "tokens": np.array([300])}
+    for count, is_told in ((1, False), (2, True)):
+        rows = [canonical(turns * count, None, source, [{"name": "f"}])]
+        overlong = format.list_overlong(tmp_path, facts, rows.__getitem__, 160)
+        lost = format.too_long_rows(overlong, facts, 160, config)
+        assert ("set data.overlong to split" in lost.advice) == is_told
+
+
+@pytest.mark.parametrize("longest, keep_all, advice", [
+    ([300] * 4 + [800] * 2, False, "304 keeps 95 % of the rows that are left, 800 keeps 99 %"),
+    ([100] * 4 + [800] * 2, False, "800 keeps 99 % of the rows that are left"),
+    ([300, 800], True, "800 keeps all rows that are left"),
+    ([100] * 200 + [200], False, "208 keeps all rows that are left"),
+])  # fmt: skip
+def test_only_lengths_over_the_present_one_are_advised(longest, keep_all, advice):
+    tokens = np.array([60] * 94 + longest)
+    assert format.lengths_that_keep(tokens, 160, keep_all) == advice
+
+
+def test_pieces_of_one_row_are_one_example(config, capsys):
+    config = replace(config, overlong="split")
+    source = {"file": "a.jsonl", "line": 1}
+    overlong = [{"source": source, "tokens": n, "exchanges": 1} for n in (300, 300, 310)]
+    facts = {"row": np.zeros(3, int), "tokens": np.array([300, 300, 310])}
+    lost = format.too_long_rows(overlong, facts, 160, config)
+    assert lost.examples() == ["a.jsonl:1: 300 tokens", "a.jsonl:1: 310 tokens"]
 
 
 def test_rows_of_one_exchange_are_not_told_to_be_split(params):

@@ -26,6 +26,7 @@ from gemma_finetune.data.validation import check
     ("<reserved_106>Hi<reserved_107>", "<reserved_106>"), ("Hello<eom>", "<eom>"),
     ("<|Human|>: Hi<eoh>", "<|Human|>"), ("Hello<|stop|>", "<|stop|>"),
     ("<|channel|>analysis<|message|>a", "<|channel|>analysis"), ("<s>Hello</s>", "</s>"),
+    ('<details type="tool_calls" done="true">\n</details>\nHello', '<details type="tool_calls"'),
 ])  # fmt: skip
 def test_markup_where_a_template_has_it(text, piece):
     assert find_markup(text) == piece
@@ -35,6 +36,7 @@ def test_markup_where_a_template_has_it(text, piece):
     "The token <|im_start|> begins a turn.", "Llama ends a text with </s>, GPT with <|endoftext|>.",
     "It ends with `</s>`", "```\n<|im_start|>user\nHi<|im_end|>\n```", "`<|user|>` begins a turn.",
     "New: <s>old</s>", "<s>a</s> and <s>b</s>", "a <| b |> c", "Use [INST] and [/INST] around it.",
+    '<details open><summary>a</summary>b</details>', '`<details type="tool_calls">` is a block.',
     "Llama puts <<SYS>> first.", "What is <reserved_106>?", "x[i] <s", "| a |\n|---|\n| b |",
 ])  # fmt: skip
 def test_a_text_about_markup_stays(text):

@@ -76,9 +76,47 @@ def test_rows_without_the_named_columns_lose_nothing():
     assert rejected(row, {"user": "q", "assistant": "a"})[0] == "lost_text"
 
 
-def test_marks_of_rows_with_named_columns_do_not_count():
-    row = {"q": "Hi", "a": "Hello", "label": False, "is_correct": False, "status": "discarded"}
+@pytest.mark.parametrize("mark", [
+    {"is_correct": False}, {"status": "discarded"}, {"deleted": True}, {"train": False},
+    {"metadata": {"train": False}}, {"meta": {"is_correct": False}},
+])  # fmt: skip
+def test_rows_with_named_columns_may_be_set_aside(mark):
+    columns = {"user": "q", "assistant": "a"}
+    assert rejected({"q": "Hi", "a": "Hello"} | mark, columns)[0] == "untrained"
+
+
+def test_preferences_beside_named_columns_do_not_count():
+    row = {"q": "Hi", "a": "Hello", "label": False, "liked": False, "metadata": {"label": 0}}
     assert checked(row, {"user": "q", "assistant": "a"}).turns == TURNS
+
+
+def test_a_named_column_is_no_mark():
+    row = {"q": "Is it so?", "is_correct": False}
+    columns = {"user": "q", "assistant": "is_correct"}
+    assert checked(row, columns).turns == [("human", "Is it so?"), ("gpt", "false")]
+
+
+PRODIGY = {"_input_hash": 1, "_task_hash": 2, "_view_id": "text_input"}
+
+
+@pytest.mark.parametrize("row, columns", [
+    ({"text": "Hi", "label": "Hello"}, {}),
+    ({"text": "Hi", "label": "Hello"}, {"user": "text", "assistant": "label"}),
+    ({"prompt": "Hi", "response": "Hello"}, {}),
+])  # fmt: skip
+def test_what_people_answered_in_prodigy(row, columns):
+    row |= PRODIGY
+    assert checked(row | {"answer": "accept"}, columns).turns == TURNS
+    for answer in ("reject", "ignore"):
+        assert rejected(row | {"answer": answer}, columns)[0] == "untrained"
+
+
+def test_an_answer_is_prodigys_only_beside_its_hashes():
+    row = {"question": "Do I accept or reject?", "answer": "reject"}
+    assert checked(row).turns[1] == ("gpt", "reject")
+    row = {"prompt": "Do I accept or reject?", "answer": "reject"} | PRODIGY
+    columns = {"user": "prompt", "assistant": "answer"}
+    assert checked(row, columns).turns[1] == ("gpt", "reject")
 
 
 def test_named_columns_of_rows_in_other_formats():

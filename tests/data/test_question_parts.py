@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemma_finetune.data.question_parts import is_part, texts_in
+from gemma_finetune.data.question_parts import is_beside_turns, is_part, texts_in
 
 TEXT = "The tower is tall."
 
@@ -14,7 +14,7 @@ TEXT = "The tower is tall."
     "text_pair passage_1 document_text article_body source_text email_body code_snippet "
     "table_schema question_text previous_turns chat_history pastMessages conversation_context "
     "background_info page_content choices option_a opb distractor1 "
-    "question_body starter_code prompt_2 question2"
+    "question_body starter_code prompt_2 question2 suffix"
 ).split())  # fmt: skip
 def test_a_part_of_a_question(key):
     assert is_part(key, TEXT) and is_part(key, [TEXT, "b"]) and is_part(key, [{"text": TEXT}])
@@ -28,6 +28,18 @@ def test_a_part_of_a_question(key):
 ).split())  # fmt: skip
 def test_no_part_of_a_question(key):
     assert not is_part(key, TEXT)
+
+
+@pytest.mark.parametrize("key", (
+    "definition taskDefinition task_description task_instruction Scenario situation diff git_diff "
+    "ocr_text stack_trace email_thread policy rules guidelines constraints"
+).split())  # fmt: skip
+def test_text_that_may_also_be_a_name(key):
+    assert is_part(key, "Translate this sentence into French.")
+    assert is_part(key, ["Be brief.", "Be kind."])
+    for name in ("refund", "refund request", ["format:title"], 3, None):
+        assert not is_part(key, name)
+    assert not is_beside_turns(key, "Translate this sentence into French.")
 
 
 @pytest.mark.parametrize("value", [

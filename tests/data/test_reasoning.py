@@ -50,9 +50,21 @@ ROWS = [
     chat([{"type": "thinking", "thinking": "Well ...", "signature": "x"}, {"text": "Hello"}]),
     chat([{"type": "reasoning", "text": "Well ..."}, {"type": "output_text", "text": "Hello"}]),
     chat([{"text": "Well ...", "thought": True}, {"text": "Hello"}], thoughts="Well ..."),
+    chat('<details type="reasoning" done="true" duration="3">\n<summary>Thought for 3 seconds'
+         "</summary>\n> Well ...\n</details>\nHello"),
+    chat('\n<details type="reasoning" done="true"><summary>Thought</summary>&gt; Well ...</details>'
+         "\n\nHello"),
     {"text": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
              "<think>\nWell ...\n</think>\n\nHello<|im_end|>"},
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", [
+    "<details><summary>More</summary>\nHello</details>\nBye",
+    'Write `<details type="reasoning">`:\n```\n<details type="reasoning">\na\n</details>\n```',
+])  # fmt: skip
+def test_other_details_are_text(answer):
+    assert without_channels(answer) is answer
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -99,6 +99,11 @@ def test_a_larger_validation_split_moves_no_test_row():
     ("value.jsonl", None),
     ("constrained/interval.jsonl", None),
     ("chatml.jsonl", None),
+    ("unit_test_generation.jsonl", None),
+    ("unit-tests/unitTest.jsonl", None),
+    ("not_train.jsonl", None),
+    ("unit_test/train.jsonl", "train"),
+    ("unit_test_test.jsonl", "test"),
 ])  # fmt: skip
 def test_the_split_in_a_name(name, split):
     assert split_in_name(f"data/raw/{name}", "data/raw") == split
@@ -133,7 +138,7 @@ def test_spellings_of_splits():
 @pytest.mark.parametrize("value, split", [
     ("train_sft", "train"), ("gsm8k_train", "train"), ("validation_matched", "validation"),
     ("train[:90%]", "train"), ("TEST", "test"), ("devSet", "validation"),
-    ("train_test", "train_test"),
+    ("train_test", "train_test"), ("not_train", "not_train"), ("non-test", "non-test"),
     ("Training", "Training"), ("holdout", "holdout"), (0, 0), (None, None),
 ])  # fmt: skip
 def test_the_value_of_split_names_one_by_a_whole_word(value, split):

@@ -8,6 +8,7 @@ from gemma_finetune.data import schemas
 from gemma_finetune.data.extra_keys import check_extra_keys
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.row_keys import prepare
+from raw_rows import ANSWER, TURNS, USER, checked, rejected
 
 HUMAN, GPT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 
@@ -137,3 +138,32 @@ def test_metadata_beside_the_turns_are_counted():
                 "chunks": [{"text": "Annual Report 2023"}],
                 "file": {"path": "a.py", "language": "a b c d e"}}  # fmt: skip
     assert check(**metadata) == metadata.keys()
+
+
+@pytest.mark.parametrize("key", (
+    "target expected_output expectedResponse ideal final_answer reply generated_text gold_answer "
+    "ground_truth assistant next_response output_text model_output reference_answer response"
+).split())  # fmt: skip
+def test_the_answer_to_the_last_question_is_not_lost(key):
+    for turns in ([USER], [USER, ANSWER, {"role": "user", "content": "And now?"}]):
+        reason, message = rejected({"messages": turns, key: "Now we go."})
+        assert reason == "ambiguous" and f"`{key}` beside turns that end with a question" in message
+        columns = {"user": "messages", "assistant": key}
+        row = {"messages": turns, key: "Now we go."}
+        assert checked(row, columns).turns[-1] == ("gpt", "Now we go.")
+
+
+@pytest.mark.parametrize("key, value", [
+    ("choices", [{"index": 0, "message": ANSWER}]), ("response", {"choices": []} | ANSWER),
+])  # fmt: skip
+def test_an_object_with_the_answer_is_to_be_written_as_a_turn(key, value):
+    reason, message = rejected({"messages": [USER], key: value})
+    assert reason == "ambiguous" and "write it as the last turn" in message
+
+
+def test_what_only_looks_like_the_answer_to_the_last_question_is_ignored():
+    turns = [USER, ANSWER, {"role": "user", "content": "And now?"}]
+    more = {"model": "x", "target_lang": "German", "answer_type": "a b", "output_tokens": 3,
+            "ideal": None, "reply": "Hello", "expected": 4}  # fmt: skip
+    assert checked({"messages": turns} | more).turns == TURNS
+    assert checked({"messages": [USER, ANSWER], "target": "Now we go."}).turns == TURNS

@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 
-from gemma_finetune.data import loss_mask, schemas
+import orjson
+
+from gemma_finetune.data import loss_mask, schemas, set_aside
 from gemma_finetune.data.blank import is_nothing
 from gemma_finetune.data.key_words import all_in, split_words, words
 from gemma_finetune.data.preferences import is_disliked, is_second_answer
@@ -20,7 +22,6 @@ from gemma_finetune.data.reasoning_keys import HINT, is_reasoning
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import role_of
 from gemma_finetune.data.row_keys import COLUMNS, NO_COLUMNS, Columns, is_empty
-from gemma_finetune.data.set_aside import is_marked_bad
 from gemma_finetune.data.turn_list import small
 from gemma_finetune.data.turns import numbered
 from gemma_finetune.data.unread_text import (
@@ -70,7 +71,7 @@ def check_extra_keys(
 def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
     ignored = set()
     loss_mask.refuse_untrained_row(row.model_extra, _count_answers(row))
-    is_named = "user" in columns  # the rest is left out on purpose
+    is_named = "user" in columns  # other texts are left out on purpose, and preferences
     for key, name, value in _extras(row, ""):
         if is_second_answer(key, value) and not is_read(row, value):
             if not leaves_out(row, columns):
@@ -79,8 +80,7 @@ def _check_row(row: schemas.Row, rule: str, columns: Columns) -> set[str]:
             if key not in columns.values():
                 ignored.add(_printable(key))
                 continue
-        if not is_named:
-            _refuse_marks(key, value, "")
+        _refuse_marks(key, value, "", is_named=is_named)
         if is_reasoning(key, value) and not (is_named and rule == "refuse"):
             _refuse_reasoning(key, "", rule)
             continue
@@ -95,19 +95,27 @@ def _count_answers(row: schemas.Row) -> int:
     return sum(role_of(turn.role) == "gpt" for turn in schemas.turns(row))
 
 
-def _refuse_marks(key: str, value: object, where: str, is_answer: bool = True) -> None:
-    """Rejection if a key, or one in an object of metadata, says that the text is not to be used."""
-    marks, in_metadata = [(key, key, value)], False
-    if isinstance(value, dict) and _is_metadata(key):
-        in_metadata = True
-        marks = [(f"{key}.{name}", name, said) for name, said in value.items()]
+def _refuse_marks(
+    key: str, value: object, where: str, is_answer: bool = True, is_named: bool = False
+) -> None:
+    """Rejection if a key, or one in an object of metadata, says that the text is not to be used.
+
+    is_named: the answer is one that a person chose, so what others preferred does not count.
+    """
+    marks = [(key, key, value)]
+    metadata = _as_object(value) if _is_metadata(key) else None
+    in_metadata = metadata is not None
+    if metadata is not None:
+        marks = [(f"{key}.{name}", name, said) for name, said in metadata.items()]
     for path, name, said in marks:
         is_class = in_metadata and small(name) == "label"
+        # Open WebUI's rating is 1 or -1; in others, -1 may stand for none.
+        is_bad = is_disliked(name, said) or (path == "annotation.rating" and said == -1)
         if in_metadata and is_answer and loss_mask.is_clearly_untrained(name, said):
             reason, why = "untrained", "it is not to be trained on"
-        elif is_marked_bad(name, said):
-            reason, why = "untrained", "people set it aside; remove the row"
-        elif is_answer and is_disliked(name, said) and not is_class:
+        elif set_aside.is_marked_bad(name, said):
+            reason, why = "untrained", set_aside.advice(name)
+        elif is_answer and is_bad and not (is_class or is_named):
             reason, why = "preference", "an answer that people did not like (KTO)"
         else:
             continue
@@ -184,6 +192,16 @@ def _extras(model: schemas.Schema, where: str) -> Iterator[tuple[str, str, objec
         if reason and not (reason == "non_text_part" and isinstance(value, int | float)):
             raise Rejection(reason, f"{where}has `{key}`, {WHY[reason]}")
         yield key, name, value
+
+
+def _as_object(value: object) -> dict | None:
+    """An object, also as JSON text, as tables have it; None for all else."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return None
+    return value if isinstance(value, dict) else None
 
 
 @lru_cache(10_000)

@@ -34,6 +34,9 @@ _NOT_DATA_NAMES = re.compile(
 _SAVE_AS = dict.fromkeys(
     (".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), "a spreadsheet; save its table as CSV (UTF-8)"
 )
+_SAVE_AS |= dict.fromkeys(
+    (".tar", ".tgz", ".7z", ".rar"), "an archive; unpack it, and put the files into data.raw"
+)
 _UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".download", ".icloud")
 
 
@@ -63,7 +66,7 @@ def why_unreadable(path: PurePath) -> str | None:
         return None
     if path.suffix.lower() in _UNFINISHED:
         return "a download that is not finished; finish it, or remove the file"
-    if what := _SAVE_AS.get(path.suffix.lower()):
+    if what := _SAVE_AS.get(kind(path)):
         return what
     return (
         f"not a kind of file that can be read ({', '.join(SUFFIXES)}, each also with "

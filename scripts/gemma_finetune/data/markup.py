@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import Turns, name_turn
 
-_ANY = re.compile(r"<\||</?s>|\[/?INST\]|<｜|<(?:end_of|start_of|turn)|<</?SYS|<reserved_|<eo[mh]>")
+_ANY = re.compile(
+    r"<\||</?s>|\[/?INST\]|<｜|<(?:end_of|start_of|turn)|<</?SYS|<reserved_|<eo[mh]>"
+    r"|<details type="
+)
 _ROLE = r"(?:system|user|assistant|model|human|gpt|bot|tool|function|ipython|developer|prompter)"
 _BEGINS = re.compile(
     rf"(<\|im_start\|>{_ROLE}\n|<\|start_header_id\|>{_ROLE}<\|end_header_id\|>)"
@@ -21,6 +24,7 @@ _BEGINS = re.compile(
     rf"|<\|(?:start_header_id|header_start|start_of_role)\|>\s*{_ROLE}"
     rf"|<</?SYS>>|<reserved_10[2-7]>|<\|start\|>\s*{_ROLE}|<\|turn>\s*{_ROLE}|<\|{_ROLE}\|>|<｜{_ROLE}｜>|<｜begin▁of▁sentence｜>"
     rf"|<\|(?:START_OF_TURN_TOKEN|USER_TOKEN|CHATBOT_TOKEN)\|>"
+    rf"|<details type=\"(?:tool_calls|code_interpreter)\""  # of Open WebUI's exports
     rf"|<\|channel\|>\s*(?:analysis|final|commentary)\b)",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -30,7 +30,12 @@ _GIVEN = split_words(
 # These are text only alone, or only several of them.
 _ALONE = split_words(
     "story support abstract email target aspect inputs webpage "
-    "backgroundinfo backgroundinformation fewshotexamples fewshots demonstrations"
+    "backgroundinfo backgroundinformation fewshotexamples fewshots demonstrations suffix"
+)
+# The same if they hold more than a few words, which may be a name.
+_MAYBE_NAMES = split_words(
+    "definition taskdefinition taskdescription taskinstruction taskinstructions scenario situation "
+    "diff gitdiff patch ocrtext stacktrace emailthread policy rules guidelines constraints"
 )
 _CHOICES = split_words("choices options distractors endings")
 _FILES = split_words("file files attachedfiles uploadedfile uploadedfiles sourcefiles")
@@ -87,8 +92,8 @@ _END_OF_SENTENCE = tuple(".!?:…。！？：")
 @lru_cache(10_000)
 def kind_of_part(key: str) -> str | None:
     """What a key names by its words: a `part` of a question, one of several `option`s, all its
-    `choices`; or a `source`, a `page`, `code` or a `file`, which may also name something instead
-    of holding its text. None if it names none of these.
+    `choices`; or a `source`, a `page`, `code`, a `file` or a `name`, which may also name something
+    instead of holding its text. None if it names none of these.
     """
     found = tuple(map(singular, words(key)))
     if not found or _NONE_OF_IT.intersection(found[:-1]) - {"answer"}:
@@ -98,6 +103,8 @@ def kind_of_part(key: str) -> str | None:
         return "choices"
     if joined in _FILES:
         return "file"
+    if joined in _MAYBE_NAMES:
+        return "name"
     if joined in _ALONE:
         return "page" if found[-1] in _PAGES else "part"
     is_numbered = len(found) > 1 and (found[-1].isdigit() or found[-1] in LETTERS)
@@ -142,6 +149,8 @@ def is_part(key: str, value: object) -> bool:
     if kind == "choices" and isinstance(value, dict):  # of a request: `{"temperature": 0.2}`
         found = set(map(str.lower, value))
         return "text" in found or len(found & LETTERS) > 1
+    if kind == "name":
+        return not all(map(_is_title, texts_in(value)))
     if kind == "file":  # a text is its name
         value = [item for item in _as_list(value) if isinstance(item, dict)]
         kind = "source"
@@ -157,6 +166,8 @@ def is_beside_turns(key: str, value: object) -> bool:
     name of it, but not of options.
     """
     if not is_part(key, value) or _ABOUT_TURNS.issuperset(map(singular, words(key))):
+        return False
+    if kind_of_part(key) == "name":
         return False
     if kind_of_part(key) in ("option", "choices"):
         return True

@@ -8,9 +8,9 @@
 Reasoning is the text of a key whose words say so, such as `reasoning_content` or `cotReasoning`, or
 what stands between tags in an answer: `<think>` and its kin at the beginning of the answer or of a
 line, tags named like such a key (`<reflection>`, `<thought_process>`) only at the beginning of the
-answer, and gpt-oss's channels. Tags in `code` are text; but a closing tag alone between backticks
-of other texts, as `_is_code` knows them, counts. Tags inside a line may be either: refuse and drop
-both reject the row.
+answer, gpt-oss's channels, and Open WebUI's `<details type="reasoning">`. Tags in `code` are text;
+but a closing tag alone between backticks of other texts, as `_is_code` knows them, counts. Tags
+inside a line may be either: refuse and drop both reject the row.
 """
 
 import re
@@ -55,6 +55,12 @@ _CHANNEL = re.compile(
     r"((?:(?!<\|(?:end|return|start|channel)\|>).)*)(?:<\|(?:end|return)\|>)?\s*",
     re.DOTALL,
 )
+# The same in Open WebUI's exports, with `> ` before each line.
+_DETAILS = re.compile(
+    r'\s*<details type="reasoning"[^>]*>\s*(?:<summary>[^<]*</summary>)?(.*?)</details>',
+    re.DOTALL,
+)
+_QUOTE_MARK = re.compile(r"^\s*(?:>|&gt;) ?", re.MULTILINE)
 
 
 def with_reasoning(answer: str, reasoning: str | None, where: str) -> str:
@@ -210,7 +216,11 @@ def has_reasoning(answer: str) -> bool:
 
 
 def without_channels(answer: str) -> str:
-    """An answer in gpt-oss's channels with its analysis as `<think>`; other answers as they are."""
+    """An answer in gpt-oss's channels with its analysis as `<think>`, as well as one after Open
+    WebUI's block of reasoning; other answers as they are.
+    """
+    if block := _DETAILS.match(answer):
+        return _as_thought(_QUOTE_MARK.sub("", block[1]), answer[block.end() :])
     if "<|channel|>" not in answer[:200]:
         return answer
     texts: dict[str, list[str]] = {}

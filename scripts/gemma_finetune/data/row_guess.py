@@ -83,7 +83,13 @@ def _guess(row: dict, question: str | None, answer: str | None) -> str:
     for key, value in row.items():
         if _are_objects(value):
             return f"`{key:.40}` is a list of objects; if it is a chat, {AS_TURNS}, else {ADVICE}"
+    if len(row) > 1 and any(map(_is_sentence, row)):
+        return "the first line seems to be a row: write the names of the columns above it"
     return f"no format has these; {ADVICE}"
+
+
+def _is_sentence(key: str) -> bool:
+    return len(key.split()) > 2 and key.rstrip().endswith((".", "?", "!"))
 
 
 def _are_objects(value: object) -> bool:

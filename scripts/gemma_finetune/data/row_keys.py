@@ -43,8 +43,11 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
 
     A column that `data.columns` names for system, split or messages takes that name; known keys in
     capitals get small letters, and all names of a system text become `system`; a list that a table
-    holds as JSON text becomes a list. A list of turns under `conversation` becomes `messages`.
+    holds as JSON text becomes a list. A list of turns under `conversation`, or Gemini's `contents`,
+    becomes `messages`.
     """
+    if "_task_hash" in row and "answer" not in columns.values():
+        row = _without_prodigys_answer(row)
     prepared = renamed(row, {key: _own_name(key, row[key], columns) for key in row}, COLUMNS)
     for key in LISTS:
         if key in prepared:
@@ -53,7 +56,15 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
         prepared["messages"] = texts_in_turn(prepared["messages"])
     elif not (is_named_pair(row, columns) or any(map(prepared.get, CONVERSATIONS))):
         _take_conversation(prepared)
+    _take_contents(prepared)
     return prepared
+
+
+def _without_prodigys_answer(row: dict) -> dict:
+    """The row; a person's answer in Prodigy, whether a row is good, gets a name of its own."""
+    if row.get("answer") not in ("accept", "reject", "ignore"):
+        return row
+    return {"prodigy_answer" if key == "answer" else key: row[key] for key in row}
 
 
 def _take_conversation(prepared: dict) -> None:
@@ -64,6 +75,40 @@ def _take_conversation(prepared: dict) -> None:
             del prepared[key]
             prepared["messages"] = turns
             return
+
+
+def _take_contents(prepared: dict) -> None:
+    """Writes Gemini's list of turns, `[{"role": "user", "parts": [{"text": "Hi"}]}]`, as `messages`
+    with content parts, and its system text as these.
+    """
+    system = prepared.get("system")
+    if isinstance(system, dict) and _has_parts(system):
+        prepared["system"] = _parts_of(system)
+    key = "messages" if "messages" in prepared else "contents"
+    turns = unpacked(prepared.get(key))
+    if not is_turn_list(turns) or any(prepared.get(name) for name in CONVERSATIONS if name != key):
+        return
+    if all(turn.keys() == {"role", "parts"} and _has_parts(turn) for turn in turns):
+        del prepared[key]
+        prepared["messages"] = [
+            {"role": turn["role"], "content": list(map(_as_part, _parts_of(turn)))}
+            for turn in turns
+        ]
+
+
+def _has_parts(turn: dict) -> bool:
+    return isinstance(turn.get("parts"), list | dict)
+
+
+def _parts_of(turn: dict) -> list:
+    return turn["parts"] if isinstance(turn["parts"], list) else [turn["parts"]]
+
+
+def _as_part(part: object) -> object:
+    """A part of Gemini as a content part: other parts than text are named by their one key."""
+    if not isinstance(part, dict) or "text" in part or not part:
+        return part
+    return {"type": next(iter(part))}
 
 
 def _own_name(key: str, value: object, columns: Columns) -> str:

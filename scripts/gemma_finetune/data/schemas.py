@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from gemma_finetune.data.blank import is_missing_input, is_nothing
 from gemma_finetune.data.exchanges import is_text_list
-from gemma_finetune.data.raw_turns import json_text, tidy_turns
+from gemma_finetune.data.raw_turns import TEXT_PARTS, json_text, tidy_turns
 from gemma_finetune.data.rejection import Rejection, short
 from gemma_finetune.data.row_guess import AS_TURNS, TEXT_LIST, missing, unknown_format
 from gemma_finetune.data.row_keys import CONVERSATIONS, NO_COLUMNS, Columns, detect, pair_keys
@@ -193,6 +193,8 @@ def _read_chat_pair(data: dict, extra: dict) -> Row:
 def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict) -> Row:
     """`data` as a model. Rejection names the key, by its name in the row: {field: key}."""
     data = {key: value for key, value in data.items() if not _is_left_out(key, value)}
+    if isinstance(data.get("system"), list):
+        data["system"] = _join_system(data["system"])
     _refuse_excel_error("system", data.get("system"))
     for key in ("conversations", "messages"):
         if is_text_list(data.get(key)):
@@ -207,6 +209,16 @@ def _validated(model: type[Row], data: dict, keys: Mapping[str, str], row: dict)
     if deepest["type"] == "missing" and len(deepest["loc"]) == 1:
         raise missing(str(deepest["loc"][0]), row, _detected(row))
     raise Rejection("schema", _explain(deepest, keys))
+
+
+def _join_system(parts: list) -> Any:
+    """A system text in parts, as Anthropic's interface and Bedrock's have it, as one text."""
+    texts = [part.get("text") if _is_text_part(part) else part for part in parts]
+    return "\n\n".join(texts) if all(isinstance(text, str) for text in texts) else parts
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type", "text") in TEXT_PARTS
 
 
 def _is_left_out(key: str, value: Any) -> bool:

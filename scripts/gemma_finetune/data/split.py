@@ -61,7 +61,14 @@ def split_in_value(name: object) -> object:
 
 def _splits_named(name: str) -> set[str]:
     words = [word.lower() for word in _WORD.findall(name)]
-    return {SPLIT_OF_WORD[word] for word in words if word in SPLIT_OF_WORD}
+    pairs = zip(["", *words], words, strict=False)
+    return {SPLIT_OF_WORD[word] for before, word in pairs if _is_split(word, before)}
+
+
+def _is_split(word: str, before: str) -> bool:
+    """Whether a word names a split; `before` is the word before it, as in `not_train`."""
+    is_unit_test = (before, word) == ("unit", "test")
+    return word in SPLIT_OF_WORD and before not in ("not", "non") and not is_unit_test
 
 
 @lru_cache(maxsize=1024)

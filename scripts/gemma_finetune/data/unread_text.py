@@ -20,7 +20,7 @@ from gemma_finetune.data.question_parts import (
 )
 from gemma_finetune.data.rejection import Rejection
 from gemma_finetune.data.roles import UNTRAINED, role_of
-from gemma_finetune.data.row_keys import ANSWERS, TEXT_KEYS, Columns, holds_system
+from gemma_finetune.data.row_keys import TEXT_KEYS, Columns, holds_system
 from gemma_finetune.data.turn_list import is_turn_list, small
 
 SAME_MEANING = "next to another key with the same meaning; keep one of them"
@@ -29,6 +29,13 @@ _TAGS, _MARKS = re.compile("</?[A-Za-z][^<>]*>"), re.compile(r"[\W_]+")
 _LIKE_A_SYSTEM_TEXT = split_words("instructions persona personality preamble")
 _LIKE_IT_TOGETHER = split_words("systemrole roleprompt personadescription characterprompt")
 _BEFORE_IT = split_words("bot assistant ai agent model custom global developer additional extra")
+
+# The answer to the last of the turns: `expected_output`, `ideal`, `generated_text`.
+_ANSWER = split_words(
+    "answer response output completion reply generation generated target ideal gold truth "
+    "assistant expected"
+)
+_WHICH_ANSWER = split_words("final next reference ground correct best model bot ai text message")
 
 
 def leaves_out(row: schemas.Row, columns: Columns) -> bool:
@@ -47,6 +54,14 @@ def refuse_unread_text(
         raise Rejection("ambiguous", f"has `{key}`, {SAME_MEANING}")
     if leaves_out(row, columns) and key != columns.get("input"):
         return
+    if _ends_with_question(row) and _may_be_its_answer(key, value) and not _repeats(row, value):
+        advice = "write it as the last turn"
+        if isinstance(value, str):
+            advice = "name both in data.columns: the turns as `user`, the answer as `assistant`"
+        raise Rejection(
+            "ambiguous",
+            f"has `{key}` beside turns that end with a question; if it is the answer, {advice}",
+        )
     part = key == columns.get("input") or _is_part(row, key, value)
     is_lost = part or _is_system_text(row, key, value)
     is_known = name in TEXT_KEYS or holds_system(key, value)
@@ -57,12 +72,6 @@ def refuse_unread_text(
     rest = ""
     if schemas.turns(row) and not has_columns:
         rest = ", or name `messages` in data.columns, which leaves the others out"
-    if name in ANSWERS and _ends_with_question(row):
-        raise Rejection(
-            "ambiguous",
-            f"has `{key}` beside turns that end with a question; if it is the answer, name both in "
-            "data.columns: the turns as `user`, the answer as `assistant`",
-        )
     if not is_lost or is_turn_list(value):
         raise Rejection(
             "ambiguous",
@@ -84,6 +93,17 @@ def refuse_unread_text(
 def _ends_with_question(row: schemas.Row) -> bool:
     turns = schemas.turns(row)
     return bool(turns) and role_of(turns[-1].role) == "human"
+
+
+def _may_be_its_answer(key: str, value: object) -> bool:
+    """Whether a key beside turns may hold the answer to the last of them."""
+    if isinstance(value, list):  # as an interface returns it: `[{"message": {…}}]`
+        said = any(isinstance(item, dict) and "message" in item for item in value)
+        return said and small(key) == "choices"
+    if not isinstance(value, str | dict):
+        return False
+    found = words(key)
+    return not _ANSWER.isdisjoint(found) and all_in(found, _ANSWER, _WHICH_ANSWER)
 
 
 def _is_metadata(row: schemas.Row, name: str, value: object) -> bool:

@@ -72,6 +72,9 @@ def _check(
     prepared = prepare(row, columns)
     if format == "auto":
         format = detect(prepared, columns, row)
+    is_renamed = "messages" in prepared and "messages" not in row  # the turns have another key
+    if format == "sharegpt" and is_renamed and not prepared.get("conversations"):
+        prepared["conversations"] = prepared.pop("messages")
     read = schemas.read(prepared, format, columns)
     ignored_keys = check_extra_keys(read, rule, used_columns(row, format, columns))
     turns, numbers = to_numbered_turns(read, rule)
