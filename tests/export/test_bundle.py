@@ -2,6 +2,8 @@ import dataclasses
 import datetime
 import hashlib
 import os
+import subprocess
+import sys
 import time
 import zipfile
 from types import SimpleNamespace
@@ -22,6 +24,7 @@ from gemma_finetune.export.bundle import (
 from gemma_finetune.formats.bundle_file import BundleFile
 from gemma_finetune.formats.chat_template import render_prompt
 from gemma_finetune.utils.errors import UserError
+from imports import SCRIPTS
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +37,20 @@ def test_the_same_bytes_when_made_again(bundles, parts, tmp_path, kind):
     CREATE[kind](parts, tmp_path / f"again.{kind}")
     assert (tmp_path / f"again.{kind}").read_bytes() == bundles[kind].read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == [f"again.{kind}"]
+
+
+def test_a_bundle_is_made_without_libraries_that_it_does_not_need(parts, bundles, tmp_path):
+    """mediapipe's bundler imports all three, and needs none."""
+    code = f"""
+import sys
+from pathlib import PosixPath
+from gemma_finetune.export.bundle import Parts, create_mediapipe_task
+parts = {parts!r}
+create_mediapipe_task(parts, {str(tmp_path / "made.task")!r})
+assert not {{"tensorflow", "torch", "jax"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=True, timeout=120)
+    assert (tmp_path / "made.task").read_bytes() == bundles["task"].read_bytes()
 
 
 @pytest.mark.parametrize("year", [1980, 2040, 2107])

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from gemma_finetune.export.converter import (
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils import machine
 from gemma_finetune.utils.errors import UserError
+from imports import SCRIPTS
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +127,19 @@ def test_what_was_printed_before_a_failure_is_shown(talkative, tmp_path, monkeyp
     out = capsys.readouterr().out
     assert "[START] Export > Lower to MLIR: decode" in out and "the converter's last words" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_converter_is_loaded_without_tensorflow(tmp_path):
+    code = f"""
+import sys
+from gemma_finetune.export.converter import convert_to_tflite
+try:
+    convert_to_tflite({str(tmp_path)!r}, {str(tmp_path / "float32.tflite")!r}, [8], 64)
+except (OSError, ValueError):  # there is no model
+    pass
+assert "litert_torch" in sys.modules and "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=True, timeout=300)
 
 
 def test_a_file_without_what_was_asked_for_is_refused(float32):

@@ -21,7 +21,10 @@ import uuid
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import sentencepiece
 
 from gemma_finetune.config import BOS
 from gemma_finetune.formats.bundle_file import LITERTLM_ONLY, BundleFile, Contents
@@ -30,7 +33,7 @@ from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, sha256
-from gemma_finetune.utils.imports import without_tensorflow
+from gemma_finetune.utils.imports import stand_ins, without_tensorflow
 
 # DOS's time and date of 1980-01-01 00:00, the earliest that a zip entry can have.
 FIXED_ZIP_DATE = struct.pack("<HH", 0, (1 << 5) | 1)
@@ -143,8 +146,7 @@ def check_contents(path: str | Path, expected: Contents, found: Contents) -> Non
 
 
 def _mediapipe_bundle(parts: Parts, contents: Contents, path: Path) -> None:
-    with without_tensorflow():
-        from mediapipe.tasks.python.genai import bundler
+    bundler = _import_bundler()
     affixes = {}
     for role, (prefix, suffix) in contents.affixes.items():
         affixes[f"prompt_prefix_{role}"] = prefix
@@ -162,6 +164,19 @@ def _mediapipe_bundle(parts: Parts, contents: Contents, path: Path) -> None:
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("NOTICE", parts.notice)
     fix_zip_dates(path)
+
+
+def _import_bundler() -> Any:
+    """mediapipe's bundler, without its converter of other models: 4 s, JAX and torch.
+
+    The bundler takes one thing from there, and that the converter has from elsewhere, too.
+    """
+    converter = ModuleType("converter")
+    vars(converter)["external_dependencies"] = SimpleNamespace(sentencepiece=sentencepiece)
+    parts = {"mediapipe.tasks.python.genai.converter": converter}
+    with without_tensorflow(), stand_ins(parts):
+        from mediapipe.tasks.python.genai import bundler
+    return bundler
 
 
 def fix_zip_dates(path: str | Path) -> None:

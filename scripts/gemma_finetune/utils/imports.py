@@ -1,29 +1,41 @@
-"""TensorFlow, which training uses for its input and everything else leaves out."""
+"""What is imported of large libraries, and what is not.
+
+TensorFlow is used by training for its input; everything else leaves it out.
+"""
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import ModuleType
 from typing import Any
 
 from gemma_finetune.utils.quiet import quiet
 
 
-@contextmanager
-def without_tensorflow() -> Iterator[None]:
+def without_tensorflow() -> AbstractContextManager[None]:
     """Hides TensorFlow from what is imported in the block. It can be imported afterwards.
 
     keras-hub imports it if it is installed, for parts that are not used here: two seconds, 300 MB,
     and on a GPU the memory that JAX needs. mediapipe's bundler imports it for a decorator in its
     documentation: 4 of its 7 seconds.
     """
-    hidden = [name for name in ("tensorflow", "tensorflow_text") if name not in sys.modules]
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # makes `import` raise ImportError
+    return stand_ins(dict.fromkeys(("tensorflow", "tensorflow_text")))
+
+
+@contextmanager
+def stand_ins(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
+    """In the block an import of these names gives these modules; for None it raises ImportError.
+
+    For parts of libraries that are slow to import and not used here. What was imported before
+    stays, and after the block the real ones can be imported.
+    """
+    placed = {name: module for name, module in modules.items() if name not in sys.modules}
+    sys.modules.update(placed)  # type: ignore[arg-type]  # None makes `import` raise ImportError
     try:
         yield
     finally:
-        for name in hidden:
+        for name in placed:
             del sys.modules[name]
 
 
