@@ -217,6 +217,25 @@ def test_contents_of_gemini():
     assert checked(one).turns == [("system", "Be brief."), *TURNS]
 
 
+def test_contents_of_gemini_as_its_python_library_writes_them():
+    for parts in ("Hi", "Hello"), (["Hi"], ["Hello"]):
+        assert checked(gemini(*parts)).turns == TURNS
+        assert checked({"messages": gemini(*parts)["contents"]}).turns == TURNS
+
+
+def test_contents_of_gemini_and_their_answer_as_named_columns():
+    asked, said = gemini([{"text": "Hi"}])["contents"], {"role": "model", "parts": ["Hello"]}
+    columns = {"user": "contents", "assistant": "answer"}
+    for answer in ("Hello", [said]):
+        row = {"contents": asked, "answer": answer, "system_instruction": {"parts": ["Be brief."]}}
+        assert checked(row, columns).turns == [("system", "Be brief."), *TURNS]
+
+
+def test_a_part_with_a_type_is_named_by_it():
+    row = {"messages": gemini([{"type": "file", "url": "x"}], [{"text": "Hello"}])["contents"]}
+    assert rejected(row)[1] == "turn 1 holds a part of type 'file', not text"
+
+
 def test_contents_of_gemini_that_are_no_text_are_refused():
     image, call = [{"inlineData": {"data": "x"}}], [{"functionCall": {"name": "f", "args": {}}}]
     assert rejected(gemini(image, [{"text": "Hello"}])) == (

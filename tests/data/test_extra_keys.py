@@ -114,7 +114,7 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"train": [None, 0.5]}, "weight", "has `train`"),
         ({"weights": [1, 2.5]}, "weight", "has `weights`"),
         ({"gpt": {"WEIGHT": 0.5}}, "weight", "turn 2"),
-        ({"deleted": True}, "untrained", "has `deleted` True: people set it aside"),
+        ({"deleted": True}, "untrained", "has `deleted` True: .* or the key if it says"),
         ({"Status": "Discarded"}, "untrained", "has `Status` 'Discarded'"),
         ({"metadata": '{"train": false}'}, "untrained", "has `metadata.train` False"),
         ({"meta": ' {"is_correct": false}'}, "untrained", "has `meta.is_correct` False"),

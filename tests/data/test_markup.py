@@ -27,6 +27,7 @@ from gemma_finetune.data.validation import check
     ("<|Human|>: Hi<eoh>", "<|Human|>"), ("Hello<|stop|>", "<|stop|>"),
     ("<|channel|>analysis<|message|>a", "<|channel|>analysis"), ("<s>Hello</s>", "</s>"),
     ('<details type="tool_calls" done="true">\n</details>\nHello', '<details type="tool_calls"'),
+    ('Hi\n<details type="reasoning" done="true">\n> a</details>', '<details type="reasoning"'),
 ])  # fmt: skip
 def test_markup_where_a_template_has_it(text, piece):
     assert find_markup(text) == piece

@@ -37,7 +37,8 @@ def test_no_part_of_a_question(key):
 def test_text_that_may_also_be_a_name(key):
     assert is_part(key, "Translate this sentence into French.")
     assert is_part(key, ["Be brief.", "Be kind."])
-    for name in ("refund", "refund request", ["format:title"], 3, None):
+    address = "https://example.org/policies/of/the/shop/returns-and-refunds-of-2024.html"
+    for name in ("refund", "refund request", ["format:title"], 3, None, address):
         assert not is_part(key, name)
     assert not is_beside_turns(key, "Translate this sentence into French.")
 

@@ -59,6 +59,11 @@ ROWS = [
 ]  # fmt: skip
 
 
+def test_reasoning_of_open_webui_keeps_its_paragraphs():
+    block = '<details type="reasoning" done="true">\n> a\n\n> b\n>\n> c\n</details>\nHello'
+    assert without_channels(block) == "<think>\na\n\nb\n\nc\n</think>\n\nHello"
+
+
 @pytest.mark.parametrize("answer", [
     "<details><summary>More</summary>\nHello</details>\nBye",
     'Write `<details type="reasoning">`:\n```\n<details type="reasoning">\na\n</details>\n```',

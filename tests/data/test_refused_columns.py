@@ -107,7 +107,7 @@ from raw_rows import ANSWER, TURN_PAIR, USER, checked, rejected
     ({"contents": [{"parts": [{"text": "Hi"}]}]}, "unknown_format", "Gemini's format"),
     ({"x": "a", "y": "b"}, "unknown_format", "its keys are x, y"),
     ({"What is the time there?": "Is it late?", "It is noon.": "Yes."}, "unknown_format",
-     "the first line seems to be a row: write the names of the columns above it"),
+     "if the first line is a row, write the names of the columns above it; else name the columns"),
     ({"question": "a", "answer": [4]}, "schema", "answer: input should be a valid string; found"),
     ({"question": "a", "answer": 10**20}, "schema", "found 1e+20"),
     ({"question": "a", "answer": None}, "empty_turn", "turn 2 (gpt) has no text"),

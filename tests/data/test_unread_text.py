@@ -148,6 +148,7 @@ def test_the_answer_to_the_last_question_is_not_lost(key):
     for turns in ([USER], [USER, ANSWER, {"role": "user", "content": "And now?"}]):
         reason, message = rejected({"messages": turns, key: "Now we go."})
         assert reason == "ambiguous" and f"`{key}` beside turns that end with a question" in message
+        assert message.endswith("; if not, name the turns as `messages` there")
         columns = {"user": "messages", "assistant": key}
         row = {"messages": turns, key: "Now we go."}
         assert checked(row, columns).turns[-1] == ("gpt", "Now we go.")
@@ -158,7 +159,9 @@ def test_the_answer_to_the_last_question_is_not_lost(key):
 ])  # fmt: skip
 def test_an_object_with_the_answer_is_to_be_written_as_a_turn(key, value):
     reason, message = rejected({"messages": [USER], key: value})
-    assert reason == "ambiguous" and "write it as the last turn" in message
+    assert reason == "ambiguous" and "write it as the last turn; if not, name" in message
+    turns = {"messages": [USER, ANSWER, USER], key: value}
+    assert checked(turns, {"messages": "messages"}).turns == TURNS
 
 
 def test_what_only_looks_like_the_answer_to_the_last_question_is_ignored():

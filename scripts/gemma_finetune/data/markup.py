@@ -24,7 +24,7 @@ _BEGINS = re.compile(
     rf"|<\|(?:start_header_id|header_start|start_of_role)\|>\s*{_ROLE}"
     rf"|<</?SYS>>|<reserved_10[2-7]>|<\|start\|>\s*{_ROLE}|<\|turn>\s*{_ROLE}|<\|{_ROLE}\|>|<｜{_ROLE}｜>|<｜begin▁of▁sentence｜>"
     rf"|<\|(?:START_OF_TURN_TOKEN|USER_TOKEN|CHATBOT_TOKEN)\|>"
-    rf"|<details type=\"(?:tool_calls|code_interpreter)\""  # of Open WebUI's exports
+    rf"|<details type=\"(?:tool_calls|code_interpreter|reasoning)\""  # of Open WebUI's exports
     rf"|<\|channel\|>\s*(?:analysis|final|commentary)\b)",
     re.IGNORECASE | re.MULTILINE,
 )

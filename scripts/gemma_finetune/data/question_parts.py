@@ -150,7 +150,7 @@ def is_part(key: str, value: object) -> bool:
         found = set(map(str.lower, value))
         return "text" in found or len(found & LETTERS) > 1
     if kind == "name":
-        return not all(map(_is_title, texts_in(value)))
+        return any(not (_is_title(text) or _refers(text, "source")) for text in texts_in(value))
     if kind == "file":  # a text is its name
         value = [item for item in _as_list(value) if isinstance(item, dict)]
         kind = "source"

@@ -60,7 +60,7 @@ _DETAILS = re.compile(
     r'\s*<details type="reasoning"[^>]*>\s*(?:<summary>[^<]*</summary>)?(.*?)</details>',
     re.DOTALL,
 )
-_QUOTE_MARK = re.compile(r"^\s*(?:>|&gt;) ?", re.MULTILINE)
+_QUOTE_MARK = re.compile(r"^[ \t]*(?:>|&gt;) ?", re.MULTILINE)
 
 
 def with_reasoning(answer: str, reasoning: str | None, where: str) -> str:

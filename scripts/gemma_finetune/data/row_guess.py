@@ -84,7 +84,7 @@ def _guess(row: dict, question: str | None, answer: str | None) -> str:
         if _are_objects(value):
             return f"`{key:.40}` is a list of objects; if it is a chat, {AS_TURNS}, else {ADVICE}"
     if len(row) > 1 and any(map(_is_sentence, row)):
-        return "the first line seems to be a row: write the names of the columns above it"
+        return f"if the first line is a row, write the names of the columns above it; else {ADVICE}"
     return f"no format has these; {ADVICE}"
 
 

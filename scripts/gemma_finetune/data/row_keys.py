@@ -8,6 +8,7 @@ What a row of no format may be instead is said by `row_guess`.
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import TypeGuard
 
 from gemma_finetune.data.blank import is_missing, is_missing_input, is_nothing
 from gemma_finetune.data.exchanges import is_exchange_list, texts_in_turn
@@ -56,7 +57,7 @@ def prepare(row: dict, columns: Columns = NO_COLUMNS) -> dict:
         prepared["messages"] = texts_in_turn(prepared["messages"])
     elif not (is_named_pair(row, columns) or any(map(prepared.get, CONVERSATIONS))):
         _take_conversation(prepared)
-    _take_contents(prepared)
+    _take_contents(prepared, columns)
     return prepared
 
 
@@ -77,27 +78,41 @@ def _take_conversation(prepared: dict) -> None:
             return
 
 
-def _take_contents(prepared: dict) -> None:
+def _take_contents(prepared: dict, columns: Columns) -> None:
     """Writes Gemini's list of turns, `[{"role": "user", "parts": [{"text": "Hi"}]}]`, as `messages`
-    with content parts, and its system text as these.
+    with content parts, and its system text as these. A named question or answer keeps its key.
     """
     system = prepared.get("system")
     if isinstance(system, dict) and _has_parts(system):
         prepared["system"] = _parts_of(system)
+    if is_named_pair(prepared, columns):
+        for key in (columns["user"], columns["assistant"]):
+            if _are_contents(prepared[key]):
+                prepared[key] = _with_content(prepared[key])
+        return
     key = "messages" if "messages" in prepared else "contents"
     turns = unpacked(prepared.get(key))
-    if not is_turn_list(turns) or any(prepared.get(name) for name in CONVERSATIONS if name != key):
+    if any(prepared.get(name) for name in CONVERSATIONS if name != key):
         return
-    if all(turn.keys() == {"role", "parts"} and _has_parts(turn) for turn in turns):
+    if _are_contents(turns):
         del prepared[key]
-        prepared["messages"] = [
-            {"role": turn["role"], "content": list(map(_as_part, _parts_of(turn)))}
-            for turn in turns
-        ]
+        prepared["messages"] = _with_content(turns)
+
+
+def _are_contents(turns: object) -> TypeGuard[list[dict]]:
+    if not isinstance(turns, list) or not is_turn_list(turns):
+        return False
+    return all(turn.keys() == {"role", "parts"} and _has_parts(turn) for turn in turns)
+
+
+def _with_content(turns: list[dict]) -> list[dict]:
+    return [
+        {"role": turn["role"], "content": list(map(_as_part, _parts_of(turn)))} for turn in turns
+    ]
 
 
 def _has_parts(turn: dict) -> bool:
-    return isinstance(turn.get("parts"), list | dict)
+    return isinstance(turn.get("parts"), list | dict | str)
 
 
 def _parts_of(turn: dict) -> list:
@@ -106,7 +121,9 @@ def _parts_of(turn: dict) -> list:
 
 def _as_part(part: object) -> object:
     """A part of Gemini as a content part: other parts than text are named by their one key."""
-    if not isinstance(part, dict) or "text" in part or not part:
+    if isinstance(part, str):
+        return {"text": part}
+    if not isinstance(part, dict) or "text" in part or "type" in part or not part:
         return part
     return {"type": next(iter(part))}
 

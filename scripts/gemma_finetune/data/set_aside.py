@@ -38,12 +38,11 @@ def is_marked_bad(key: str, value: object) -> bool:
 
 def advice(key: str) -> str:
     """What to do about a row with such a key."""
-    if _with_underscores(key) != _OF_FASTAI:
-        return "people set it aside; remove the row"
-    return (
-        "people set it aside; remove the row, or, if it names the validation set, write `split` "
-        "(train or validation) instead"
-    )
+    if _with_underscores(key) == _OF_FASTAI:
+        other = "if it names the validation set, write `split` (train or validation) instead"
+    else:
+        other = "the key if it says something else"
+    return f"people set it aside; remove the row, or {other}"
 
 
 @lru_cache(10_000)

@@ -55,9 +55,12 @@ def refuse_unread_text(
     if leaves_out(row, columns) and key != columns.get("input"):
         return
     if _ends_with_question(row) and _may_be_its_answer(key, value) and not _repeats(row, value):
-        advice = "write it as the last turn"
+        advice = "write it as the last turn; if not, name the turns as `messages` in data.columns"
         if isinstance(value, str):
-            advice = "name both in data.columns: the turns as `user`, the answer as `assistant`"
+            advice = (
+                "name both in data.columns: the turns as `user`, the answer as `assistant`; if "
+                "not, name the turns as `messages` there"
+            )
         raise Rejection(
             "ambiguous",
             f"has `{key}` beside turns that end with a question; if it is the answer, {advice}",
