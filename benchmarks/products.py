@@ -1,7 +1,7 @@
 """The floor of training on a CPU: how fast XLA and torch multiply the matrices of Gemma 3 270M.
 
-Prints GFLOP/s, the best of five, in bfloat16: XLA as `project` and `summed_loss` call it, with a
-float32 result; torch as PEFT calls it. Each in a process of its own.
+Prints GFLOP/s, the best of five, in bfloat16: XLA as `project` and `summed_loss` call it, summed in
+float32 and rounded afterwards; torch as PEFT calls it. Each in a process of its own.
 
     python benchmarks/products.py
 """
@@ -21,11 +21,11 @@ PRODUCTS = {  # (rows, summed, columns), and the einsum that training asks for
 }
 
 
-def xla(shape, equation):
+def xla(name):
     import jax
     import jax.numpy as jnp
 
-    rows, summed, columns = shape
+    (rows, summed, columns), equation = PRODUCTS[name]
     second = (columns, summed) if "nk" in equation else (summed, columns)
     keys = jax.random.split(jax.random.key(0))
     a = jax.random.normal(keys[0], (rows, summed), jnp.bfloat16)
@@ -38,40 +38,43 @@ def xla(shape, equation):
     return lambda: product(a, b).block_until_ready()
 
 
-def torch(shape, equation):
+def torch(name):
     import torch
 
-    rows, summed, columns = shape
+    rows, summed, columns = PRODUCTS[name][0]
     # A Linear's weight is (out, in): forward sums over its last axis, the gradient over its first.
-    forward = "gradient" not in sys.argv[2]
+    forward = "gradient" not in name
     second = (columns, summed) if forward else (summed, columns)
     a, b = (torch.randn(size, dtype=torch.bfloat16) for size in ((rows, summed), second))
     return lambda: a @ (b.T if forward else b)
 
 
-def gflops(product, shape):
+def gflops(product, name):
     product()
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
         product()
         seconds.append(time.perf_counter() - start)
-    rows, summed, columns = shape
+    rows, summed, columns = PRODUCTS[name][0]
     return 2 * rows * summed * columns / min(seconds) / 1e9
+
+
+TOOLS = {"xla": xla, "torch": torch}
 
 
 def main():
     if len(sys.argv) == 3:
-        shape, equation = PRODUCTS[sys.argv[2]]
-        make = {"xla": xla, "torch": torch}[sys.argv[1]]
-        return print(f"{gflops(make(shape, equation), shape):.0f}")
+        _, tool, name = sys.argv
+        print(f"{gflops(TOOLS[tool](name), name):.0f}")
+        return
     print("| | XLA | torch |\n|---|---:|---:|", flush=True)
     for name in PRODUCTS:
         found = [
             subprocess.run(
                 [sys.executable, __file__, tool, name], check=True, capture_output=True, text=True
             ).stdout.strip()
-            for tool in ("xla", "torch")
+            for tool in TOOLS
         ]
         print(f"| {name} | " + " | ".join(found) + " |", flush=True)
 

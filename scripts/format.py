@@ -210,8 +210,10 @@ def too_long_rows(
 ) -> Lost:
     """Prints which rows are left out as too long. UserError if `data.overlong` is fail."""
     tokens = facts["tokens"]
-    each_row = dict.fromkeys(f"{where(row)}: {row['tokens']} tokens" for row in overlong)
-    examples = list(each_row)[:SHOWN]  # of a row, several pieces may be too long
+    longest: dict[str, int] = {}  # of a row, several pieces may be too long
+    for row in overlong:
+        longest[where(row)] = max(row["tokens"], longest.get(where(row), 0))
+    examples = [f"{place}: {length} tokens" for place, length in islice(longest.items(), SHOWN)]
     shown = "".join(f"\n  {example}" for example in examples)
     count = f"{len(overlong):,} of {len(tokens):,}" + (" pieces of" * (config.overlong == "split"))
     found = f"{count} rows are over train.sequence_length = {limit}"

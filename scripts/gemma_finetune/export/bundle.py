@@ -169,7 +169,7 @@ def _mediapipe_bundle(parts: Parts, contents: Contents, path: Path) -> None:
 def _import_bundler() -> Any:
     """mediapipe's bundler, without its converter of other models: 4 s, JAX and torch.
 
-    The bundler takes one thing from there, and that the converter has from elsewhere, too.
+    The bundler needs only `external_dependencies.sentencepiece` from it.
     """
     converter = ModuleType("converter")
     vars(converter)["external_dependencies"] = SimpleNamespace(sentencepiece=sentencepiece)

@@ -28,11 +28,11 @@ from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GB = 1e9
 
-# litert-torch imports its models of pictures, too, and for one of them TensorFlow: a third of the
-# time, and 400 MB.
-_PICTURES = "litert_torch.generative.export_hf.model_ext"
-_UNUSED = {
-    f"{_PICTURES}.{name}.{name}": ModuleType(name) for name in ("bonsai_flux2", "flux2_klein")
+# litert-torch also imports its image models, and TensorFlow for one of them: a quarter of the time
+# to load the converter, and 400 MB.
+_MODELS = "litert_torch.generative.export_hf.model_ext"
+_IMAGE_MODELS = {
+    f"{_MODELS}.{name}.{name}": ModuleType(name) for name in ("bonsai_flux2", "flux2_klein")
 }
 
 
@@ -121,7 +121,7 @@ def _export(
     """
     log = io.StringIO()
     try:
-        with redirect_stdout(log), without_tensorflow(), stand_ins(_UNUSED):
+        with redirect_stdout(log), without_tensorflow(), stand_ins(_IMAGE_MODELS):
             # 8 s, so it is imported only after the checks
             with working("load the converter"), quiet_unless_it_fails():
                 from litert_torch.generative.export_hf import export
