@@ -80,11 +80,11 @@ def estimate(
 ) -> Cost:
     """What a conversion with so many prefill lengths will cost, roughly, scaling included.
 
-    A fit to tiny, 270M and 1B models on two cores that do nothing else (benchmarks/README.md).
+    A fit to tiny, 270M and 1B models on two idle cores of Intel and AMD (benchmarks/README.md).
     """
     weights = float32_bytes(require(Path(merged) / "model.safetensors", "merge"))
     embedding = 4 * config["vocab_size"] * config["hidden_size"]
-    seconds = 15 + 1.9 * config["num_hidden_layers"] * (prefills + 1) + 12 * weights / GB
+    seconds = 18 + 2.05 * config["num_hidden_layers"] * (prefills + 1) + 20 * weights / GB
     if calibration_tokens:
         # The search for scales, and a forward pass in float64
         layers = (weights - embedding) / GB
