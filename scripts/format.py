@@ -123,9 +123,11 @@ def finish(folder: Path, facts: dict[str, np.ndarray], limit: int) -> None:
     facts: (formatted rows,), of what fits.
     """
     counts = np.bincount(facts["split"], minlength=len(SPLITS)).tolist()
-    pieces = sum(counts) - len(np.unique(facts.pop("row")))
-    write_lengths(folder, limit, facts.pop("answer"), facts["split"])
-    write_arrays(folder / "facts.npz", facts)
+    pieces = sum(counts) - len(np.unique(facts["row"]))
+    write_lengths(folder, limit, facts["answer"], facts["split"])
+    used_here = ("row", "answer")
+    kept = {name: values for name, values in facts.items() if name not in used_here}
+    write_arrays(folder / "facts.npz", kept)
 
     shown = ", ".join(f"{n:,} {split}" for split, n in zip(SPLITS, counts, strict=True))
     print(f"{sum(counts):,} conversations: {shown}")

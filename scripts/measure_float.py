@@ -12,9 +12,10 @@ rung is, the stage `check` judges. Logits come from Keras, transformers and Lite
 float32. The answers of base and merged model come from transformers, which generates many at once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from gemma_finetune.config import load_section
@@ -29,7 +30,7 @@ from gemma_finetune.evaluation.measure import (
     set_record,
 )
 from gemma_finetune.evaluation.plan import Work, announce
-from gemma_finetune.evaluation.reference import Reference, compare
+from gemma_finetune.evaluation.reference import HiddenStates, compare, load_embeddings
 from gemma_finetune.evaluation.stage import (
     ADAPTER,
     BASE,
@@ -68,13 +69,14 @@ def main() -> None:
     todo = work(test, config.max_tokens)
     announce(test, tokenizer.vocabulary_size, todo, MEASURED)
 
-    reference = merged_reference(test)
+    hidden = {name: hidden_states(name, load, test) for name, load in keras_models().items()}
+    reference = HiddenStates(hidden["merged"], load_embeddings(MERGED))
     outcomes = {}
-    for name, load in models(test, reference).items():
+    for name, load in logits(test, hidden, reference).items():
         return_freed_memory()  # of the model before: one at a time
         with working(f"{name}: load the model"):
-            logits = load()
-        outcomes[name] = compare(name, test, logits, reference)
+            slices = load()
+        outcomes[name] = compare(name, test, slices, reference)
     answers = {
         "base": ask("base", BASE, test, tokenizer, config.max_tokens),
         "merged": ask("merged", MERGED, test, tokenizer, config.max_tokens),
@@ -113,23 +115,34 @@ def work(test: TestSet, max_tokens: int) -> Work:
     )
 
 
-def merged_reference(test: TestSet) -> Reference:
-    with working("merged: load the model"):
-        backbone = load_gemma_model(MERGED)
-    hidden = keras_rung.hidden_states(backbone, test.sequences)
-    kept = list(progress(hidden, "merged: forward pass", len(test.sequences)))
-    return Reference(kept, keras_rung.output_head(backbone))
+def keras_models() -> dict[str, Callable[[], keras.Model]]:
+    """The rungs of keras-hub, as {rung: its model}, which is loaded when called."""
+    return {
+        "merged": lambda: load_gemma_model(MERGED),
+        "base": lambda: load_gemma_model(BASE),
+        "lora": lambda: keras_rung.base_with_adapter(BASE, ADAPTER),
+    }
 
 
-def models(test: TestSet, reference: Reference) -> dict[str, Callable[[], Iterable[np.ndarray]]]:
+def hidden_states(
+    name: str, load: Callable[[], keras.Model], test: TestSet
+) -> Sequence[np.ndarray]:
+    """What the output head of a model reads. The model itself is in memory only meanwhile."""
+    return_freed_memory()
+    with working(f"{name}: load the model"):
+        states = keras_rung.hidden_states(load(), test.sequences)
+    return list(progress(states, f"{name}: forward pass", len(test.sequences)))
+
+
+def logits(
+    test: TestSet, hidden: dict[str, Sequence[np.ndarray]], reference: HiddenStates
+) -> dict[str, Callable[[], Iterable[np.ndarray]]]:
     """The rungs, as {rung: its logits}. A model is loaded when called."""
     sequences = test.sequences
     return {
         "merged": lambda: reference.logits(sequences),
-        "base": lambda: keras_rung.keras_logits(load_gemma_model(BASE), sequences),
-        "lora": lambda: keras_rung.keras_logits(
-            keras_rung.base_with_adapter(BASE, ADAPTER), sequences
-        ),
+        "base": lambda: reference.beside(hidden["base"], BASE).logits(sequences),
+        "lora": lambda: reference.beside(hidden["lora"], BASE).logits(sequences),
         "transformers": lambda: torch_rung.torch_logits(torch_rung.load_torch(MERGED), sequences),
         "tflite_float32": lambda: tflite_rung.tflite_logits(FLOAT32, sequences),
     }

@@ -117,6 +117,7 @@ def test_a_row_that_is_trained_on_may_say_so():
         ({"deleted": True}, "untrained", "has `deleted` True: .* or the key if it says"),
         ({"Status": "Discarded"}, "untrained", "has `Status` 'Discarded'"),
         ({"metadata": '{"train": false}'}, "untrained", "has `metadata.train` False"),
+        ({"metadata": '{"score": NaN, "train": false}'}, "untrained", "has `metadata.train` False"),
         ({"meta": ' {"is_correct": false}'}, "untrained", "has `meta.is_correct` False"),
         ({"is_valid": False}, "untrained", "if it names the validation set, .* `split`"),
         ({"gpt": {"edited_response": "Hello!"}}, "preference", "turn 2 has `edited_response`"),

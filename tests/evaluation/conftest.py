@@ -136,12 +136,20 @@ def copy(chain, tmp_path, monkeypatch) -> Path:
     return tmp_path / "chain"
 
 
+def keras_logits(backbone, directory: Path, test_set):
+    """The logits of a Keras model that was read from `directory`."""
+    from gemma_finetune.evaluation.keras_rung import hidden_states
+    from gemma_finetune.evaluation.reference import HiddenStates, load_embeddings
+
+    states = list(hidden_states(backbone, test_set.sequences))
+    return list(HiddenStates(states, load_embeddings(directory)).logits(test_set.sequences))
+
+
 def merged_logits(merged: Path, test_set):
     """The logits that every other rung is compared with."""
-    from gemma_finetune.evaluation.keras_rung import keras_logits
     from gemma_finetune.models.loader import load_gemma_model
 
-    return list(keras_logits(load_gemma_model(merged), test_set.sequences))
+    return keras_logits(load_gemma_model(merged), merged, test_set)
 
 
 @pytest.fixture(scope="session")

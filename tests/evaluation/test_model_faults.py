@@ -17,17 +17,17 @@ from gemma_finetune.evaluation.tflite_rung import tflite_logits
 from gemma_finetune.reporting.config import CheckConfig
 from gemma_finetune.reporting.gate import FAIL, checks, failure, read_verdicts, verdicts
 
-from .conftest import QUANTIZATIONS, ROOT, merged_logits
+from .conftest import QUANTIZATIONS, ROOT, keras_logits, merged_logits
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def lora_logits(chain, test_set):
-    from gemma_finetune.evaluation.keras_rung import base_with_adapter, keras_logits
+    from gemma_finetune.evaluation.keras_rung import base_with_adapter
 
-    model = base_with_adapter(chain / "models/base", chain / "models/lora.npz")
-    return list(keras_logits(model, test_set.sequences))
+    base = chain / "models/base"
+    return keras_logits(base_with_adapter(base, chain / "models/lora.npz"), base, test_set)
 
 
 @pytest.fixture

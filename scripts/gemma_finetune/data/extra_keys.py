@@ -7,12 +7,11 @@ their words (`key_words`) and by what they hold. Other keys, such as id, topic o
 ignored and counted.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-
-import orjson
 
 from gemma_finetune.data import loss_mask, schemas, set_aside
 from gemma_finetune.data.blank import is_nothing
@@ -103,7 +102,7 @@ def _refuse_marks(
     is_named: the answer is one that a person chose, so what others preferred does not count.
     """
     marks = [(key, key, value)]
-    metadata = _as_object(value) if _is_metadata(key) else None
+    metadata = _object_in(value) if _is_metadata(key) else None
     in_metadata = metadata is not None
     if metadata is not None:
         marks = [(f"{key}.{name}", name, said) for name, said in metadata.items()]
@@ -194,12 +193,12 @@ def _extras(model: schemas.Schema, where: str) -> Iterator[tuple[str, str, objec
         yield key, name, value
 
 
-def _as_object(value: object) -> dict | None:
+def _object_in(value: object) -> dict | None:
     """An object, also as JSON text, as tables have it; None for all else."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
+            value = json.loads(value)  # reads NaN as well, which pandas writes
+        except (ValueError, RecursionError):
             return None
     return value if isinstance(value, dict) else None
 

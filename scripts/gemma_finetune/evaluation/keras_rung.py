@@ -1,4 +1,4 @@
-"""Logits of keras-hub models: the base, the base with its adapter on, and the merged model.
+"""Hidden states of keras-hub models: the base, the base with its adapter, and the merged model.
 
 All in float32 with full-precision products (a GPU would use TF32 otherwise), so that a hop's figure
 shows what the hop changed and not the arithmetic.
@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from gemma_finetune.evaluation.dataset import Tokens
-from gemma_finetune.evaluation.reference import head
 from gemma_finetune.formats.lora_file import check_fits, load_lora
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
@@ -31,18 +30,6 @@ def base_with_adapter(base: str | Path, adapter_path: str | Path) -> keras.Model
     check_fits(adapter_path, adapter, base, shapes)
     set_adapter_weights(adapters, adapter.weights)
     return backbone
-
-
-def keras_logits(backbone: keras.Model, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
-    """Slices (rows, V) float32 of each sequence's logits at its positions."""
-    embeddings = output_head(backbone)
-    for tokens, hidden in zip(sequences, hidden_states(backbone, sequences), strict=True):
-        yield from head(hidden, tokens, embeddings)
-
-
-def output_head(backbone: keras.Model) -> jax.Array:
-    """(V, D) float32: Gemma's output head is its embedding."""
-    return jax.numpy.asarray(backbone.token_embedding.embeddings, np.float32)
 
 
 def hidden_states(backbone: keras.Model, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:

@@ -1,7 +1,7 @@
-"""The merged model's logits, with which every other rung is compared.
+"""Logits of a model that is no longer in memory, as of the merged one, the reference of all.
 
 Only the hidden states before the output head are kept, a few kilobytes a token. The logits, a
-megabyte a token, are computed from them again, a slice at a time.
+megabyte a token, are computed from them, a slice at a time.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ ROW_STEP = 32  # rows are rounded up to it: JAX compiles each new shape
 
 
 @dataclass(frozen=True)
-class Reference:
+class HiddenStates:
     """hidden: (P, D) float32 of each sequence. embeddings: (V, D) float32, the output head."""
 
     hidden: Sequence[np.ndarray]
@@ -35,6 +35,14 @@ class Reference:
         for tokens, hidden in zip(sequences, self.hidden, strict=True):
             yield from head(hidden, tokens, self.embeddings)
 
+    def beside(self, hidden: Sequence[np.ndarray], directory: Path) -> "HiddenStates":
+        """Those of the model in `directory`. If its output head is this one's, as LoRA leaves it,
+        it is in memory once.
+        """
+        embeddings = load_embeddings(directory)
+        same = jax.numpy.array_equal(embeddings, self.embeddings)
+        return HiddenStates(hidden, self.embeddings if same else embeddings)
+
     def save(self, path: Path) -> None:
         """Writes the hidden states; models/merged has the embeddings."""
         with aside(path) as temporary:
@@ -42,7 +50,7 @@ class Reference:
 
 
 def compare(
-    name: str, test: TestSet, logits: Iterable[np.ndarray], reference: Reference
+    name: str, test: TestSet, logits: Iterable[np.ndarray], reference: HiddenStates
 ) -> Outcome:
     """A rung's slices of logits beside the merged model's, with a bar."""
     total = test.count_slices(len(reference.embeddings))
@@ -50,7 +58,7 @@ def compare(
     return measure(test, shown, reference.logits(test.sequences))
 
 
-def load_reference(path: Path, merged: Path, sequences: Sequence[Tokens]) -> Reference:
+def load_reference(path: Path, merged: Path, sequences: Sequence[Tokens]) -> HiddenStates:
     """What `save` wrote. UserError if it is not of these sequences."""
     with open_weights(path) as file:
         hidden = file.get_tensor("hidden")
@@ -61,7 +69,7 @@ def load_reference(path: Path, merged: Path, sequences: Sequence[Tokens]) -> Ref
             f"{path}: has hidden states of {len(hidden)} tokens, the test set has {sum(lengths)}; "
             "run `dvc repro measure_float`"
         )
-    return Reference(np.split(hidden, np.cumsum(lengths)[:-1]), embeddings)
+    return HiddenStates(np.split(hidden, np.cumsum(lengths)[:-1]), embeddings)
 
 
 def load_embeddings(directory: Path) -> jax.Array:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from gemma_finetune.export.config import check_lengths
+from gemma_finetune.export.litert_torch_private import decomposed_once, finite_weights_left_alone
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.errors import UserError
@@ -122,12 +123,17 @@ def _export(
     log = io.StringIO()
     try:
         with redirect_stdout(log), without_tensorflow(), stand_ins(_IMAGE_MODELS):
-            # 8 s, so it is imported only after the checks
+            # 10 s, and 40 from a cold disk, so it is imported only after the checks
             with working("load the converter"), quiet_unless_it_fails():
                 from litert_torch.generative.export_hf import export
                 from transformers.utils.logging import disable_progress_bar
             disable_progress_bar()
-            with _progress_bar(signatures=len(prefill_lengths) + 1), _few_collections():
+            with (
+                _progress_bar(signatures=len(prefill_lengths) + 1),
+                _few_collections(),
+                decomposed_once(),
+                finite_weights_left_alone(),
+            ):
                 export.export(
                     model=str(merged),
                     output_dir=str(folder),
@@ -162,10 +168,10 @@ def _few_collections() -> Iterator[None]:
 
 @contextmanager
 def _progress_bar(signatures: int) -> Iterator[None]:
-    """Shows litert-torch's steps as one progress bar: seven a signature, and nine for all."""
+    """Shows litert-torch's steps as one progress bar: six a signature, and nine for all."""
     from litert_torch.progress import console  # of rich
 
-    steps = 7 * signatures + 9
+    steps = 6 * signatures + 9
     with (
         relay() as stream,  # one of the steps holds Python's lock for half a minute and more
         Bar(desc="convert to TFLite", total=steps, unit="step", leave=False, stream=stream) as bar,

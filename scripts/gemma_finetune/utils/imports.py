@@ -1,4 +1,4 @@
-"""What is imported of large libraries, and what is not.
+"""Imports of large libraries, without the parts that are not used here.
 
 TensorFlow is used by training for its input; everything else leaves it out.
 """
