@@ -13,9 +13,8 @@ float32. The answers of base and merged model come from transformers, which gene
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from gemma_finetune.config import load_section
@@ -49,6 +48,9 @@ from gemma_finetune.utils.files import read_json, require, write_json
 from gemma_finetune.utils.machine import return_freed_memory
 from gemma_finetune.utils.progress import progress, working
 from gemma_finetune.utils.rounding import rounded
+
+if TYPE_CHECKING:
+    import keras
 
 FLOAT32 = TFLITE / "float32.tflite"
 WEIGHTS = {
@@ -115,7 +117,7 @@ def work(test: TestSet, max_tokens: int) -> Work:
     )
 
 
-def keras_models() -> dict[str, Callable[[], keras.Model]]:
+def keras_models() -> dict[str, Callable[[], "keras.Model"]]:
     """The rungs of keras-hub, as {rung: its model}, which is loaded when called."""
     return {
         "merged": lambda: load_gemma_model(MERGED),
@@ -125,7 +127,7 @@ def keras_models() -> dict[str, Callable[[], keras.Model]]:
 
 
 def hidden_states(
-    name: str, load: Callable[[], keras.Model], test: TestSet
+    name: str, load: Callable[[], "keras.Model"], test: TestSet
 ) -> Sequence[np.ndarray]:
     """What the output head of a model reads. The model itself is in memory only meanwhile."""
     return_freed_memory()

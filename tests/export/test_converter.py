@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,48 @@ def test_logits_are_those_of_transformers(float32, talkative):
     found = model.decode(ids[-1])
     assert np.abs(reference).max() > 1
     np.testing.assert_allclose(found, reference, atol=1e-4)
+
+
+def test_the_file_is_the_one_that_litert_torch_makes_by_itself(
+    float32, talkative, tmp_path, monkeypatch
+):
+    for name in ("_decomposed_once", "_finite_weights_left_alone"):
+        monkeypatch.setattr(converter, name, nullcontext)
+    theirs = tmp_path / "float32.tflite"
+    convert_to_tflite(talkative, theirs, PREFILL_LENGTHS, CACHE_LENGTH)
+    assert theirs.read_bytes() == float32.read_bytes()
+
+
+def test_a_signature_is_exported_without_being_decomposed():
+    import torch
+    from litert_torch._convert import core, signature
+
+    layer = torch.nn.Linear(3, 2).eval()
+    sample = signature.Signature("f", layer, (torch.zeros(1, 3),), {})
+    before = core.export_torch_signature
+    with converter._decomposed_once():
+        program = core.export_torch_signature(sample)
+    assert core.export_torch_signature is before
+    assert "aten.linear" in str(program.graph)
+    assert "aten.linear" not in str(before(sample).graph)
+
+
+def test_weights_are_written_only_to_make_them_finite():
+    import torch
+    from litert_torch.backend import inline_consts
+
+    before = inline_consts._clamp_inf_values
+    finite, infinite = torch.ones(3), torch.tensor([1.0, float("inf"), -float("inf")])
+    with converter._finite_weights_left_alone():
+        assert inline_consts._clamp_inf_values(finite) is finite
+        assert inline_consts._clamp_inf_values(torch.empty(0)).numel() == 0
+        assert inline_consts._clamp_inf_values(torch.tensor([1 << 40])).item() == 1 << 40
+        clamped = inline_consts._clamp_inf_values(infinite)
+    assert finite._version == 0
+    largest = torch.finfo(torch.float32).max
+    assert clamped.tolist() == [1.0, largest, -largest]
+    assert inline_consts._clamp_inf_values is before
+    assert before(finite)._version == 1  # it still needs this
 
 
 @pytest.mark.parametrize(

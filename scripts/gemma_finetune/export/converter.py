@@ -12,12 +12,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from gemma_finetune.export.config import check_lengths
-from gemma_finetune.export.litert_torch_private import decomposed_once, finite_weights_left_alone
 from gemma_finetune.formats.safetensors_file import open_weights
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.utils.errors import UserError
@@ -131,8 +131,8 @@ def _export(
             with (
                 _progress_bar(signatures=len(prefill_lengths) + 1),
                 _few_collections(),
-                decomposed_once(),
-                finite_weights_left_alone(),
+                _decomposed_once(),
+                _finite_weights_left_alone(),
             ):
                 export.export(
                     model=str(merged),
@@ -164,6 +164,49 @@ def _few_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
+
+
+@contextmanager
+def _decomposed_once() -> Iterator[None]:
+    """In the block a signature is decomposed into simpler operators where it is lowered, and not
+    after its export as well: a sixth of a conversion's time.
+
+    Private: `core.export_torch_signature`. litert-torch's next converter asks it for the same, but
+    needs a TensorFlow that is not released yet.
+    """
+    from litert_torch._convert import core
+
+    original = core.export_torch_signature
+    core.export_torch_signature = partial(original, run_decompositions=False)
+    try:
+        yield
+    finally:
+        core.export_torch_signature = original
+
+
+@contextmanager
+def _finite_weights_left_alone() -> Iterator[None]:
+    """In the block only weights with an infinite number in them are written.
+
+    Private: `inline_consts._clamp_inf_values`, which writes all of them in place, clamped to finite
+    numbers. They are mapped from a file, so that each page is copied at its first write.
+    """
+    import torch
+    from litert_torch.backend import inline_consts
+
+    original = inline_consts._clamp_inf_values
+
+    def clamp(weight: Any) -> Any:
+        is_float = weight.is_floating_point() and weight.numel() > 0
+        if is_float and all(map(torch.isfinite, weight.aminmax())):
+            return weight
+        return original(weight)
+
+    inline_consts._clamp_inf_values = clamp
+    try:
+        yield
+    finally:
+        inline_consts._clamp_inf_values = original
 
 
 @contextmanager
