@@ -5,8 +5,10 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from safetensors.numpy import save_file
 
 from exported import CACHE_LENGTH, PREFILL_LENGTHS
@@ -58,6 +60,58 @@ def test_the_file_is_the_one_that_litert_torch_makes_by_itself(
     theirs = tmp_path / "float32.tflite"
     convert_to_tflite(talkative, theirs, PREFILL_LENGTHS, CACHE_LENGTH)
     assert theirs.read_bytes() == float32.read_bytes()
+
+
+def with_weights_outside(path, out, seed):
+    """The model as the converter writes one over 2 GB: weights behind the flatbuffer, shuffled."""
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
+    outside = {}
+    for number, buffer in enumerate(model.buffers):
+        if buffer.data is not None and len(buffer.data) > 100:
+            outside[number], buffer.data = bytes(buffer.data), None
+            buffer.size, buffer.offset = len(outside[number]), 1 << 40
+    assert len(outside) > 40
+    numbers = np.random.default_rng(seed).permutation(list(outside)).tolist()
+    position = -(-len(packed(model)) // 16) * 16
+    weights = bytes(position - len(packed(model)))
+    for number in numbers:
+        model.buffers[number].offset = position
+        weights += outside[number] + bytes(16 - len(outside[number]) % 16)
+        position += len(outside[number]) + 16 - len(outside[number]) % 16
+    out.write_bytes(packed(model) + weights + bytes(32))
+    return out
+
+
+def packed(model):
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_a_file_over_2_gb_has_its_weights_in_one_order(float32, tmp_path):
+    from gemma_finetune.runtime.tflite_model import TFLiteModel
+
+    found = []
+    for seed in (0, 1):
+        shuffled = with_weights_outside(float32, tmp_path / "shuffled.tflite", seed)
+        found.append((shuffled.read_bytes(), tmp_path / f"{seed}.tflite"))
+        converter.move_in_order(shuffled, found[-1][1])
+        assert not shuffled.exists()
+    (first, path), (second, other) = found
+    assert first != second and len(first) == len(second)
+    assert path.read_bytes() == other.read_bytes()
+    ids = range(4, 40)
+    models = [TFLiteModel(file, threads=1) for file in (float32, path)]
+    for model in models:
+        model.prefill(ids)
+    np.testing.assert_array_equal(*(model.decode(3) for model in models))
+
+
+def test_a_smaller_file_stays_as_it_is(float32, tmp_path):
+    shutil.copyfile(float32, tmp_path / "a.tflite")
+    converter.move_in_order(tmp_path / "a.tflite", tmp_path / "b.tflite")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.tflite"]
+    assert (tmp_path / "b.tflite").read_bytes() == float32.read_bytes()
 
 
 def test_a_signature_is_exported_without_being_decomposed():

@@ -8,7 +8,9 @@ of fixed length. It is read back before it takes its place. Quantizing is a step
 import gc
 import io
 import math
+import mmap
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
 
 from gemma_finetune.export.config import check_lengths
 from gemma_finetune.formats.safetensors_file import open_weights
@@ -28,6 +32,7 @@ from gemma_finetune.utils.progress import Bar, relay, working
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
 GB = 1e9
+ALIGNMENT = 16  # bytes, of a weight behind the flatbuffer
 
 # litert-torch also imports its image models, and TensorFlow for one of them: a quarter of the time
 # to load the converter, and 400 MB.
@@ -54,8 +59,47 @@ def convert_to_tflite(
     """Converts a model in Hugging Face layout to `path`."""
     with aside(path) as temporary:
         folder = temporary.with_name("export")
-        os.replace(_export(merged, folder, prefill_lengths, cache_length), temporary)
+        exported = _export(merged, folder, prefill_lengths, cache_length)
+        move_in_order(exported, temporary)
         check_signatures(temporary, prefill_lengths, cache_length)
+
+
+def move_in_order(source: Path, path: Path) -> None:
+    """Moves a `.tflite`; the weights behind its flatbuffer come in the order of their numbers.
+
+    A file over 2 GB has its weights there, and the converter writes them in an order that differs
+    from run to run. Of a smaller file no byte changes.
+    """
+    with open(source, "rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    model = schema.Model.GetRootAs(content)
+    buffers = [model.Buffers(number) for number in range(model.BuffersLength())]
+    outside = [buffer for buffer in buffers if buffer.Offset() > 1]  # else within the flatbuffer
+    if not outside:
+        os.replace(source, path)
+        return
+
+    flatbuffer = bytearray(content[: min(buffer.Offset() for buffer in outside)])
+    position = len(flatbuffer)
+    with open(path, "wb") as file:
+        file.seek(position)
+        for buffer in outside:
+            start, size = buffer.Offset(), buffer.Size()
+            struct.pack_into("<Q", flatbuffer, _place_of_offset(buffer), position)
+            file.write(memoryview(content)[start : start + size])
+            padding = ALIGNMENT - size % ALIGNMENT  # the converter's own rule
+            file.seek(padding, os.SEEK_CUR)
+            position += size + padding
+        file.truncate(len(content))
+        file.seek(0)
+        file.write(flatbuffer)
+    source.unlink()
+
+
+def _place_of_offset(buffer: schema.Buffer) -> int:
+    """The byte of a file at which the field `offset` of a buffer is."""
+    table = buffer._tab
+    return table.Pos + table.Offset(6)  # 6: the field's place in the schema
 
 
 def check_conversion(
@@ -81,11 +125,11 @@ def estimate(
 ) -> Cost:
     """What a conversion with so many prefill lengths will cost, roughly, scaling included.
 
-    A fit to tiny, 270M and 1B models on two idle cores of Intel and AMD (benchmarks/README.md).
+    A fit to tiny, 270M and 1B models on two idle cores of an AMD EPYC (benchmarks/README.md).
     """
     weights = float32_bytes(require(Path(merged) / "model.safetensors", "merge"))
     embedding = 4 * config["vocab_size"] * config["hidden_size"]
-    seconds = 18 + 2.05 * config["num_hidden_layers"] * (prefills + 1) + 20 * weights / GB
+    seconds = 11 + config["num_hidden_layers"] * (prefills + 1) + 28 * weights / GB
     if calibration_tokens:
         # The search for scales, and a forward pass in float64
         layers = (weights - embedding) / GB
