@@ -111,7 +111,7 @@ def work(test: TestSet, max_tokens: int) -> Work:
         steps=[exported],
         answers=[torch_rung.COST * size] * 2,
         max_tokens=max_tokens,
-        # The libraries, and a Keras model while it is loaded, beside the reference's head
+        # The libraries, and a .tflite with its packed weights beside the reference's head
         memory=1e9 + size + 3.5 * head_bytes(),
         disk=4 * width * sum(len(tokens.positions) for tokens in test.sequences),
     )
