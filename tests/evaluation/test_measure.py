@@ -1,7 +1,10 @@
+import io
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from gemma_finetune.evaluation.dataset import Answer, FollowUp
 from gemma_finetune.evaluation.measure import (
@@ -60,23 +63,35 @@ def test_a_difference_on_the_probe_counts_for_logits_alone(test_set, right):
 
 
 def test_a_rung_that_skips_a_sequence_is_an_error(test_set, right):
-    with pytest.raises(ValueError, match="zip"):
-        measure(test_set, right[:-1], right)
-    with pytest.raises(ValueError, match="every position has logits"):
-        measure(test_set, right[:-1], right[:-1])
+    for reference in (right, right[:-1]):
+        with pytest.raises(ValueError, match="every position has logits"):
+            measure(test_set, right[:-1], reference)
 
 
 def test_both_models_go_in_lockstep(test_set, right):
-    """Never more than one slice of each is asked for ahead of the other."""
-    asked = []
+    """One slice of each is in memory, and none while the rung's own next one is computed."""
+    asked, living, most = [], weakref.WeakSet(), {}
+
+    class Slice(np.ndarray):
+        __hash__ = object.__hash__
+
+    def made(part):
+        copy = part.copy().view(Slice)
+        living.add(copy)
+        return copy
 
     def noting(name):
         for part in right:
             asked.append(name)
-            yield part
+            most[name] = max(most.get(name, 0), len(living))
+            yield made(part)
 
-    measure(test_set, noting("ours"), noting("theirs"))
+    def bar(parts):
+        return tqdm(parts, disable=None, file=io.StringIO())
+
+    measure(test_set, noting("ours"), noting("theirs"), bar)
     assert asked == ["ours", "theirs"] * len(right)
+    assert most == {"ours": 0, "theirs": 1}
 
 
 def test_slices_cover_a_sequence_and_stay_small(test_set):

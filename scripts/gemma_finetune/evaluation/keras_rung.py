@@ -18,7 +18,7 @@ from gemma_finetune.models.lora import apply_lora, set_adapter_weights
 from gemma_finetune.utils.rounding import round_up
 
 BATCH = 16  # sequences in one forward pass
-BATCH_TOKENS = 4096  # at most, padding included; a longer sequence is a batch of its own
+BATCH_TOKENS = 2048  # at most, padding included; a longer sequence is a batch of its own
 LENGTH_STEP, POSITION_STEP = 64, 32  # shapes are rounded up to these: JAX compiles each new shape
 
 

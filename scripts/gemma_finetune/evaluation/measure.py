@@ -1,6 +1,6 @@
 """One rung's logits and answers into what models/measured/NAME.json holds of it. Knows no model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from gemma_finetune.evaluation.dataset import Answer, FollowUp, TestSet, Turn
 from gemma_finetune.evaluation.scoring import (
+    TokenScores,
     greedy_prefix,
     is_exact,
     join,
@@ -33,25 +34,37 @@ class Outcome:
 
 
 def measure(
-    test: TestSet, logits: Iterable[np.ndarray], reference: Iterable[np.ndarray]
+    test: TestSet,
+    logits: Iterable[np.ndarray],
+    reference: Iterable[np.ndarray],
+    bar: Callable[[Iterable[TokenScores]], Iterable[TokenScores]] = iter,
 ) -> Outcome:
     """Scores a rung's logits by the test set and the reference model's.
 
     logits, reference: the same slices (rows, V) of each sequence. Both models go in lockstep, so
-    that only one slice of each is in memory.
+    that only one slice of each is in memory. bar: shows the slices as they are done.
     """
     labels = np.concatenate([tokens.labels for tokens in test.sequences])
-    parts, done = [], 0
-    for values, expected in zip(logits, reference, strict=True):
-        parts.append(score(values, labels[done : done + len(values)], expected))
-        done += len(values)
-    if done != len(labels):
-        raise ValueError(f"every position has logits. Received: {done} of {len(labels)}")
+    found = join(bar(_score_slices(logits, reference, labels)))
+    if len(found.nll) != len(labels):
+        raise ValueError(f"every position has logits. Received: {len(found.nll)} of {len(labels)}")
 
-    scores, probe = split(join(parts), test.positions)
+    scores, probe = split(found, test.positions)
     figures = summary(scores)
     figures["max_logit_diff"] = max(figures["max_logit_diff"], float(probe.diff.max()))
     return Outcome(figures, split_turns(scores.argmax, [turn.length for turn in test.turns]))
+
+
+def _score_slices(
+    logits: Iterable[np.ndarray], reference: Iterable[np.ndarray], labels: np.ndarray
+) -> Iterator[TokenScores]:
+    expected, done = iter(reference), 0
+    for values in logits:
+        rows = slice(done, done + len(values))
+        scores = score(values, labels[rows], next(expected))
+        done = rows.stop
+        del values  # or it is in memory while the next one is computed
+        yield scores
 
 
 def set_record(test: TestSet, max_tokens: int) -> dict[str, Any]:

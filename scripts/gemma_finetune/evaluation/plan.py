@@ -17,7 +17,7 @@ LOAD = 8  # seconds, of a model and its libraries
 FLOPS = 80e9  # a second, in a forward pass over whole sequences
 DECODE = 12e9  # bytes of weights read a second, where tokens are computed one after the other
 COMPARE = 80e6  # logits a second
-SLICES = 6  # copies of a slice of logits in memory while two models are compared
+SLICES = 4  # copies of a slice of logits in memory while two models are compared
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import numpy as np
 from safetensors.numpy import save_file
 
 from gemma_finetune.evaluation.dataset import TestSet, Tokens
 from gemma_finetune.evaluation.measure import Outcome, measure
-from gemma_finetune.formats.safetensors_file import open_weights
+from gemma_finetune.formats.safetensors_file import mapped_tensor, open_weights
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside
 from gemma_finetune.utils.progress import progress
 
 EMBEDDINGS = "model.embed_tokens.weight"
-ROW_STEP = 32  # rows are rounded up to it: JAX compiles each new shape
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class HiddenStates:
     """hidden: (P, D) float32 of each sequence. embeddings: (V, D) float32, the output head."""
 
     hidden: Sequence[np.ndarray]
-    embeddings: jax.Array
+    embeddings: np.ndarray
 
     def logits(self, sequences: Sequence[Tokens]) -> Iterator[np.ndarray]:
         """Slices (rows, V) of each sequence's logits."""
@@ -40,7 +38,7 @@ class HiddenStates:
         it is in memory once.
         """
         embeddings = load_embeddings(directory)
-        same = jax.numpy.array_equal(embeddings, self.embeddings)
+        same = np.array_equal(embeddings, self.embeddings)
         return HiddenStates(hidden, self.embeddings if same else embeddings)
 
     def save(self, path: Path) -> None:
@@ -54,8 +52,12 @@ def compare(
 ) -> Outcome:
     """A rung's slices of logits beside the merged model's, with a bar."""
     total = test.count_slices(len(reference.embeddings))
-    shown = progress(logits, f"{name}: logits", total)
-    return measure(test, shown, reference.logits(test.sequences))
+    return measure(
+        test,
+        logits,
+        reference.logits(test.sequences),
+        bar=lambda parts: progress(parts, f"{name}: logits", total),
+    )
 
 
 def load_reference(path: Path, merged: Path, sequences: Sequence[Tokens]) -> HiddenStates:
@@ -72,26 +74,13 @@ def load_reference(path: Path, merged: Path, sequences: Sequence[Tokens]) -> Hid
     return HiddenStates(np.split(hidden, np.cumsum(lengths)[:-1]), embeddings)
 
 
-def load_embeddings(directory: Path) -> jax.Array:
-    """(V, D) float32, which are the output head, too."""
-    with open_weights(directory / "model.safetensors") as file:
-        return jax.numpy.asarray(file.get_tensor(EMBEDDINGS), np.float32)
+def load_embeddings(directory: Path) -> np.ndarray:
+    """(V, D) float32, which are the output head, too. Read from the file as they are needed."""
+    embeddings = mapped_tensor(directory / "model.safetensors", EMBEDDINGS)
+    return embeddings.astype(np.float32, copy=False)
 
 
-def head(hidden: np.ndarray, tokens: Tokens, embeddings: jax.Array) -> Iterator[np.ndarray]:
-    """Hidden states (P, D) of a sequence to slices (rows, V) of its logits.
-
-    By JAX, since numpy's threads wait for each other on a busy machine.
-    """
+def head(hidden: np.ndarray, tokens: Tokens, embeddings: np.ndarray) -> Iterator[np.ndarray]:
+    """Hidden states (P, D) of a sequence to slices (rows, V) of its logits."""
     for part in tokens.slices(len(embeddings)):
-        rows = hidden[part]
-        padded = np.zeros((-(-len(rows) // ROW_STEP) * ROW_STEP, rows.shape[1]), np.float32)
-        padded[: len(rows)] = rows
-        with jax.default_matmul_precision("float32"):
-            yield np.asarray(_project(padded, embeddings))[: len(rows)]
-
-
-@jax.jit
-def _project(hidden: jax.Array, embeddings: jax.Array) -> jax.Array:
-    """(rows, D) and (V, D) -> (rows, V)"""
-    return jax.numpy.einsum("pd,vd->pv", hidden, embeddings)
+        yield hidden[part] @ embeddings.T

@@ -7,6 +7,7 @@ and no generation. It is a lower bound of string equality: a model that spells t
 other tokens counts as wrong here, and as right in a runtime.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,8 +48,15 @@ def score(logits: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> Toke
     arguments = [(logits[block], labels[block], reference[block]) for block in blocks]
     if len(blocks) == 1:
         return _score_block(*arguments[0])
-    with ThreadPoolExecutor(count_cores()) as pool:  # numpy computes outside Python's lock
-        return join(pool.map(lambda block: _score_block(*block), arguments))
+    return join(_threads().map(lambda block: _score_block(*block), arguments))
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """numpy computes outside Python's lock. The same threads each time, as glibc keeps memory for
+    each new one.
+    """
+    return ThreadPoolExecutor(count_cores())
 
 
 def _score_block(logits: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> TokenScores:

@@ -47,7 +47,7 @@ def attend(
 
 @contextmanager
 def without_random_weights() -> Iterator[None]:
-    """Layers built in the block start with zeros. For weights that a file replaces at once.
+    """Layers built in the block have a shape and no values. For weights that a file gives at once.
 
     Replaces `VarianceScaling.__call__` for the block. keras-hub draws random numbers for every
     weight before it reads a file, and takes no other initializer: for the embedding of a real
@@ -55,11 +55,21 @@ def without_random_weights() -> Iterator[None]:
     """
     initializer: Any = keras.initializers.VarianceScaling
     draw = initializer.__call__
-    initializer.__call__ = lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype)
+    initializer.__call__ = _without_values
     try:
         yield
     finally:
         initializer.__call__ = draw
+
+
+def _without_values(self: Any, shape: tuple[int, ...], dtype: str | None = None) -> jax.Array:
+    """Zeros whose memory is given back at once. A model on several devices needs them: it divides
+    them among those.
+    """
+    zeros = keras.ops.zeros(shape, dtype)
+    if keras.distribution.distribution() is None:
+        zeros.delete()
+    return zeros
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from gemma_finetune.models.keras_private import (  # noqa: E402
 )
 from gemma_finetune.utils.errors import UserError  # noqa: E402
 from gemma_finetune.utils.files import read_json, require  # noqa: E402
+from gemma_finetune.utils.machine import return_freed_memory  # noqa: E402
 
 
 def load_gemma_model(
@@ -55,12 +56,14 @@ def read_backbone(
     path = str(directory.resolve())
     try:
         with without_tensorflow(), without_random_weights(), weights_one_at_a_time():
-            return keras_hub.models.Gemma3Backbone.from_preset(path, dtype=dtype)
+            backbone = keras_hub.models.Gemma3Backbone.from_preset(path, dtype=dtype)
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{directory}: its weights are damaged or not those of its config.json "
             f"({type(error).__name__}: {str(error)[:200]}); {remedy}"
         )
+    return_freed_memory()  # what casting took
+    return backbone
 
 
 def logits(
