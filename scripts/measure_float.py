@@ -13,7 +13,7 @@ float32. The answers of base and merged model come from transformers, which gene
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -42,15 +42,13 @@ from gemma_finetune.evaluation.stage import (
 )
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
+from gemma_finetune.models.library import keras
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.files import read_json, require, write_json
 from gemma_finetune.utils.machine import return_freed_memory
 from gemma_finetune.utils.progress import progress, working
 from gemma_finetune.utils.rounding import rounded
-
-if TYPE_CHECKING:
-    import keras
 
 FLOAT32 = TFLITE / "float32.tflite"
 WEIGHTS = {
@@ -117,7 +115,7 @@ def work(test: TestSet, max_tokens: int) -> Work:
     )
 
 
-def keras_models() -> dict[str, Callable[[], "keras.Model"]]:
+def keras_models() -> dict[str, Callable[[], keras.Model]]:
     """The rungs of keras-hub, as {rung: its model}, which is loaded when called."""
     return {
         "merged": lambda: load_gemma_model(MERGED),
@@ -127,7 +125,7 @@ def keras_models() -> dict[str, Callable[[], "keras.Model"]]:
 
 
 def hidden_states(
-    name: str, load: Callable[[], "keras.Model"], test: TestSet
+    name: str, load: Callable[[], keras.Model], test: TestSet
 ) -> Sequence[np.ndarray]:
     """What the output head of a model reads. The model itself is in memory only meanwhile."""
     return_freed_memory()

@@ -1,3 +1,4 @@
+import ast
 import subprocess
 import sys
 from types import ModuleType
@@ -58,15 +59,34 @@ def test_a_module_stands_in_for_another_in_the_block_only(tensorflow):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["keras_private", "lora", "loader"])
-def test_models_do_without_and_load_in_silence(module):
-    """Whichever of them is imported first."""
+@pytest.mark.parametrize("script", ["base", "chat", "measure_float", "merge", "train"])
+def test_scripts_load_keras_in_silence_and_without_what_it_does_not_need(script):
     code = f"""
 import sys
-import gemma_finetune.config, gemma_finetune.models.{module}
-assert "tensorflow" not in sys.modules
+import {script}
+import gemma_finetune.models.loader  # chat.py does so where it opens a directory
+for name in ("tensorflow", "matplotlib", "cv2", "pandas"):
+    assert name not in sys.modules, name
+import pandas, rouge_score
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_keras_is_imported_in_one_place():
+    """Whichever module is imported first, Keras then comes without its unused parts."""
+    found = {path.name for path in SCRIPTS.rglob("*.py") if {"keras", "keras_hub"} & imported(path)}
+    assert found == {"library.py", "keras_private.py"}  # which takes library.py's first
+
+
+def imported(path):
+    """The top-level names of what a file imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ from gemma_finetune.formats.hf_layout import finish_layout
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.config import ModelConfig, TinyConfig
 from gemma_finetune.models.keras_private import Muon
-from gemma_finetune.models.loader import keras_hub
+from gemma_finetune.models.library import keras, keras_hub
 from gemma_finetune.training.data_pipeline import Batches, PackedRows, pack
 from gemma_finetune.training.examples import Example
 from gemma_finetune.training.model import SupervisedModel

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
-import keras
 import numpy as np
 
 from gemma_finetune.evaluation.dataset import Tokens
 from gemma_finetune.formats.lora_file import check_fits, load_lora
+from gemma_finetune.models.library import keras
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.models.lora import apply_lora, set_adapter_weights
 from gemma_finetune.utils.rounding import round_up

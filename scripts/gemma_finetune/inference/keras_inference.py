@@ -10,13 +10,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 
 from gemma_finetune.config import AUTO
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.inference.projections import lay_out_for_cpu, product
 from gemma_finetune.inference.token_backend import TokenBackend, check_vocabulary
+from gemma_finetune.models.library import keras
 from gemma_finetune.models.loader import load_gemma_model
 from gemma_finetune.runtime.prefill import choose_prefill
 from gemma_finetune.utils.device import device_name

@@ -12,9 +12,9 @@ import re
 
 import jax
 import jax.numpy as jnp
-import keras
 
 from gemma_finetune.models.keras_private import replace_layer
+from gemma_finetune.models.library import keras
 from gemma_finetune.utils import machine
 
 

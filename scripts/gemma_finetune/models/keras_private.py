@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-import keras
 
-from gemma_finetune.utils.imports import without_tensorflow
+from gemma_finetune.models.library import keras
 
 
 def replace_layer(parent: keras.layers.Layer, attribute: str, layer: keras.layers.Layer) -> None:
@@ -80,8 +79,7 @@ def weights_one_at_a_time() -> Iterator[None]:
     there, and has numpy cast it first: for the embedding of a real Gemma 3 in float32, three times
     its memory.
     """
-    with without_tensorflow():
-        from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
+    from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
 
     def port_weight(
         loader: Any, keras_variable: keras.Variable, hf_weight_key: str, hook_fn: Any = None

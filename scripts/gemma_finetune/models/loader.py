@@ -2,23 +2,19 @@
 
 from pathlib import Path
 
-from gemma_finetune.utils.imports import without_tensorflow
+from safetensors import SafetensorError
 
-with without_tensorflow():
-    import keras
-    import keras_hub
-
-from safetensors import SafetensorError  # noqa: E402
-
-from gemma_finetune.config import AUTO, SETTINGS  # noqa: E402
-from gemma_finetune.formats.safetensors_file import open_weights  # noqa: E402
-from gemma_finetune.models.keras_private import (  # noqa: E402
+from gemma_finetune.config import AUTO, SETTINGS
+from gemma_finetune.formats.safetensors_file import open_weights
+from gemma_finetune.models.keras_private import (
     weights_one_at_a_time,
     without_random_weights,
 )
-from gemma_finetune.utils.errors import UserError  # noqa: E402
-from gemma_finetune.utils.files import read_json, require  # noqa: E402
-from gemma_finetune.utils.machine import return_freed_memory  # noqa: E402
+from gemma_finetune.models.library import keras, keras_hub
+from gemma_finetune.utils.errors import UserError
+from gemma_finetune.utils.files import read_json, require
+from gemma_finetune.utils.imports import without_unused
+from gemma_finetune.utils.machine import return_freed_memory
 
 
 def load_gemma_model(
@@ -55,7 +51,7 @@ def read_backbone(
     """
     path = str(directory.resolve())
     try:
-        with without_tensorflow(), without_random_weights(), weights_one_at_a_time():
+        with without_unused(), without_random_weights(), weights_one_at_a_time():
             backbone = keras_hub.models.Gemma3Backbone.from_preset(path, dtype=dtype)
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(

@@ -21,10 +21,8 @@ from collections.abc import Collection, Iterator
 from typing import TypeVar
 
 import jax
-import keras
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
-from keras import ops
 
 from gemma_finetune.formats.fake_quantization import (
     bits_of,
@@ -34,8 +32,10 @@ from gemma_finetune.formats.fake_quantization import (
 from gemma_finetune.formats.lora_file import lora_delta
 from gemma_finetune.models.config import LoRAConfig
 from gemma_finetune.models.keras_private import replace_layer
+from gemma_finetune.models.library import keras
 from gemma_finetune.models.projection import project
 
+ops = keras.ops
 Array = TypeVar("Array", np.ndarray, jax.Array)
 
 # Hugging Face module name -> (Hugging Face parent, keras-hub parent, keras-hub attribute)

@@ -9,7 +9,8 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import keras
+
+from gemma_finetune.models.library import keras
 
 
 def project(dense: keras.layers.Layer, x: jax.Array, kernel: jax.Array | None = None) -> jax.Array:

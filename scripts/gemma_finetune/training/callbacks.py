@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import jax
-import keras
 import numpy as np
 
+from gemma_finetune.models.library import keras
 from gemma_finetune.models.lora import LoRADense, adapter_weights
 from gemma_finetune.training.data_pipeline import Batches
 from gemma_finetune.training.distribution import is_first_process

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
+from gemma_finetune.models.library import keras
 from gemma_finetune.training.examples import Example
 from gemma_finetune.utils.imports import import_tensorflow
 

@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 
 import jax
-import keras
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 
+from gemma_finetune.models.library import keras
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import read_json
 

@@ -13,9 +13,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-import keras
 
 from gemma_finetune.models.keras_private import attend
+from gemma_finetune.models.library import keras
 from gemma_finetune.models.projection import project
 from gemma_finetune.training.attention import BLOCK, blockwise_attention
 from gemma_finetune.utils.errors import UserError

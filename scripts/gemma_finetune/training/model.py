@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import keras
 
+from gemma_finetune.models.library import keras
 from gemma_finetune.training.forward import check_architecture, hidden_states
 from gemma_finetune.training.loss import chunk_limit, summed_loss
 

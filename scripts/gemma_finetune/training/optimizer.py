@@ -1,7 +1,6 @@
 """AdamW (Loshchilov & Hutter, 2019) with linear warm-up and cosine decay to zero."""
 
-import keras
-
+from gemma_finetune.models.library import keras
 from gemma_finetune.training.config import TrainingConfig
 
 

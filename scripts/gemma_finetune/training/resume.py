@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import keras
 import numpy as np
 
 from gemma_finetune.models.config import LoRAConfig, ModelConfig
+from gemma_finetune.models.library import keras
 from gemma_finetune.training.callbacks import Logs, LoRASave, MetricsLogger
 from gemma_finetune.training.config import TrainingConfig
 from gemma_finetune.training.distribution import is_first_process

@@ -6,10 +6,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from gemma_finetune.models.config import LoRAConfig
+from gemma_finetune.models.library import keras
 from gemma_finetune.models.lora import adapter_weights, apply_lora
 from gemma_finetune.training.callbacks import (
     LoRASave,

@@ -12,15 +12,24 @@ from typing import Any
 
 from gemma_finetune.utils.quiet import quiet
 
+_TENSORFLOW = ("tensorflow", "tensorflow_text")
+
 
 def without_tensorflow() -> AbstractContextManager[None]:
     """Hides TensorFlow from what is imported in the block. It can be imported afterwards.
 
-    keras-hub imports it if it is installed, for parts that are not used here: two seconds, 300 MB,
-    and on a GPU the memory that JAX needs. mediapipe's bundler imports it for a decorator in its
-    documentation: 4 of its 7 seconds.
+    mediapipe's bundler imports it for a decorator in its documentation: 4 of its 7 seconds.
     """
-    return stand_ins(dict.fromkeys(("tensorflow", "tensorflow_text")))
+    return stand_ins(dict.fromkeys(_TENSORFLOW))
+
+
+def without_unused() -> AbstractContextManager[None]:
+    """Hides what keras and keras-hub import where it is installed, for parts that are not used.
+
+    TensorFlow takes two seconds, 300 MB, and on a GPU the memory that JAX needs; the others take
+    another second and 100 MB.
+    """
+    return stand_ins(dict.fromkeys(_TENSORFLOW + ("cv2", "matplotlib", "pandas", "rouge_score")))
 
 
 @contextmanager
