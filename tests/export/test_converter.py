@@ -82,6 +82,28 @@ def with_weights_outside(path, out, seed):
     return out
 
 
+def test_weights_that_share_a_place_share_one_in_order(float32, tmp_path):
+    """TensorFlow's exporter writes equal weights once."""
+    shuffled = with_weights_outside(float32, tmp_path / "shuffled.tflite", seed=0)
+    content = shuffled.read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(content)
+    first, second = [buffer for buffer in model.buffers if buffer.offset > 1][:2]
+    second.offset, second.size = first.offset, first.size
+    start = min(buffer.offset for buffer in model.buffers if buffer.offset > 1)
+    shuffled.write_bytes(packed(model).ljust(start, b"\0") + content[start:])
+
+    converter.move_in_order(shuffled, tmp_path / "moved.tflite")
+    moved = (tmp_path / "moved.tflite").read_bytes()
+    assert len(moved) == len(content)
+    found = schema.ModelT.InitFromPackedBuf(moved).buffers
+    places = [found[model.buffers.index(buffer)].offset for buffer in (first, second)]
+    assert places[0] == places[1] == start
+    for before, after in zip(model.buffers, found, strict=True):
+        if before.offset > 1:
+            weight = content[before.offset : before.offset + before.size]
+            assert moved[after.offset : after.offset + after.size] == weight
+
+
 def packed(model):
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
