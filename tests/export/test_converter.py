@@ -4,6 +4,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import flatbuffers
 import numpy as np
@@ -189,10 +190,25 @@ def test_accepts_lengths_that_can(talkative):
 
 def test_says_what_it_will_cost_and_stops_when_memory_lacks(talkative, monkeypatch, capsys):
     check_conversion(talkative, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
-    assert "s, 1.4 GB of memory; " in capsys.readouterr().out
+    size = converter.float32_bytes(talkative / "model.safetensors")
+    disk = f"{size / 1e6:.1f} MB of disk"
+    assert f"s, 1.4 GB of memory, {disk}; " in capsys.readouterr().out
     monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
     with pytest.raises(UserError, match="takes about 1.4 GB of memory and 0.0 GB are free"):
         check_conversion(talkative, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
+
+
+def test_stops_when_disk_lacks(talkative, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(UserError, match=r"the disk has 0\.0 MB free, and converting writes about"):
+        check_conversion(talkative, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
+
+
+@pytest.mark.parametrize(
+    "size, calibration_tokens, copies", [(1.0, 0, 1), (1.0, 500, 2), (4.0, 0, 2), (4.0, 500, 3)]
+)
+def test_a_scaled_model_and_a_file_put_in_order_take_disk_as_well(size, calibration_tokens, copies):
+    assert converter.disk_bytes(size * 1e9, calibration_tokens) == copies * size * 1e9
 
 
 def test_estimate_grows_with_weights_layers_signatures_and_scaling(tmp_path):

@@ -26,7 +26,7 @@ from gemma_finetune.formats.tflite_file import TFLiteFile, mapped
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, read_json, require
 from gemma_finetune.utils.imports import stand_ins, without_tensorflow
-from gemma_finetune.utils.machine import check_memory
+from gemma_finetune.utils.machine import check_disk, check_memory, show_bytes
 from gemma_finetune.utils.progress import Bar, relay, working
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
@@ -105,17 +105,25 @@ def check_conversion(
 ) -> None:
     """Prints what scaling and conversion will cost.
 
-    UserError, before any of it starts, if the lengths don't fit or memory is short.
+    UserError, before any of it starts, if the lengths don't fit, or memory or disk is short.
     """
     config = read_json(require(Path(merged) / "config.json", "merge"))
     check_lengths(prefill_lengths, cache_length, config["max_position_embeddings"])
     cost = estimate(merged, config, len(prefill_lengths), calibration_tokens)
-    check_memory(
-        str(cost),
-        cost.memory,
-        "converting",
-        "run `dvc repro tflite` on a larger machine and `dvc pull` the result here",
-    )
+    disk = disk_bytes(float32_bytes(Path(merged) / "model.safetensors"), calibration_tokens)
+    elsewhere = "run `dvc repro tflite` on a larger machine and `dvc pull` the result here"
+    check_memory(f"{cost}, {show_bytes(disk)} of disk", cost.memory, "converting", elsewhere)
+    check_disk(Path(merged).parent, disk, "converting", elsewhere)
+
+
+def disk_bytes(weights: float, calibration_tokens: int) -> float:
+    """What a conversion writes, temporary files included. weights: bytes, as float32."""
+    copies = 1
+    if weights > 2 * GB:
+        copies += 1  # while its weights are put in order
+    if calibration_tokens:
+        copies += 1  # the scaled model
+    return copies * weights
 
 
 def estimate(
