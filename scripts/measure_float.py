@@ -40,6 +40,7 @@ from gemma_finetune.evaluation.stage import (
     head_bytes,
     load_test_set,
 )
+from gemma_finetune.formats.lora_file import load_lora
 from gemma_finetune.formats.tflite_file import TFLiteFile
 from gemma_finetune.formats.tokenizer import GemmaTokenizer
 from gemma_finetune.models.library import keras
@@ -96,6 +97,7 @@ def check_models(test: TestSet, tokenizer: GemmaTokenizer) -> None:
     torch_rung.check_tokenizers(BASE, MERGED, test.turns, tokenizer)
     identity.check_weights(BASE, "base")
     identity.check_weights(MERGED, "merge")
+    load_lora(ADAPTER)
     identity.check_whole(FLOAT32, "tflite")
     identity.check_cache(FLOAT32, test.sequences)
 

@@ -42,6 +42,15 @@ def test_a_missing_configuration_is_named(copy):
         measure_float.main()
 
 
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_a_damaged_adapter_is_named_before_anything_is_measured(copy, monkeypatch, part):
+    monkeypatch.setattr(measure_float, "announce", lambda *_: pytest.fail("measuring starts"))
+    path = copy / "models/lora.npz"
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    with pytest.raises(UserError, match="models/lora.npz: .* run `dvc repro train`"):
+        measure_float.main()
+
+
 def test_a_cache_too_short_for_the_test_set_is_an_error_that_says_how_long(chain, test_set):
     long = [dataset.probe(test_set.conversations, CACHE_LENGTH + 1)]
     with pytest.raises(UserError, match=f"raise export.cache_length to {CACHE_LENGTH + 1} or more"):

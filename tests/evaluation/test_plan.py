@@ -32,7 +32,7 @@ def test_it_says_what_endless_answers_take(test_set, tmp_path, capsys):
     assert endless - likely == pytest.approx(2 * (answers * 384 - 10) * REAL / 6 / 12e9)
     announce(test_set, 262_144, WORK, tmp_path)
     said = capsys.readouterr().out
-    assert "; 10.0 MB of disk, 2.9 GB of memory; " in said
+    assert "; 10.0 MB of disk, 2.8 GB of memory; " in said
     assert times(said)[1] == pytest.approx(endless, abs=31)  # it says minutes
 
 
@@ -42,6 +42,6 @@ def test_a_disk_without_room_is_named_before_anything_is_measured(test_set, tmp_
 
 
 def test_memory_that_lacks_is_named_too(test_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "available_memory", lambda: 2_800_000_000)
-    with pytest.raises(UserError, match="measuring takes about 2.9 GB of memory and 2.8 GB are"):
+    monkeypatch.setattr(machine, "available_memory", lambda: 2_700_000_000)
+    with pytest.raises(UserError, match="measuring takes about 2.8 GB of memory and 2.7 GB are"):
         announce(test_set, 262_144, WORK, tmp_path)

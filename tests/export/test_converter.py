@@ -4,6 +4,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import flatbuffers
 import numpy as np
@@ -80,6 +81,28 @@ def with_weights_outside(path, out, seed):
         position += len(outside[number]) + 16 - len(outside[number]) % 16
     out.write_bytes(packed(model) + weights + bytes(32))
     return out
+
+
+def test_weights_that_share_a_place_share_one_in_order(float32, tmp_path):
+    """TensorFlow's exporter writes equal weights once."""
+    shuffled = with_weights_outside(float32, tmp_path / "shuffled.tflite", seed=0)
+    content = shuffled.read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(content)
+    first, second = [buffer for buffer in model.buffers if buffer.offset > 1][:2]
+    second.offset, second.size = first.offset, first.size
+    start = min(buffer.offset for buffer in model.buffers if buffer.offset > 1)
+    shuffled.write_bytes(packed(model).ljust(start, b"\0") + content[start:])
+
+    converter.move_in_order(shuffled, tmp_path / "moved.tflite")
+    moved = (tmp_path / "moved.tflite").read_bytes()
+    assert len(moved) == len(content)
+    found = schema.ModelT.InitFromPackedBuf(moved).buffers
+    places = [found[model.buffers.index(buffer)].offset for buffer in (first, second)]
+    assert places[0] == places[1] == start
+    for before, after in zip(model.buffers, found, strict=True):
+        if before.offset > 1:
+            weight = content[before.offset : before.offset + before.size]
+            assert moved[after.offset : after.offset + after.size] == weight
 
 
 def packed(model):
@@ -167,10 +190,25 @@ def test_accepts_lengths_that_can(talkative):
 
 def test_says_what_it_will_cost_and_stops_when_memory_lacks(talkative, monkeypatch, capsys):
     check_conversion(talkative, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
-    assert "s, 1.4 GB of memory; " in capsys.readouterr().out
+    size = converter.float32_bytes(talkative / "model.safetensors")
+    disk = f"{size / 1e6:.1f} MB of disk"
+    assert f"s, 1.4 GB of memory, {disk}; " in capsys.readouterr().out
     monkeypatch.setattr(machine, "available_memory", lambda: 1_000_000)
     with pytest.raises(UserError, match="takes about 1.4 GB of memory and 0.0 GB are free"):
         check_conversion(talkative, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
+
+
+def test_stops_when_disk_lacks(talkative, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(UserError, match=r"the disk has 0\.0 MB free, and converting writes about"):
+        check_conversion(talkative, PREFILL_LENGTHS, CACHE_LENGTH, calibration_tokens=0)
+
+
+@pytest.mark.parametrize(
+    "size, calibration_tokens, copies", [(1.0, 0, 1), (1.0, 500, 2), (4.0, 0, 2), (4.0, 500, 3)]
+)
+def test_a_scaled_model_and_a_file_put_in_order_take_disk_as_well(size, calibration_tokens, copies):
+    assert converter.disk_bytes(size * 1e9, calibration_tokens) == copies * size * 1e9
 
 
 def test_estimate_grows_with_weights_layers_signatures_and_scaling(tmp_path):

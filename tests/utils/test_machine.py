@@ -1,6 +1,7 @@
 """Other platforms, containers and batch jobs are played by files and by patched functions."""
 
 import resource
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +10,12 @@ import pytest
 
 from gemma_finetune.utils import machine
 from gemma_finetune.utils.errors import UserError
-from gemma_finetune.utils.machine import available_memory, check_memory, peak_memory
+from gemma_finetune.utils.machine import (
+    available_memory,
+    check_disk,
+    check_memory,
+    peak_memory,
+)
 
 FREE = 8 << 30
 GB = 1 << 30
@@ -106,6 +112,17 @@ def test_what_is_not_enough_is_refused_after_the_estimate(cgroups, capsys):
         "or buy a cake"
     )
     assert capsys.readouterr().out == "estimate: 9 s; 8.6 GB are free\n"
+
+
+def test_a_disk_without_room_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=7_600_000))
+    check_disk(tmp_path, 7.6e6, "baking", "bake less")
+    with pytest.raises(UserError) as raised:
+        check_disk(tmp_path, 9e9, "baking", "bake less")
+    assert str(raised.value) == (
+        f"{tmp_path}: the disk has 7.6 MB free, and baking writes about 9.0 GB; "
+        "free some space, or bake less"
+    )
 
 
 @pytest.mark.parametrize("flags", ["sse2 amx_bf16 amx_tile", "sse2 avx512f"])

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from gemma_finetune.formats.hf_layout import CONTEXT_LENGTH
-from gemma_finetune.formats.safetensors_file import open_weights
+from gemma_finetune.formats.safetensors_file import DTYPES, open_weights
 from gemma_finetune.utils.errors import UserError
 
 USE = "use a text Gemma 3 as published (270M, 1B)"
 AGAIN = "download the model again"
 EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
-DTYPES = ("F32", "BF16", "F16")  # of weights, as safetensors calls them
 
 # Sizes in a config.json of Hugging Face, and what transformers takes where one is absent.
 SIZES = {

@@ -4,14 +4,12 @@ The rates are those of two cores that do nothing else (benchmarks/README.md); a 
 faster. Answers are as long as their references, or at most as long as they may be.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gemma_finetune.evaluation.dataset import TestSet, slice_bytes
-from gemma_finetune.utils.errors import UserError
-from gemma_finetune.utils.machine import check_memory
+from gemma_finetune.utils.machine import check_disk, check_memory, show_bytes
 
 LOAD = 8  # seconds, of a model and its libraries
 FLOPS = 80e9  # a second, in a forward pass over whole sequences
@@ -43,12 +41,7 @@ class Work:
 def announce(test: TestSet, vocabulary: int, work: Work, folder: Path) -> None:
     """Prints what is measured, and about what it takes. UserError if memory or disk lack it."""
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if work.disk > free:
-        raise UserError(
-            f"{folder}: the disk has {_size(free)} free, and measuring writes about "
-            f"{_size(work.disk)}; free some space, or lower evaluate.max_positions"
-        )
+    check_disk(folder, work.disk, "measuring", "lower evaluate.max_positions")
     memory = work.memory + SLICES * slice_bytes(vocabulary)
     lengths = [test.turns[number].length for number in test.asked_turns]
     likely = seconds(test, vocabulary, work, sum(lengths))
@@ -60,7 +53,7 @@ def announce(test: TestSet, vocabulary: int, work: Work, folder: Path) -> None:
     check_memory(
         f"{_time(likely)} on two cores, up to {_time(longest)} if no answer ends before "
         f"evaluate.max_tokens = {work.max_tokens}; "
-        f"{_size(work.disk)} of disk, {_size(memory)} of memory",
+        f"{show_bytes(work.disk)} of disk, {show_bytes(memory)} of memory",
         memory,
         "measuring",
         "run the stage on a larger machine and `dvc pull` the result here",
@@ -79,7 +72,3 @@ def seconds(test: TestSet, vocabulary: int, work: Work, answer_tokens: int) -> f
 
 def _time(number: float) -> str:
     return f"{number:.0f} seconds" if number < 120 else f"{number / 60:.0f} minutes"
-
-
-def _size(number: float) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"

@@ -75,7 +75,9 @@ def load_reference(path: Path, merged: Path, sequences: Sequence[Tokens]) -> Hid
 
 
 def load_embeddings(directory: Path) -> np.ndarray:
-    """(V, D) float32, which are the output head, too. Read from the file as they are needed."""
+    """(V, D) float32, which are the output head, too. Read from the file as they are needed, unless
+    it holds another type, as a base in bfloat16 does.
+    """
     embeddings = mapped_tensor(directory / "model.safetensors", EMBEDDINGS)
     return embeddings.astype(np.float32, copy=False)
 

@@ -8,7 +8,6 @@ of fixed length. It is read back before it takes its place. Quantizing is a step
 import gc
 import io
 import math
-import mmap
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from gemma_finetune.export.config import check_lengths
 from gemma_finetune.formats.safetensors_file import open_weights
-from gemma_finetune.formats.tflite_file import TFLiteFile
+from gemma_finetune.formats.tflite_file import TFLiteFile, mapped
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, read_json, require
 from gemma_finetune.utils.imports import stand_ins, without_tensorflow
-from gemma_finetune.utils.machine import check_memory
+from gemma_finetune.utils.machine import check_disk, check_memory, show_bytes
 from gemma_finetune.utils.progress import Bar, relay, working
 from gemma_finetune.utils.quiet import quiet_unless_it_fails
 
@@ -70,8 +69,7 @@ def move_in_order(source: Path, path: Path) -> None:
     A file over 2 GB has its weights there, and the converter writes them in an order that differs
     from run to run. Of a smaller file no byte changes.
     """
-    with open(source, "rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    content = memoryview(mapped(source))
     model = schema.Model.GetRootAs(content)
     buffers = [model.Buffers(number) for number in range(model.BuffersLength())]
     outside = [buffer for buffer in buffers if buffer.Offset() > 1]  # else within the flatbuffer
@@ -80,17 +78,17 @@ def move_in_order(source: Path, path: Path) -> None:
         return
 
     flatbuffer = bytearray(content[: min(buffer.Offset() for buffer in outside)])
-    position = len(flatbuffer)
+    moved: dict[int, int] = {}  # from where to where; equal weights may share a place
     with open(path, "wb") as file:
-        file.seek(position)
+        file.write(flatbuffer)
         for buffer in outside:
             start, size = buffer.Offset(), buffer.Size()
-            struct.pack_into("<Q", flatbuffer, _place_of_offset(buffer), position)
-            file.write(memoryview(content)[start : start + size])
-            padding = ALIGNMENT - size % ALIGNMENT  # the converter's own rule
-            file.seek(padding, os.SEEK_CUR)
-            position += size + padding
-        file.truncate(len(content))
+            if start not in moved:
+                moved[start] = file.tell()
+                file.write(content[start : start + size])
+                file.write(bytes(ALIGNMENT - size % ALIGNMENT))  # the converter's own rule
+            struct.pack_into("<Q", flatbuffer, _place_of_offset(buffer), moved[start])
+        file.write(bytes(len(content) - file.tell()))  # kernels may read past the last weight
         file.seek(0)
         file.write(flatbuffer)
     source.unlink()
@@ -107,17 +105,25 @@ def check_conversion(
 ) -> None:
     """Prints what scaling and conversion will cost.
 
-    UserError, before any of it starts, if the lengths don't fit or memory is short.
+    UserError, before any of it starts, if the lengths don't fit, or memory or disk is short.
     """
     config = read_json(require(Path(merged) / "config.json", "merge"))
     check_lengths(prefill_lengths, cache_length, config["max_position_embeddings"])
     cost = estimate(merged, config, len(prefill_lengths), calibration_tokens)
-    check_memory(
-        str(cost),
-        cost.memory,
-        "converting",
-        "run `dvc repro tflite` on a larger machine and `dvc pull` the result here",
-    )
+    disk = disk_bytes(float32_bytes(Path(merged) / "model.safetensors"), calibration_tokens)
+    elsewhere = "run `dvc repro tflite` on a larger machine and `dvc pull` the result here"
+    check_memory(f"{cost}, {show_bytes(disk)} of disk", cost.memory, "converting", elsewhere)
+    check_disk(Path(merged).parent, disk, "converting", elsewhere)
+
+
+def disk_bytes(weights: float, calibration_tokens: int) -> float:
+    """What a conversion writes, temporary files included. weights: bytes, as float32."""
+    copies = 1
+    if weights > 2 * GB:
+        copies += 1  # while its weights are put in order
+    if calibration_tokens:
+        copies += 1  # the scaled model
+    return copies * weights
 
 
 def estimate(

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from gemma_finetune.utils.errors import UserError
 
+# Of weights, as safetensors calls them
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 
 

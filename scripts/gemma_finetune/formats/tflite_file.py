@@ -48,7 +48,7 @@ class TFLiteFile:
     def __init__(self, path: str | Path, content: memoryview | None = None):
         self.path = path
         with _reading(path):
-            self._model = _whole_model(_mapped(path) if content is None else content)
+            self._model = _whole_model(mapped(path) if content is None else content)
 
     def signatures(self) -> dict[str, int]:
         """{signature: its subgraph}."""
@@ -137,7 +137,8 @@ def _reading(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path}: not a TFLite model, or a damaged one ({error}); {AGAIN}")
 
 
-def _mapped(path: str | Path) -> mmap.mmap:
+def mapped(path: str | Path) -> mmap.mmap:
+    """The content of a file, which the system reads as it is used."""
     with open(path, "rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 

@@ -1,4 +1,4 @@
-"""What the machine has and this process may take: memory and cores.
+"""What the machine has and this process may take: memory, cores and disk.
 
 The one place that tells operating systems apart for them. It knows a container's or a batch job's
 limits of memory and of CPU time, and the cores that a process is bound to.
@@ -8,6 +8,7 @@ import ctypes
 import gc
 import os
 import resource
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,23 @@ def check_memory(estimate: str, needed: float, what: str, advice: str) -> None:
             f"{what} takes about {needed / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are "
             f"free: close other programs, or {advice}"
         )
+
+
+def check_disk(folder: Path, needed: float, what: str, advice: str) -> None:
+    """UserError if the disk of `folder` has less than `needed` bytes free.
+
+    what, advice: as in `check_memory`.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: the disk has {show_bytes(free)} free, and {what} writes about "
+            f"{show_bytes(needed)}; free some space, or {advice}"
+        )
+
+
+def show_bytes(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"
 
 
 def keep_freed_memory() -> None:
