@@ -18,6 +18,7 @@ from tqdm import tqdm
 from gemma_finetune.config import load_section
 from gemma_finetune.inference.backend import DEFAULT_MODEL, open_backend
 from gemma_finetune.inference.batch import (
+    EXAMPLE,
     UnfinishedOutput,
     read_requests,
     refuse_as_output,
@@ -56,8 +57,8 @@ def settings(config: GenerateConfig, questions: str, weights: Path) -> dict:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Answer a file of conversations.")
-    parser.add_argument("input", metavar="INPUT.jsonl")
-    parser.add_argument("output", metavar="OUTPUT.jsonl")
+    parser.add_argument("input", metavar="INPUT.jsonl", help=f"a row is {EXAMPLE}")
+    parser.add_argument("output", metavar="OUTPUT.jsonl", help="the same rows with answers")
     parser.add_argument(
         "--backend", choices=sorted(DEFAULT_MODEL), help="default: what --model is, or bundle"
     )

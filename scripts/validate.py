@@ -18,6 +18,7 @@ from gemma_finetune.data.config import DataConfig
 from gemma_finetune.data.extra_keys import keep_most_common
 from gemma_finetune.data.loader import Placed, Survey, missing_shards, read_files, survey
 from gemma_finetune.data.lost import REJECTED, describe_rejection, rejected_rows, too_many
+from gemma_finetune.data.row_guess import listed
 from gemma_finetune.data.split import SPLITS, looks_like_split, split_in_name
 from gemma_finetune.data.validation import COUNTED, check_rows
 from gemma_finetune.utils.cli import run
@@ -43,7 +44,7 @@ def main() -> None:
         folder.mkdir()
         counts, first = validate(config, found, root, folder)
         summary = summarize(counts)
-        problem = unknown_columns(config.columns, counts["columns"])
+        problem = unknown_columns(config.columns, counts["columns"], counts["keys"])
         problem = problem or too_many_lost(
             summary, first, config.max_lost_fraction, counts["causes"]
         )
@@ -135,7 +136,7 @@ def validate(
             first.add(outcome.rejected, outcome.counts["reasons"])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
-            for name in ("ignored_keys", "split_keys", "causes"):
+            for name in ("keys", "ignored_keys", "split_keys", "causes"):
                 counts[name] = keep_most_common(counts[name])
     return counts, first.shown()
 
@@ -246,12 +247,15 @@ def table(summary: dict) -> str:
     return "\n".join(lines)
 
 
-def unknown_columns(columns: Mapping[str, str], found: Counter) -> str | None:
-    """The error message if `data.columns` names a column that no row has."""
+def unknown_columns(columns: Mapping[str, str], found: Counter, keys: Counter) -> str | None:
+    """The error message if `data.columns` names a column that no row has. keys: those of rows."""
     missing = [f"{name}: {column}" for name, column in columns.items() if not found[column]]
-    if not missing:
+    if not missing or not keys:
         return None
-    return f"data.columns names columns that no row has ({', '.join(missing)}); correct the names"
+    return (
+        f"data.columns names columns that no row has ({', '.join(missing)}); correct the names: "
+        f"the rows have {listed(keys)}"
+    )
 
 
 def too_many_lost(summary: dict, first: list[dict], limit: float, causes: Counter) -> str | None:
@@ -271,12 +275,10 @@ def too_many_lost(summary: dict, first: list[dict], limit: float, causes: Counte
         return (
             f"no row of data.raw can be used. All {summary['rejected']:,} rows have one fault: "
             f"{row['reason']}: {row['message']}\n"
-            f"The first is {row['file']}:{row['line']}; all are in {REJECTED}: fix them"
+            f"The first is {row['file']}:{row['line']}; all are in {REJECTED}"
         )
-    listed = "\n".join(f"  {line}" for line in shown)
-    return (
-        f"no row of data.raw can be used. For example:\n{listed}\nAll are in {REJECTED}: fix them"
-    )
+    examples = "\n".join(f"  {line}" for line in shown)
+    return f"no row of data.raw can be used. For example:\n{examples}\nAll are in {REJECTED}"
 
 
 if __name__ == "__main__":

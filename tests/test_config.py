@@ -1,6 +1,9 @@
+import shutil
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from gemma_finetune.config import load_quantizations, load_section
 from gemma_finetune.inference.config import GenerateConfig
@@ -132,3 +135,13 @@ def test_a_file_of_another_form_is_refused(tmp_path, content, says):
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"params.yaml: {says}"):
         load_section("lora", LoRAConfig, str(path))
+
+
+def test_an_experiment_changes_one_line(tmp_path):
+    """DVC writes the whole file anew: it is in DVC's form, so that no comment goes."""
+    before = Path(PARAMS).read_text(encoding="utf-8").splitlines()
+    shutil.copy(PARAMS, tmp_path)
+    apply_overrides(str(tmp_path / "params.yaml"), ["lora.rank=16"])
+    after = (tmp_path / "params.yaml").read_text(encoding="utf-8").splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [("  rank: 8", "  rank: 16")]

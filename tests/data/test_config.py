@@ -47,3 +47,14 @@ def test_wrong_values_are_named(write_params, changes, message):
     write_params(changes)
     with pytest.raises(UserError, match=message):
         load_section("data", DataConfig)
+
+
+@pytest.mark.parametrize("changes, found", [
+    ({"data.columns": {"human": "q"}}, "data.columns: .*; found {'human': 'q'}"),
+    ({"data.columns": {"user": "q"}}, "data.columns: must name both .*; found {'user': 'q'}"),
+    ({"data.test_fraction": 0.6, "data.validation_fraction": 0.5}, "data.test_fraction: .* 0.6"),
+])  # fmt: skip
+def test_only_the_wrong_value_is_shown(write_params, changes, found):
+    write_params(changes)
+    with pytest.raises(UserError, match=f"^params.yaml: {found}$"):
+        load_section("data", DataConfig)

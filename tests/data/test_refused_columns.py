@@ -120,10 +120,11 @@ def test_what_is_refused_and_why(row, reason, part):
 
 
 def test_many_keys_leave_room_for_the_advice():
+    advice = "name the columns in data.columns: {user: the question's, assistant: the answer's}"
     message = rejected({f"a_long_name_of_a_key_{number}": "a" for number in range(20)})[1]
-    assert message.endswith("name the columns of question and answer in data.columns")
+    assert message.endswith(advice)
     message = rejected({"\u200b" * 40: "a", "b": "c"})[1]
-    assert message.startswith(r"its keys are '\u200b\u200b") and message.endswith("data.columns")
+    assert message.startswith(r"its keys are '\u200b\u200b") and message.endswith(advice)
 
 
 LOST = (

@@ -25,12 +25,17 @@ def refusal(tmp_path, content, name="data.jsonl"):
 def test_wide_encodings_without_a_mark(tmp_path, name, encoding):
     message = refusal(tmp_path, ROW.encode(encoding), name)
     short = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
-    assert f"is {short} without a mark; convert it with `iconv -f {short} -t UTF-8`" in message
+    assert (
+        f"is {short} without a mark; convert it with `iconv -f {short} -t UTF-8 OLD > NEW`"
+        in message
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_wide_encodings_with_a_mark(tmp_path, encoding):
-    assert f"`iconv -f {encoding.upper()}" in refusal(tmp_path, ROW.encode(encoding), "data.csv")
+    assert f"`iconv -f {encoding.upper()} -t UTF-8 OLD > NEW`" in refusal(
+        tmp_path, ROW.encode(encoding), "data.csv"
+    )
 
 
 @pytest.mark.parametrize("start", ["", "[", "instruction,output\n"])
@@ -44,7 +49,7 @@ def test_windows_1252(tmp_path, start):
     content = (start + rows).replace("„", '\\"' if name == "data.json" else "").replace("“", "")
     message = refusal(tmp_path, content.replace('\\"', "").encode("cp1252"), name)
     assert "is not UTF-8 (line" in message and "Caf\\xe9" in message
-    assert "`iconv -f WINDOWS-1252 -t UTF-8`" in message
+    assert "`iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`" in message
 
 
 def test_one_accent_in_many_rows_of_windows_1252(tmp_path):

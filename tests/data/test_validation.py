@@ -288,7 +288,10 @@ def test_a_row_that_the_viewer_cut_is_no_row():
     (rb'{"prompt": "caf\udce9\ud83d\ude00"}', r'{"prompt": "caf\xe9\xf0\x9f\x98\x80"'),
 ])  # fmt: skip
 def test_bytes_that_are_not_utf8_are_shown(data, around):
-    assert f"is not UTF-8: b'{around}'; convert the file with `iconv" in reason(data)[1]
+    assert (
+        f"is not UTF-8: b'{around}'; convert the file with `iconv -f ENCODING -t UTF-8 OLD > NEW`"
+        in reason(data)[1]
+    )
 
 
 def test_a_list_without_names_of_columns_has_advice():

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import pytest
 
@@ -44,6 +45,21 @@ def test_of_a_row_with_both_the_messages_are_read(tmp_path):
     assert request.messages == [system, question]
     assert (request.id, request.reference) == ("c", "TWO")
     assert request.answered("2")["messages"][0] == system
+
+
+@pytest.mark.parametrize("row, reason", [
+    ({"instruction": "Hi", "output": ""}, "it has neither `messages` nor `text`"),
+    ({"messages": [{"role": "user"}]}, "no 'content'"),
+])  # fmt: skip
+def test_the_message_shows_what_a_row_is(tmp_path, row, reason):
+    with pytest.raises(UserError) as refusal:
+        read_requests(write(tmp_path / "in.jsonl", row))
+    _, said, example = re.fullmatch(
+        r"(.*):1: not a conversation \((.*)\); a row is (.*)", str(refusal.value)
+    ).groups()
+    assert said == reason
+    [request] = read_requests(write(tmp_path / "in.jsonl", json.loads(example)))
+    assert request.messages[-1]["role"] == "user"
 
 
 def test_an_answered_row_is_a_conversation(tmp_path):

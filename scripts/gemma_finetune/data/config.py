@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from gemma_finetune.config import Float, section
 
@@ -21,8 +21,27 @@ Repairs = Annotated[
     ],
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
-Columns = dict[str, Annotated[str, Field(min_length=1)]]
 COLUMN_NAMES = ("user", "assistant", "input", "system", "split", "messages")
+
+
+def _check_columns(columns: dict[str, str]) -> dict[str, str]:
+    unknown = sorted(set(columns) - set(COLUMN_NAMES))
+    if unknown:
+        known = ", ".join(COLUMN_NAMES)
+        raise ValueError(f"{unknown[0]!r} is no name for a column; known are {known}")
+    if ("user" in columns) != ("assistant" in columns):
+        raise ValueError("must name both user and assistant, or neither")
+    if "user" in columns and "messages" in columns:
+        raise ValueError("names either messages, or user and assistant")
+    if len(set(columns.values())) < len(columns):
+        raise ValueError("names one column twice")
+    return columns
+
+
+Columns = Annotated[
+    dict[str, Annotated[str, Field(min_length=1)]],
+    AfterValidator(_check_columns),
+]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
 
 
@@ -41,18 +60,11 @@ class DataConfig:
     test_fraction: Fraction
     overlong: Literal["drop", "split", "fail"]
 
-    def __post_init__(self) -> None:
-        unknown = sorted(set(self.columns) - set(COLUMN_NAMES))
-        if unknown:
-            known = ", ".join(COLUMN_NAMES)
-            raise ValueError(f"columns: {unknown[0]!r} is no name for a column; known are {known}")
-        if ("user" in self.columns) != ("assistant" in self.columns):
-            raise ValueError("columns must name both user and assistant, or neither")
-        if "user" in self.columns and "messages" in self.columns:
-            raise ValueError("columns names either messages, or user and assistant")
-        if len(set(self.columns.values())) < len(self.columns):
-            raise ValueError("columns names one column twice")
-        if self.validation_fraction + self.test_fraction >= 1:
+    @field_validator("test_fraction")
+    @classmethod
+    def _leaves_rows(cls, test_fraction: float, info: ValidationInfo) -> float:
+        if info.data.get("validation_fraction", 0) + test_fraction >= 1:
             raise ValueError(
                 "validation_fraction + test_fraction must leave rows to train on (be under 1)"
             )
+        return test_fraction

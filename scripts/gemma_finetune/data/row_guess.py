@@ -17,7 +17,7 @@ TEXT_LIST = (
     "a list of texts; if they are the user's and the assistant's in turn, name it as `messages` in "
     "data.columns"
 )
-ADVICE = "name the columns of question and answer in data.columns"
+ADVICE = "name the columns in data.columns: {user: the question's, assistant: the answer's}"
 # The first key that a row has says what it looks like.
 LOOKS = {
     "truncated_cells": "the viewer of Hugging Face cut its cells; fetch the dataset's own files",

@@ -145,7 +145,10 @@ def _explain_bytes(data: bytes) -> str | None:
             text.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeDecodeError as error:
         around = error.object[max(0, error.start - 15) : error.end + 5]
-        return f"is not UTF-8: {around!r}; convert the file with `iconv -f ENCODING -t UTF-8`"
+        return (
+            f"is not UTF-8: {around!r}; convert the file with "
+            "`iconv -f ENCODING -t UTF-8 OLD > NEW`"
+        )
     except (ValueError, RecursionError):
         return None
     return None

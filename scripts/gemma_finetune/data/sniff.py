@@ -13,10 +13,10 @@ CONTAINERS = {"data", "rows", "examples", "items", "records", "samples"}
 
 # {the first bytes: what the file is, and what to do}. None of these can be read.
 _REFUSED = {
-    b"\xff\xfe\0\0": "UTF-32; convert it with `iconv -f UTF-32 -t UTF-8`",
-    b"\0\0\xfe\xff": "UTF-32; convert it with `iconv -f UTF-32 -t UTF-8`",
-    b"\xff\xfe": "UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`",
-    b"\xfe\xff": "UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`",
+    b"\xff\xfe\0\0": "UTF-32; convert it with `iconv -f UTF-32 -t UTF-8 OLD > NEW`",
+    b"\0\0\xfe\xff": "UTF-32; convert it with `iconv -f UTF-32 -t UTF-8 OLD > NEW`",
+    b"\xff\xfe": "UTF-16; convert it with `iconv -f UTF-16 -t UTF-8 OLD > NEW`",
+    b"\xfe\xff": "UTF-16; convert it with `iconv -f UTF-16 -t UTF-8 OLD > NEW`",
     b"version https://git-lfs": (
         "a pointer of Git LFS, not the data; fetch it with `git lfs pull`"
     ),
@@ -100,7 +100,8 @@ def _refuse_wide(head: bytes) -> None:
         encoding = "UTF-16BE"
     if encoding:
         raise ValueError(
-            f"is {encoding} without a mark; convert it with `iconv -f {encoding} -t UTF-8`"
+            f"is {encoding} without a mark; convert it with "
+            f"`iconv -f {encoding} -t UTF-8 OLD > NEW`"
         )
 
 

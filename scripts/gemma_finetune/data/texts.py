@@ -237,10 +237,10 @@ class Utf8Watch(io.RawIOBase):
         if self._western >= max(1, self._invalid / 2):
             raise ValueError(
                 f"is not UTF-8 ({self._first}), probably Windows-1252 or Latin-1; convert it with "
-                "`iconv -f WINDOWS-1252 -t UTF-8`"
+                "`iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`"
             )
         if self._invalid >= MANY:
             raise ValueError(
                 f"is not UTF-8 ({self._first}); find out its encoding and convert it with "
-                "`iconv -f ENCODING -t UTF-8`"
+                "`iconv -f ENCODING -t UTF-8 OLD > NEW`"
             )

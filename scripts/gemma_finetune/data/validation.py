@@ -37,7 +37,7 @@ from gemma_finetune.data.split import (
 )
 from gemma_finetune.data.tool_check import settle_calls
 
-COUNTED = tuple("rows formats reasons causes columns repairs ignored_keys split_keys".split())
+COUNTED = tuple("rows formats reasons causes columns keys repairs ignored_keys split_keys".split())
 
 
 class Checked(NamedTuple):
@@ -161,6 +161,7 @@ def check_rows(
             row = parse_row(data, format)
             if columns:
                 counts["columns"].update(name for name in columns.values() if name in row)
+                counts["keys"].update(row.keys())
             checked = _check(row, format, allowed, columns, rule)
             split = agreed_split(checked.split, split_in_name(file, raw))
         except Rejection as rejection:
@@ -198,7 +199,7 @@ def check_rows(
         counts["split_keys"].update(
             key for key in sorted(checked.ignored_keys) if key_looks_like_split(key, row.get(key))
         )
-    for name in ("ignored_keys", "split_keys", "causes"):
+    for name in ("keys", "ignored_keys", "split_keys", "causes"):
         counts[name] = keep_most_common(counts[name])
     counts["rows"].update(read=len(rows), accepted=len(records), rejected=len(rejected))
     return Outcome(_to_lines(records), _to_lines(rejected), counts)

@@ -15,6 +15,8 @@ from gemma_finetune.inference.interface import Backend, PromptTooLong
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, read_jsonl
 
+EXAMPLE = '{"messages": [{"role": "user", "content": "Hi"}]}'
+
 
 @dataclass(frozen=True)
 class Request:
@@ -78,6 +80,8 @@ def refuse_too_long(requests: Sequence[Request], backend: Backend, path: str | P
 
 def _request(row: Any, place: str) -> Request:
     try:
+        if not row.keys() & {"messages", "text"}:
+            raise ValueError("it has neither `messages` nor `text`")
         found = row["messages"] if "messages" in row else parse(row["text"])
         messages, tools = read_conversation(found, row.get("tools"))
         is_answered = messages[-1]["role"] == "assistant"
@@ -85,7 +89,7 @@ def _request(row: Any, place: str) -> Request:
         render_either(messages, tools)
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise UserError(f"{place}: not a conversation with `messages` or `text` ({reason})")
+        raise UserError(f"{place}: not a conversation ({reason}); a row is {EXAMPLE}")
     return Request(messages, tools, row.get("id"), reference)
 
 
