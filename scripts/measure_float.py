@@ -112,7 +112,7 @@ def work(test: TestSet, max_tokens: int) -> Work:
         answers=[torch_rung.COST * size] * 2,
         max_tokens=max_tokens,
         # The libraries, and float32.tflite: its packed weights, and once more its largest
-        memory=0.8e9 + exported + head_bytes(),
+        memory=1e9 + exported + head_bytes(),
         disk=4 * width * sum(len(tokens.positions) for tokens in test.sequences),
     )
 
