@@ -1,6 +1,6 @@
 """Checks every row of the raw data and sets aside those that cannot be used, with the reason.
 
-data/raw (ShareGPT, Alpaca, ChatML; JSON, CSV, Parquet, Arrow) ->
+What data.raw in params.yaml names (ShareGPT, Alpaca, ChatML; JSON, CSV, Parquet, Arrow) ->
 data/validated/{records,rejected}.jsonl, metrics/validate.json
 
     python scripts/validate.py
