@@ -29,6 +29,7 @@ NOT_RUN = {
     "dvc exp run --pull --allow-missing": "minutes; test_remote.py runs it up to what it fetches",
     "dvc exp run -S model.preset=hf://": "needs an account",
     "dvc exp run -S data.raw=my/folder": "minutes; test_own_data.py",
+    "dvc exp run -S '++data.columns": "needs such data; test_own_data.py runs it up to validate",
     "dvc exp run -S model.preset=function_gemma": "needs an account",
     "python scripts/chat.py --model models/bundle/int8.litertlm --tools": "needs FunctionGemma",
     '.venv/bin/pip install "jax[cuda12]': "needs a GPU",

@@ -1,11 +1,13 @@
 """A person's own data: once DVC tracks it, experiments read it wherever they run."""
 
 import re
+import shlex
 import shutil
 
 import pytest
 import yaml
 
+import readme
 from clones import git, run
 
 pytestmark = pytest.mark.slow
@@ -75,6 +77,17 @@ def test_a_folder_that_was_pulled_in_part_stops_the_run(clone):
     assert "my/chats lacks 1 of the 2 files that my/chats.dvc tracks, such as b.jsonl" in found
     run(clone, *re.search("`(dvc pull .*?)`", found)[1].split())
     assert "2 rows read, 2 accepted" in run(clone, "python", "scripts/validate.py")
+
+
+def test_columns_are_named_on_the_command_line(clone):
+    (clone / "my/chats.csv").write_text("my_question,my_answer,when\nHi,Hello!,today\n")
+    commit_data(clone)
+    [command] = [line for line in readme.commands() if "++data.columns" in line]
+    experiment = shlex.split(command.removesuffix("describe"))
+    said = run(clone, *experiment, "-S", "data.raw=my/chats.csv", "validate")
+    assert "1 rows read, 1 accepted" in said
+    columns = yaml.safe_load((clone / "params.yaml").read_text())["data"]["columns"]
+    assert columns == {"user": "my_question", "assistant": "my_answer"}
 
 
 def commit_data(clone):
