@@ -97,7 +97,7 @@ def check_models(test: TestSet, tokenizer: GemmaTokenizer) -> None:
     torch_rung.check_tokenizers(BASE, MERGED, test.turns, tokenizer)
     identity.check_weights(BASE, "base")
     identity.check_weights(MERGED, "merge")
-    load_lora(ADAPTER)
+    load_lora(ADAPTER)  # names a damaged one
     identity.check_whole(FLOAT32, "tflite")
     identity.check_cache(FLOAT32, test.sequences)
 
@@ -111,7 +111,7 @@ def work(test: TestSet, max_tokens: int) -> Work:
         steps=[exported],
         answers=[torch_rung.COST * size] * 2,
         max_tokens=max_tokens,
-        # The libraries, and float32.tflite: its packed weights, and once more its largest
+        # The libraries, the packed weights of float32.tflite, and a copy of its largest weight
         memory=1e9 + exported + head_bytes(),
         disk=4 * width * sum(len(tokens.positions) for tokens in test.sequences),
     )

@@ -20,7 +20,7 @@ from gemma_finetune.data.loader import Placed, Survey, missing_shards, read_file
 from gemma_finetune.data.lost import REJECTED, describe_rejection, rejected_rows, too_many
 from gemma_finetune.data.row_guess import listed
 from gemma_finetune.data.split import SPLITS, looks_like_split, split_in_name
-from gemma_finetune.data.validation import COUNTED, check_rows
+from gemma_finetune.data.validation import COUNTED, MOST_COMMON, check_rows
 from gemma_finetune.utils.cli import run
 from gemma_finetune.utils.errors import UserError
 from gemma_finetune.utils.files import aside, write_json
@@ -136,7 +136,7 @@ def validate(
             first.add(outcome.rejected, outcome.counts["reasons"])
             for name, counter in outcome.counts.items():
                 counts[name].update(counter)
-            for name in ("keys", "ignored_keys", "split_keys", "causes"):
+            for name in MOST_COMMON:
                 counts[name] = keep_most_common(counts[name])
     return counts, first.shown()
 

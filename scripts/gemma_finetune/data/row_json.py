@@ -9,6 +9,7 @@ import orjson
 from gemma_finetune.data import tables
 from gemma_finetune.data.loader import MAX_ROW_BYTES
 from gemma_finetune.data.rejection import Rejection
+from gemma_finetune.data.texts import to_utf8
 from gemma_finetune.data.turn_list import is_turn_list
 
 # How the readers of tables and of plain text hand on a byte that is not UTF-8.
@@ -145,10 +146,7 @@ def _explain_bytes(data: bytes) -> str | None:
             text.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeDecodeError as error:
         around = error.object[max(0, error.start - 15) : error.end + 5]
-        return (
-            f"is not UTF-8: {around!r}; convert the file with "
-            "`iconv -f ENCODING -t UTF-8 OLD > NEW`"
-        )
+        return f"is not UTF-8: {around!r}; convert the file with {to_utf8('ENCODING')}"
     except (ValueError, RecursionError):
         return None
     return None

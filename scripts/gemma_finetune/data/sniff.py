@@ -6,6 +6,7 @@ from typing import Any
 
 from gemma_finetune.data.row_keys import ROW_KEYS, is_system
 from gemma_finetune.data.split import split_in_name
+from gemma_finetune.data.texts import to_utf8
 from gemma_finetune.data.turn_list import known_name
 
 # Keys under which files hold their rows. Other keys do, too, where the file is one object.
@@ -13,10 +14,10 @@ CONTAINERS = {"data", "rows", "examples", "items", "records", "samples"}
 
 # {the first bytes: what the file is, and what to do}. None of these can be read.
 _REFUSED = {
-    b"\xff\xfe\0\0": "UTF-32; convert it with `iconv -f UTF-32 -t UTF-8 OLD > NEW`",
-    b"\0\0\xfe\xff": "UTF-32; convert it with `iconv -f UTF-32 -t UTF-8 OLD > NEW`",
-    b"\xff\xfe": "UTF-16; convert it with `iconv -f UTF-16 -t UTF-8 OLD > NEW`",
-    b"\xfe\xff": "UTF-16; convert it with `iconv -f UTF-16 -t UTF-8 OLD > NEW`",
+    b"\xff\xfe\0\0": f"UTF-32; convert it with {to_utf8('UTF-32')}",
+    b"\0\0\xfe\xff": f"UTF-32; convert it with {to_utf8('UTF-32')}",
+    b"\xff\xfe": f"UTF-16; convert it with {to_utf8('UTF-16')}",
+    b"\xfe\xff": f"UTF-16; convert it with {to_utf8('UTF-16')}",
     b"version https://git-lfs": (
         "a pointer of Git LFS, not the data; fetch it with `git lfs pull`"
     ),
@@ -99,10 +100,7 @@ def _refuse_wide(head: bytes) -> None:
     elif even > 0.2 * len(head) > 1 and not odd:
         encoding = "UTF-16BE"
     if encoding:
-        raise ValueError(
-            f"is {encoding} without a mark; convert it with "
-            f"`iconv -f {encoding} -t UTF-8 OLD > NEW`"
-        )
+        raise ValueError(f"is {encoding} without a mark; convert it with {to_utf8(encoding)}")
 
 
 def _begins_like_json(head: bytes) -> bool:

@@ -189,6 +189,11 @@ _VALID = re.compile("[^\0-\x7f\udc80-\udcff]")
 MANY = 20  # places that are not UTF-8, from which a file is not just damaged
 
 
+def to_utf8(encoding: str) -> str:
+    """The command that converts a file, as a message shows it."""
+    return f"`iconv -f {encoding} -t UTF-8 OLD > NEW`"
+
+
 class Utf8Watch(io.RawIOBase):
     """A stream that passes bytes on and looks whether they are UTF-8.
 
@@ -237,10 +242,10 @@ class Utf8Watch(io.RawIOBase):
         if self._western >= max(1, self._invalid / 2):
             raise ValueError(
                 f"is not UTF-8 ({self._first}), probably Windows-1252 or Latin-1; convert it with "
-                "`iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW`"
+                f"{to_utf8('WINDOWS-1252')}"
             )
         if self._invalid >= MANY:
             raise ValueError(
                 f"is not UTF-8 ({self._first}); find out its encoding and convert it with "
-                "`iconv -f ENCODING -t UTF-8 OLD > NEW`"
+                f"{to_utf8('ENCODING')}"
             )

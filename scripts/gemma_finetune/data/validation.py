@@ -38,6 +38,7 @@ from gemma_finetune.data.split import (
 from gemma_finetune.data.tool_check import settle_calls
 
 COUNTED = tuple("rows formats reasons causes columns keys repairs ignored_keys split_keys".split())
+MOST_COMMON = ("keys", "ignored_keys", "split_keys", "causes")  # of these, few are kept
 
 
 class Checked(NamedTuple):
@@ -199,7 +200,7 @@ def check_rows(
         counts["split_keys"].update(
             key for key in sorted(checked.ignored_keys) if key_looks_like_split(key, row.get(key))
         )
-    for name in ("keys", "ignored_keys", "split_keys", "causes"):
+    for name in MOST_COMMON:
         counts[name] = keep_most_common(counts[name])
     counts["rows"].update(read=len(rows), accepted=len(records), rejected=len(rejected))
     return Outcome(_to_lines(records), _to_lines(rejected), counts)
